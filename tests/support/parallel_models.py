@@ -65,7 +65,7 @@ def corpus_batches(steps: int, packed: bool, rows: int = 4, length: int = 32) ->
     count = steps * rows
     lengths = np.full(count, length)
     lengths[1::3] -= 5  # some end in padding
-    blocks = TokenBlocks(tokens, np.arange(count) * length, lengths, length, end=0, packed=packed)
+    blocks = TokenBlocks(tokens, np.arange(count) * length, lengths, length, lead=0, pad=0, packed=packed)
     batches = []
     for step in range(steps):
         order = np.arange(step * rows, (step + 1) * rows)

@@ -85,8 +85,14 @@ class TokenizerFile(Frozen):
     Attributes:
         pad, end: ids.
         chat_template: Jinja, how conversations are written; never executed but in a sandbox.
+        templates: all of the folder's, by name, until one is chosen.
         special: tokens by their names in templates, as eos_token.
         stops: ids that end a generated text, besides `end`.
+        begins: ids that it puts before a text, as BOS; () for none, then documents and prompts follow the end token.
+        blank: white space between the assistant's header and its answer that a token joins with the answer's first
+            word; it belongs to the answer, which is then learned and generated with it.
+        ending: what a template whose marks leave out the token that ends a turn writes after an answer, up to it.
+        parses_special: whether special tokens inside what people wrote are these tokens, as in transformers, or words.
         date: what a template that asks for today's date is told, as 2026-01-31; None for today's.
     """
 
@@ -95,9 +101,19 @@ class TokenizerFile(Frozen):
     end: int
     vocabulary: int
     chat_template: str | None = None
+    templates: dict[str, str] = Field(default_factory=dict)
     special: dict[str, str] = Field(default_factory=dict)
     stops: tuple[int, ...] = ()
+    begins: tuple[int, ...] = ()
+    blank: str = ""
+    ending: str = ""
+    parses_special: bool = True
     date: str | None = None
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """What a language model reads before a text."""
+        return self.begins or (self.end,)
 
     def open(self) -> "Tokenizer":
         from tokenizers import Tokenizer

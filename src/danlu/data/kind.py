@@ -82,6 +82,10 @@ class Preprocessor(Frozen):
         """Return the preprocessor with a fixed date, if it asks for one."""
         return self
 
+    def check_split(self, name: str, frame: pl.DataFrame, place: Origin) -> None:
+        """Raise DataError if a split holds nothing that can be learned or judged."""
+        return
+
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Describe a batch of model inputs for a reader: name to value, for each sample."""
         count = len(next(iter(inputs.values())))

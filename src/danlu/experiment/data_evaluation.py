@@ -107,12 +107,15 @@ def _context(recipe: Recipe, labelled: LabelledData) -> DataContext:
 
 def _with_reference(context: DataContext, predictor: Any) -> DataContext:
     """Add the untrained model's log-probabilities, to which DPO's rewards refer."""
-    from danlu.experiment.dpo_reference import add_reference_log_probs
+    from danlu.experiment.dpo_reference import add_reference_log_probs, weights_digest
     from danlu.experiment.prepare import build_initial_model
+    from danlu.training.finetuning import apply_finetuning
 
     prepared = FittedPreprocessing(predictor.preprocessor, predictor.target)
-    untrained = build_initial_model(context, prepared).to(predictor.device)
-    return add_reference_log_probs(context, prepared, untrained, predictor.device)
+    untrained = build_initial_model(context, prepared)
+    weights = weights_digest(untrained)
+    apply_finetuning(untrained, context.finetune)  # qlora's reference has weights of 4 bits
+    return add_reference_log_probs(context, prepared, untrained.to(predictor.device), predictor.device, weights)
 
 
 def _free_name(folder: Path, source: object, origin: str) -> str:

@@ -13,7 +13,7 @@ from danlu.core.threads import plan_threads, use_threads
 from danlu.errors import ArgumentError
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, truncate_for_dry_run
 from danlu.experiment.distillation import Teacher
-from danlu.experiment.dpo_reference import add_reference_log_probs, check_whole_model_per_process
+from danlu.experiment.dpo_reference import add_reference_log_probs, check_whole_model_per_process, weights_digest
 from danlu.experiment.earlier_run import load_earlier_weights
 from danlu.experiment.frozen_features import with_frozen_features
 from danlu.experiment.loaders import build_prepared_dataset, build_train_loader
@@ -152,20 +152,26 @@ def build_setup(
     """
     from danlu.training.distributed.parallel_context import SINGLE_PROCESS_CONTEXT
     from danlu.training.finetuning import apply_finetuning
+    from danlu.training.precision import choose_precision
 
     parallel, device = parallel or SINGLE_PROCESS_CONTEXT, accelerator.torch_device
     full_context = context
     if dry_run:
         context = truncate_for_dry_run(context)
+    for name, part in full_context.splits.items():
+        if len(part):
+            preprocessing.preprocessor.check_split(name, part.frame, context.origin)
     # 1. Initial weights, right after the seed: whatever drew random numbers in between would change them.
     model = build_initial_model(context, preprocessing)
-    # 2. The DPO reference is the model as it is now, so it comes before adapters are added; it becomes columns of the
-    #    data, so it comes before any split is prepared.
+    # 2. Freeze, or add adapters: decides what is trained before anything is attached to the student.
+    weights = weights_digest(model) if context.dataset.task.is_trained_on_pairs else ""
+    apply_finetuning(model, context.finetune)
+    # 3. The DPO reference is the model as it is now: new adapters change no answer, but qlora's weights of 4 bits do.
+    #    It becomes columns of the data, so it comes before any split is prepared.
     if context.dataset.task.is_trained_on_pairs:
         check_whole_model_per_process(parallel)
-        context = add_reference_log_probs(context, preprocessing, model.to(device), device)
-    # 3. Freeze, or add adapters: decides what is trained before anything is attached to the student.
-    apply_finetuning(model, context.finetune)
+        name = choose_precision(context.recipe.training.precision, device)
+        context = add_reference_log_probs(context, preprocessing, model.to(device), device, weights, name)
     # 4. The training loader. Oversampling needs nearest neighbours, and two batches of a table may have too few.
     train_context = full_context if context.dataset.kind.has_feature_columns else context
     balanced, teacher_digest = build_train_loader(train_context, preprocessing, device, threads), ""

@@ -20,7 +20,7 @@ from danlu.errors import DataError
 from danlu.experiment.data_context import DataContext, with_columns
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
-from danlu.tasks.preference import REFERENCE
+from danlu.tasks.preference import FP32_REFERENCE, REFERENCE
 
 END_BYTES = 1024
 SOURCE_FILE = "source.parquet"  # rows that were handed over in memory
@@ -42,8 +42,13 @@ def write_run_data(context: DataContext, run: RunDirectory, balanced: dict[str, 
     ).sort("row")
     write_frame(run.path / "data" / SPLIT_FILE, parts)
     write_frame(run.path / "data" / DROPPED_FILE, context.dropped)
-    if set(REFERENCE) <= set(context.dataset.frame.columns):
-        write_frame(run.path / "data" / REFERENCE_FILE, context.dataset.frame.lazy().select(REFERENCE).collect())
+    names = set(context.dataset.frame.columns)
+    if set(REFERENCE) <= names:  # bundles are judged in fp32, whatever they were trained in
+        kept = FP32_REFERENCE if set(FP32_REFERENCE) <= names else REFERENCE
+        found = context.dataset.frame.lazy().select(
+            pl.col(name).alias(own) for own, name in zip(REFERENCE, kept, strict=True)
+        )
+        write_frame(run.path / "data" / REFERENCE_FILE, found.collect())
     known = {**context.profile(), "sha256": data_digest(context.dataset, context.dataset.frame.height)}
     if balanced:
         known["target"]["balanced"] = balanced

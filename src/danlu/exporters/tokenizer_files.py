@@ -5,6 +5,7 @@ from typing import Any
 
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.specs import EncoderInputs
+from danlu.data.text.chat_template import exported_template
 from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.models.answer_folding import Step
 
@@ -33,7 +34,7 @@ def write_tokenizer(preprocessor: TokenizingPreprocessor, folder: Path, position
         model_input_names=["input_ids", "attention_mask"],
         **given,
     )
-    written.chat_template = tokenizer.chat_template
+    written.chat_template = exported_template(tokenizer)
     written.save_pretrained(folder)
 
 

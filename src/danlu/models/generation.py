@@ -16,8 +16,9 @@ from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.prompts import Prompt
-from danlu.data.text.chat_template import render
+from danlu.data.text.chat_template import render_prompt
 from danlu.data.text.preprocessor import TokenizingPreprocessor
+from danlu.data.text.special_tokens import encode_rendered, hide_special_tokens, open_for_words
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.models.predictor import Predictor
 
@@ -168,7 +169,8 @@ def generate(
         some = wanted[start : start + BATCH_SIZE]
         most = sampling.max_new_tokens
         rooms = [most if positions is None else min(most, positions - len(ids)) for _, ids, _ in some]
-        watcher = _StoppingCriteria(tokenizer, stop, rooms, stream if len(wanted) == 1 else None)
+        blanks = [_blank_before(tokenizer, prompt) for prompt, _, _ in some]
+        watcher = _StoppingCriteria(tokenizer, stop, rooms, blanks, stream if len(wanted) == 1 else None)
         _generate_batch(predictor, network, tokenizer, some, sampling, watcher)
         found += [watcher.result(row, prompt) for row, (prompt, _, _) in enumerate(some)]
     return found
@@ -193,16 +195,24 @@ def tokenizer_and_network(predictor: Predictor) -> tuple[TokenizerFile, Any]:
 
 
 def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: int) -> list[int]:
-    """Encode a prompt; a plain text begins with the end token, as in training."""
+    """Encode a prompt; a plain text begins as documents do in training: with BOS, or else the end token."""
     if isinstance(prompt, str):
-        return [tokenizer.end, *reader.encode(prompt, add_special_tokens=False).ids]
+        reader = reader if tokenizer.parses_special else open_for_words(tokenizer.json_text)
+        return [*tokenizer.lead, *reader.encode(prompt, add_special_tokens=False).ids]
     if not prompt:
         raise ArgumentError(f"prompt {number} is a conversation without messages; give at least one", code="DL414")
     if tokenizer.chat_template is None:
         raise ArgumentError(
             "the model's tokenizer has no chat template; give a plain prompt, or train it on chats", code="DL414"
         )
-    return list(reader.encode(render(tokenizer, prompt, answer_next=True), add_special_tokens=False).ids)
+    text = render_prompt(tokenizer, hide_special_tokens(tokenizer, prompt))
+    return encode_rendered(tokenizer, reader, [text])[0][0]
+
+
+def _blank_before(tokenizer: TokenizerFile, prompt: Prompt) -> str:
+    """Return the template's white space with which an answer is generated; none where its beginning is given."""
+    begun = isinstance(prompt, str) or (prompt[-1]["role"] == "assistant" and prompt[-1]["content"].strip())
+    return "" if begun else tokenizer.blank
 
 
 def _generate_batch(
@@ -239,6 +249,7 @@ class _StoppingCriteria:
 
     Attributes:
         max_tokens: token limit of each text.
+        blanks: white space of the template with which each text is generated, and which is no part of it.
     """
 
     def __init__(
@@ -246,11 +257,12 @@ class _StoppingCriteria:
         tokenizer: TokenizerFile,
         stop: Sequence[str],
         max_tokens: list[int],
+        blanks: list[str],
         stream: Callable[[str], None] | None,
     ) -> None:
         self.reader: Tokenizer = tokenizer.open()
         self.stop_ids = {tokenizer.end, *tokenizer.stops}
-        self.stop, self.max_tokens, self.stream = stop, max_tokens, stream
+        self.stop, self.max_tokens, self.blanks, self.stream = stop, max_tokens, blanks, stream
         self.streamed_length = 0
         self.texts: list[list[int]] = [[] for _ in max_tokens]
         self.ended: list[StopReason | None] = [None] * len(max_tokens)
@@ -270,7 +282,7 @@ class _StoppingCriteria:
             self.ended[row] = "length"
         if not self.stop and self.stream is None:
             return
-        text, found = self._cut_at_stop(self._decode(ids))
+        text, found = self._cut_at_stop(self._decode(row))
         if found:
             self.ended[row] = "stop"
         if self.stream is None:
@@ -284,11 +296,12 @@ class _StoppingCriteria:
             self.stream(ready[self.streamed_length :])
             self.streamed_length = len(ready)
 
-    def _decode(self, ids: list[int]) -> str:
+    def _decode(self, row: int) -> str:
+        ids = self.texts[row]
         if ids and ids[-1] in self.stop_ids:
             ids = ids[:-1]
         text: str = self.reader.decode(ids, skip_special_tokens=True)
-        return text
+        return text.removeprefix(self.blanks[row])
 
     def _cut_at_stop(self, text: str) -> tuple[str, bool]:
         places = [place for place in (text.find(word) for word in self.stop) if place >= 0]
@@ -296,8 +309,7 @@ class _StoppingCriteria:
 
     def result(self, row: int, prompt: Prompt) -> Generation:
         """Return a finished text; stream what was still held back."""
-        ids = self.texts[row]
-        text, _ = self._cut_at_stop(self._decode(ids))
+        text, _ = self._cut_at_stop(self._decode(row))
         if self.stream is not None and len(text) > self.streamed_length:
             self.stream(text[self.streamed_length :])
-        return Generation(prompt, text, len(ids), self.ended[row] or "length")
+        return Generation(prompt, text, len(self.texts[row]), self.ended[row] or "length")

@@ -37,7 +37,7 @@ class IsPath:
 
 RecipePath = Annotated[str, IsPath()]
 SourcePath = Annotated[str, IsPath("(?!builtin:|memory:)(?P<path>.+)")]
-TemplatePath = Annotated[str, IsPath("(?!(chatml|plain)$)(?P<path>.+)")]
+TemplatePath = Annotated[str, IsPath(r"(?P<path>.*[./\\].*)")]  # a bare word names a template
 TrackingUri = Annotated[str, IsPath("sqlite:///(?!:memory:)(?P<path>[^?]+)([?].*)?")]
 HF_FOLDER = IsPath("hf:(?P<path>[./~].*)")  # `hf:./MiniLM` names a folder, `hf:llama` does not
 

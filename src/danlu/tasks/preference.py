@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 REFERENCE = ("reference_chosen", "reference_rejected")  # columns of a pair's row, added once there is a model
+# The same in fp32, as bundles compute, where training computes in another precision.
+FP32_REFERENCE = ("fp32_reference_chosen", "fp32_reference_rejected")
 
 
 class PreferenceTarget(Target):

@@ -59,6 +59,11 @@ class Precision:
         """Whether the weights themselves are bf16, so that `ParamStorageOptimizer` steps them."""
         return self.name in BF16_WEIGHT_MODES
 
+    @property
+    def changes_weights(self) -> bool:
+        """Whether `prepare` changes a model."""
+        return self.bf16_weights or self.name == "float8"
+
     def prepare(self, model: nn.Module) -> nn.Module:
         """Convert a model on `device` in place before its optimizer is built; parameter names stay.
 

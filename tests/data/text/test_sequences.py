@@ -32,7 +32,7 @@ def test_a_batch_of_texts_is_padded_to_its_longest() -> None:
 
 def test_every_token_of_a_corpus_is_an_answer_once_behind_the_one_before() -> None:
     tokens = tokens_of([1, 2, 3, END], [4, END])
-    blocks = TokenBlocks(tokens, np.array([0, 4]), np.array([4, 2]), 4, END, packed=True)
+    blocks = TokenBlocks(tokens, np.array([0, 4]), np.array([4, 2]), 4, END, END, packed=True)
     found = blocks.take(np.array([0, 1]))
     assert found["input_ids"].tolist() == [[END, 1, 2, 3], [END, 4, END, END]]
     assert found["target"].tolist() == [[1, 2, 3, END], [4, END, IGNORED, IGNORED]]
@@ -42,11 +42,11 @@ def test_every_token_of_a_corpus_is_an_answer_once_behind_the_one_before() -> No
 
 def test_positions_begin_again_with_each_document_and_each_block() -> None:
     tokens = tokens_of([1, 2, END], [3, 4, 5, END])
-    blocks = TokenBlocks(tokens, np.array([0, 5]), np.array([5, 2]), 5, END, packed=True)
+    blocks = TokenBlocks(tokens, np.array([0, 5]), np.array([5, 2]), 5, END, END, packed=True)
     found = blocks.take(np.array([0, 1]))
     assert found["position_ids"].tolist()[0] == [0, 1, 2, 0, 1]
     assert found["position_ids"].tolist()[1][:2] == [0, 1]
-    assert "position_ids" not in TokenBlocks(tokens, np.array([0]), np.array([3]), 5, END, packed=False).take(
+    assert "position_ids" not in TokenBlocks(tokens, np.array([0]), np.array([3]), 5, END, END, packed=False).take(
         np.array([0])
     )
 
@@ -133,7 +133,7 @@ def test_a_conversation_is_cut_to_as_many_answers_as_there_are_positions() -> No
 
 
 def test_preferences_stand_side_by_side() -> None:
-    pairs = PreferencePairs(tokens_of([~1, 2, 3]), tokens_of([~1, 4]), 8, 0)
+    pairs = PreferencePairs(tokens_of([~1, 2, 3]), tokens_of([~1, 4]), np.ones(1, dtype=bool), 8, 0)
     found = pairs.take(np.array([0]))
     assert found["input_ids"].tolist() == [[[1, 2], [1, 0]]]
     assert found["answers"].tolist() == [[[2, 3], [4, IGNORED]]]
@@ -142,5 +142,5 @@ def test_preferences_stand_side_by_side() -> None:
 def test_a_token_of_id_0_is_an_answer_like_any_other() -> None:
     chats = ConversationBlocks(tokens_of([~1, 0, 2]), np.array([0]), np.array([0, 1]), 3, 9, packed=True)
     assert chats.take(np.array([0]))["target"].tolist() == [[0, 2, IGNORED]]
-    pairs = PreferencePairs(tokens_of([~1, 0]), tokens_of([~1, 2]), 8, 9)
+    pairs = PreferencePairs(tokens_of([~1, 0]), tokens_of([~1, 2]), np.ones(1, dtype=bool), 8, 9)
     assert pairs.take(np.array([0]))["answers"].tolist() == [[[0], [2]]]

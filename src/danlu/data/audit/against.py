@@ -130,10 +130,8 @@ def _absent(values: pl.Series) -> int:
 def _unreadable(view: _View) -> tuple[Json, list[Finding]]:
     """Count the values that are there and cannot be read as the column's type."""
     plain = view.raw.fill_nan(None) if view.raw.dtype.is_float() else view.raw
-    if view.type == "image":
-        wrong = _broken_images(view)
-    else:
-        wrong = plain.filter(view.values.is_null() & plain.is_not_null())
+    unread = plain.filter(view.values.is_null() & plain.is_not_null())
+    wrong = _broken_images(view) if view.type == "image" else unread
     if len(wrong) == 0:
         return {"unreadable": 0}, []
     shown = [str(value) for value in wrong.unique(maintain_order=True).head(MAX_UNSEEN).to_list()]

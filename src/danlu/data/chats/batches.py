@@ -69,12 +69,14 @@ class PreferencePairs:
 
     Attributes:
         chosen, rejected: marked tokens; those of the answer are not complements.
+        whole: whether both answers begin within the maximum; else nothing is learned of a pair, [pairs].
         longest: maximum positions.
         pad: the id of padding.
     """
 
     chosen: RaggedTokens
     rejected: RaggedTokens
+    whole: np.ndarray
     longest: int
     pad: int
 
@@ -92,7 +94,8 @@ class PreferencePairs:
         for row, pair in enumerate(pairs):
             for side, marked in enumerate(pair):
                 inputs[row, side, : len(marked) - 1] = plain_ids(marked[:-1])
-                answers[row, side, : len(marked) - 1] = np.where(marked[1:] >= 0, marked[1:], IGNORED)
+                learned = (marked[1:] >= 0) & self.whole[rows[row]]
+                answers[row, side, : len(marked) - 1] = np.where(learned, marked[1:], IGNORED)
         return {"input_ids": torch.from_numpy(inputs), "answers": torch.from_numpy(answers)}
 
 

@@ -11,8 +11,11 @@ import polars as pl
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.conversations import Message, read_messages
 from danlu.data.text.chat_template import Span, render, render_answers
-from danlu.data.text.tokenize import UNCACHED_TEXTS, RaggedTokens, cached_tokens
+from danlu.data.text.special_tokens import encode_rendered, hide_special_tokens
+from danlu.data.text.tokenize import RaggedTokens, cached_tokens
 from danlu.errors import DataError
+
+VERSION = 2  # of which tokens are learned; raise it when that changes
 
 
 def plain_ids(marked: np.ndarray) -> np.ndarray:
@@ -29,7 +32,10 @@ def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str)
     """
 
     def encode(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        return _encode(tokenizer, [_render(tokenizer, read_messages(text), origin) for text in texts])
+        return _encode(tokenizer, [_render(tokenizer, _hidden(text), origin) for text in texts])
+
+    def _hidden(text: str) -> list[Message]:
+        return hide_special_tokens(tokenizer, read_messages(text))
 
     return cached_tokens(chats, encode, tokenizer, f"chat {_rule(tokenizer)}")
 
@@ -45,7 +51,7 @@ def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Seri
     def encode(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         chats = []
         for text in texts:
-            prompt, answer = json.loads(text)
+            prompt, answer = (hide_special_tokens(tokenizer, messages) for messages in json.loads(text))
             whole, spans = _render(tokenizer, prompt + answer, origin)
             begins = len(render(tokenizer, prompt, answer_next=True))
             chats.append((whole, [span for span in spans if span[0] >= begins]))
@@ -55,8 +61,30 @@ def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Seri
     return cached_tokens(both, encode, tokenizer, f"answer {_rule(tokenizer)}")
 
 
+def count_answers(tokens: RaggedTokens, chats: pl.Series) -> tuple[int, int]:
+    """Return how many of the assistant's answers are learned, and how many there are.
+
+    Args:
+        tokens: marked, of the conversations; each answer's tokens follow one another.
+        chats: JSON text of messages.
+    """
+    learned = np.asarray(tokens.ids) >= 0
+    follows = np.concatenate([[False], learned[:-1]]) & learned
+    follows[tokens.offsets[:-1][np.diff(tokens.offsets) > 0]] = False
+    given = sum(message["role"] == "assistant" for text in chats.to_list() for message in read_messages(text))
+    return int((learned & ~follows).sum()), given
+
+
 def _rule(tokenizer: TokenizerFile) -> str:
-    told = [tokenizer.chat_template, tokenizer.special, *([tokenizer.date] if tokenizer.date else [])]
+    told = [
+        VERSION,
+        tokenizer.blank,
+        tokenizer.ending,
+        tokenizer.parses_special,
+        tokenizer.chat_template,
+        tokenizer.special,
+        *([tokenizer.date] if tokenizer.date else []),
+    ]
     return json.dumps(told, sort_keys=True)
 
 
@@ -73,14 +101,12 @@ def _encode(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> tu
     reader.no_padding()
     reader.no_truncation()
     found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
-    for start in range(0, len(chats), UNCACHED_TEXTS):
-        some = chats[start : start + UNCACHED_TEXTS]
-        encodings = reader.encode_batch([text for text, _ in some], add_special_tokens=False)
-        for encoding, (_, spans) in zip(encodings, some, strict=True):
-            ids = np.array(encoding.ids, dtype=np.int32)
-            begins = np.array([begin for begin, _ in encoding.offsets], dtype=np.int64)
-            learned = np.zeros(len(ids), dtype=bool)
-            for begin, end in spans:
-                learned |= (begins >= begin) & (begins < end)
-            found.append(np.where(learned, ids, ~ids).astype(np.int32))
+    pieces = encode_rendered(tokenizer, reader, [text for text, _ in chats])
+    for (ids, places), (_, spans) in zip(pieces, chats, strict=True):
+        begins, ends = places.T
+        learned = np.zeros(len(ids), dtype=bool)
+        for begin, end in spans:
+            learned |= (ends > begin) & (begins < end)  # a token that joins an answer with what is before it too
+        own = np.array(ids, dtype=np.int32)
+        found.append(np.where(learned, own, ~own).astype(np.int32))
     return np.concatenate(found), np.array([len(ids) for ids in found[1:]], dtype=np.int64)

@@ -11,19 +11,23 @@ import polars as pl
 
 from danlu.core.console import info
 from danlu.core.seeds import Seed
-from danlu.data.chats.encode import answer_tokens, conversation_tokens, plain_ids
+from danlu.data.chats.encode import answer_tokens, conversation_tokens, count_answers, plain_ids
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin
 from danlu.data.sources.conversations import CHOSEN, MESSAGES, PREFERENCE, PROMPT, REJECTED, read_messages
 from danlu.data.specs import PreferenceInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import choose_template
+from danlu.data.text.losses_of_text import log_unknown_tokens
 from danlu.data.text.preprocessor import BlockPreprocessor, TokenizingPreprocessor
 from danlu.data.text.tokenize import RaggedTokens
+from danlu.errors import DataError
 from danlu.recipe.sections.data import Data
 
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset
+
+NEVER = np.iinfo(np.int64).max
 
 
 class _ChatPreprocessorBase(TokenizingPreprocessor):
@@ -32,6 +36,7 @@ class _ChatPreprocessorBase(TokenizingPreprocessor):
     default_length = 512
     adds_special_tokens = False
     adds_turn_tokens = True
+    writes_text = True
     fitted_on: ClassVar[tuple[str, ...]]
 
     @classmethod
@@ -57,6 +62,10 @@ class ChatPreprocessor(_ChatPreprocessorBase, BlockPreprocessor):
         """Tokenize conversations; tokens that are not the assistant's are complements."""
         return conversation_tokens(self.tokenizer, frame[self.column], origin)
 
+    def check_split(self, name: str, frame: pl.DataFrame, place: Origin) -> None:
+        """Raise DataError if no answer begins within the maximum length."""
+        _require_answer(_first_answers(self.tokens(frame, place.name)), self.longest, name, place)
+
     def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return each target token, the one before it, and its row, [targets] each."""
         tokens = self.tokens(frame)
@@ -73,8 +82,10 @@ class ChatPreprocessor(_ChatPreprocessorBase, BlockPreprocessor):
         A conversation that is too long is cut; one whose answers are all cut off is dropped.
         """
         tokens = self.tokens(frame, place.name)
+        log_unknown_tokens(self.tokenizer, plain_ids(tokens.ids), place)
         answers, sizes = _count_kept_answers(tokens, self.longest), np.diff(tokens.offsets) - 1
         useful = np.flatnonzero(answers)
+        _log_answers(*count_answers(tokens, frame[self.column]), place)
         _log_truncation(int((sizes > self.longest).sum()), len(sizes) - len(useful), len(sizes), self.longest, place)
         if not len(useful):
             useful = np.arange(len(sizes))
@@ -114,18 +125,30 @@ class PreferencePreprocessor(_ChatPreprocessorBase):
             vocabulary=self.tokenizer.vocabulary, longest=self.longest, end=self.tokenizer.end, pad=self.tokenizer.pad
         )
 
+    def pairs(self, frame: pl.DataFrame, place: Origin) -> tuple[RaggedTokens, RaggedTokens]:
+        """Tokenize prompts with the chosen and with the rejected answers."""
+        tokenizer, prompts = self.tokenizer, frame[PROMPT]
+        return (
+            answer_tokens(tokenizer, prompts, frame[CHOSEN], place.name),
+            answer_tokens(tokenizer, prompts, frame[REJECTED], place.name),
+        )
+
+    def check_split(self, name: str, frame: pl.DataFrame, place: Origin) -> None:
+        """Raise DataError if of no pair both answers begin within the maximum length."""
+        firsts = [_first_answers(tokens) for tokens in self.pairs(frame, place)]
+        _require_answer(np.maximum(*firsts), self.longest, name, place)
+
     def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
-        """Return pairs, in order, cut to the maximum length."""
+        """Return pairs, in order, cut to the maximum length; of a pair without two answers nothing is learned."""
         from danlu.data.chats.batches import PreferencePairs
         from danlu.data.loader import PreparedDataset
 
-        chosen, rejected = (
-            answer_tokens(self.tokenizer, frame[PROMPT], frame[name], place.name) for name in (CHOSEN, REJECTED)
-        )
+        chosen, rejected = self.pairs(frame, place)
+        log_unknown_tokens(self.tokenizer, plain_ids(chosen.ids), place)
         longer = np.maximum(np.diff(chosen.offsets), np.diff(rejected.offsets)) - 1 > self.longest
         without = (_count_kept_answers(chosen, self.longest) == 0) | (_count_kept_answers(rejected, self.longest) == 0)
         _log_truncation(int(longer.sum()), int(without.sum()), len(longer), self.longest, place)
-        return PreparedDataset((PreferencePairs(chosen, rejected, self.longest, self.tokenizer.pad),))
+        return PreparedDataset((PreferencePairs(chosen, rejected, ~without, self.longest, self.tokenizer.pad),))
 
 
 def _count_kept_answers(tokens: RaggedTokens, longest: int) -> np.ndarray:
@@ -134,6 +157,40 @@ def _count_kept_answers(tokens: RaggedTokens, longest: int) -> np.ndarray:
     within = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], sizes)
     counts = (np.asarray(tokens.ids) >= 0) & (within > 0) & (within <= longest)
     return np.bincount(np.repeat(np.arange(len(sizes)), sizes), weights=counts, minlength=len(sizes)).astype(np.int64)
+
+
+def _first_answers(tokens: RaggedTokens) -> np.ndarray:
+    """Return how many positions reach each conversation's first target token, [conversations]; NEVER without one."""
+    sizes = np.diff(tokens.offsets)
+    within = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], sizes)
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    targets = (np.asarray(tokens.ids) >= 0) & (within > 0)
+    found = np.full(len(sizes), NEVER)
+    np.minimum.at(found, owners[targets], within[targets])
+    return found
+
+
+def _require_answer(firsts: np.ndarray, longest: int, name: str, place: Origin) -> None:
+    """Raise DataError if no conversation's first answer begins within `longest` positions."""
+    first = int(firsts.min())
+    if first <= longest:
+        return
+    if first == NEVER:
+        raise DataError(f"{place.name}: the {name} split holds no answer that is learned; add some", code="DL240")
+    raise DataError(
+        f"{place.name}: data.sequence_length is {longest}, and no answer of the {name} split's {len(firsts):,} "
+        f"conversations begins within it; the earliest needs {first}: set at least that, or shorten the prompts",
+        code="DL120",
+    )
+
+
+def _log_answers(learned: int, given: int, place: Origin) -> None:
+    if learned < given:
+        info(
+            f"{place.name}: {learned:,} of {given:,} answers are learned; the chat template writes others otherwise "
+            "as soon as the conversation goes on, as those that take earlier reasoning away do. {% generation %} in "
+            "the template marks what is learned"
+        )
 
 
 def _log_truncation(cut: int, lost: int, count: int, longest: int, place: Origin) -> None:

@@ -80,6 +80,12 @@ def read_source(source: Source, options: ReadOptions | None = None) -> RawData:
     whole, chooses, part = source.rpartition("::")
     if chooses:
         return read_source(whole, replace(options, part=part))
+    return _read_matches(source, options)
+
+
+def _read_matches(source: str, options: ReadOptions) -> RawData:
+    """Read what a glob matches: folders, images and nothing else, or tables."""
+    path = Path(source)
     matches = _matches(source)
     if not matches:
         beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []

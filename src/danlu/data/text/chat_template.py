@@ -6,11 +6,15 @@ immutable sandbox, which is the only place where they are ever executed.
 
 import json
 import re
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from string import ascii_letters
 from typing import Any
 
+from danlu.core.console import info
+from danlu.core.text import suggestion
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.conversations import Message
 from danlu.errors import DataError, Problem, RecipeError
@@ -30,6 +34,7 @@ PLAIN = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '### assistant\n' }}{% endif %}"
 )
+BEGIN = "{{ bos_token }}"  # before danlu's own templates, where the tokenizer begins texts so
 MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")  # the template itself marks the assistant's part
 DATE_FUNCTION = "strftime_now"  # by which templates ask for today's date
 DIRECTIVES = re.compile(r"%[-_0^#]?[A-Za-z]")
@@ -48,26 +53,95 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFi
     """Add the chat template and the tokens that end an answer to the tokenizer.
 
     Args:
-        choice: `data.chat_template`: chatml, plain, or a file.
+        choice: `data.chat_template`: chatml, plain, a file, or the name of one of the tokenizer's templates.
 
     Raises:
         RecipeError: there is no template, or it needs tokens that the tokenizer lacks.
     """
+    template = _find_template(tokenizer, choice)
+    if choice in ("chatml", "plain") and _begins_with_bos(tokenizer):
+        template = BEGIN + template
+    chosen = tokenizer.model_copy(update={"chat_template": template, "templates": {}, "blank": "", "ending": ""})
+    chosen = chosen.model_copy(update={"ending": _unmarked_ending(chosen)})
+    ends = _end_tokens(chosen)
+    if not ends:
+        info(
+            "the chat template ends the assistant's turns with no token of their own, so no end is learned and answers "
+            "go on until a limit or a stop; write one in the template, as {{ eos_token }}"
+        )
+    stops = tuple(dict.fromkeys((*tokenizer.stops, tokenizer.end, *ends)))
+    return chosen.model_copy(update={"stops": stops, "blank": _joined_blank(chosen)})
+
+
+def _find_template(tokenizer: TokenizerFile, choice: str | None) -> str:
+    """Return the template that a recipe chooses.
+
+    Raises:
+        RecipeError: there is none of that name, or it needs tokens that the tokenizer lacks.
+    """
     if choice is None:
+        if tokenizer.chat_template is None and tokenizer.templates:
+            names = ", ".join(tokenizer.templates)
+            message = f"the tokenizer has several chat templates and none is named default; name one of {names}"
+            raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
         if tokenizer.chat_template is None:
             message = "the tokenizer has no chat template; set plain, a file, or chatml if it has the tokens"
             raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
-        template = tokenizer.chat_template
-    elif choice == "chatml":
+        return tokenizer.chat_template
+    if choice in tokenizer.templates:
+        return tokenizer.templates[choice]
+    if choice == "chatml":
         reader = tokenizer.open()
         if any(reader.token_to_id(token) is None for token in (TURN, TURN_END)):
             message = f"the tokenizer has no {TURN} and {TURN_END}, which chatml needs; set plain or a file"
             raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
-        template = CHATML
-    else:
-        template = PLAIN if choice == "plain" else _read(choice)
-    chosen = tokenizer.model_copy(update={"chat_template": template})
-    return chosen.model_copy(update={"stops": _stop_tokens(chosen)})
+        return CHATML
+    if choice == "plain":
+        return PLAIN
+    if _is_name(choice):
+        near = suggestion(choice, ["chatml", "plain", *tokenizer.templates])
+        message = f"the tokenizer has no template {choice!r}{near}"
+        raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
+    return _read(choice)
+
+
+def _joined_blank(tokenizer: TokenizerFile) -> str:
+    """Return the white space at the end of the assistant's header that joins an answer's first word in one token.
+
+    Where it joins some words and not others, it belongs to the answer all the same, so that generation, which does not
+    know the answer, begins where training did.
+    """
+    text = render(tokenizer, SHORTEST[:1], answer_next=True)
+    reader, blank = tokenizer.open(), text[len(text.rstrip()) :]
+
+    def ids(some: str) -> list[int]:
+        return list(reader.encode(some, add_special_tokens=False).ids)
+
+    alone = ids(text)
+    if not blank or all(ids(text + letter)[: len(alone)] == alone for letter in ascii_letters):
+        return ""
+    # As little of it as need be: new lines before the blank may be tokens of their own.
+    header = text.removesuffix(blank)
+    cuts = range(len(blank) - 1, -1, -1)
+    kept = next((cut for cut in cuts if _is_apart(ids, header + blank[:cut], blank[cut:])), 0)
+    return blank[kept:]
+
+
+def _is_apart(ids: Callable[[str], list[int]], before: str, blank: str) -> bool:
+    """Return whether no token joins a text with what comes after it, whichever letter that begins with."""
+    alone = ids(before)
+    return all(ids(before + blank + letter)[: len(alone)] == alone for letter in ascii_letters)
+
+
+def _begins_with_bos(tokenizer: TokenizerFile) -> bool:
+    """Return whether the tokenizer puts its BOS, and nothing else, before a text."""
+    begin = tokenizer.special.get("bos_token")
+    return begin is not None and tokenizer.begins == (tokenizer.open().token_to_id(begin),)
+
+
+def _is_name(choice: str) -> bool:
+    """Return whether a choice is a name rather than a file, which has a suffix or a folder."""
+    return not any(sign in choice for sign in "./\\")
 
 
 def check_template_file(choice: str | None) -> None:
@@ -82,7 +156,7 @@ def check_template_file(choice: str | None) -> None:
         RecipeError: the file cannot be read.
         DataError: it is no Jinja template, or cannot write a conversation.
     """
-    if choice in (None, "chatml", "plain"):
+    if choice is None or _is_name(choice):
         return
     special = {name: f"<{name}>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
     text = _read(str(choice))
@@ -109,12 +183,37 @@ def render(tokenizer: TokenizerFile, messages: list[Message], answer_next: bool)
     """Render a conversation to text.
 
     Args:
-        answer_next: whether the text ends where the assistant's next turn begins.
+        answer_next: whether the text ends where the assistant's next turn begins; then without the tokenizer's `blank`.
 
     Raises:
         DataError: the template refuses it, as many refuse roles in an unusual order.
     """
-    return _render(tokenizer, messages, answer_next=answer_next)[0]
+    text = _render(tokenizer, messages, answer_next=answer_next)[0]
+    return text.removesuffix(tokenizer.blank) if answer_next else text
+
+
+def render_prompt(tokenizer: TokenizerFile, messages: list[Message]) -> str:
+    """Render a conversation to the text that an answer is generated after.
+
+    A last message of the assistant is the beginning of its answer, and is continued; the text ends where it does.
+    """
+    if messages[-1]["role"] != "assistant":
+        return render(tokenizer, messages, answer_next=True)
+    begun = messages[-1]["content"]
+    if not begun.strip():
+        return render(tokenizer, messages[:-1], answer_next=True)
+    whole = render(tokenizer, messages, answer_next=False)
+    place = whole.rfind(begun.strip())
+    if place < 0:
+        raise DataError(
+            "the chat template does not write the assistant's last message as it is, so it cannot be continued; "
+            "leave it out, or name another template",
+            code="DL119",
+        )
+    end = place + len(begun.strip())
+    # Some templates take the white space around a message away; where it stays, it is part of what was begun.
+    rest = begun[len(begun.rstrip()) :]
+    return whole[:end] + (rest if whole.startswith(rest, end) else "")
 
 
 def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[str, list[Span]]:
@@ -127,7 +226,9 @@ def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[s
     if MARKS_ANSWERS.search(tokenizer.chat_template):
         text, spans = _render(tokenizer, messages, answer_next=False, marked=True)
         if spans:
-            return text, spans
+            return text, [
+                (_with_blank(tokenizer, text, begin), _with_ending(tokenizer, text, end)) for begin, end in spans
+            ]
     whole = render(tokenizer, messages, answer_next=False)
     spans = []
     for place, message in enumerate(messages):
@@ -146,6 +247,25 @@ def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[s
             code="DL119",
         )
     return whole, spans
+
+
+def _with_blank(tokenizer: TokenizerFile, text: str, begin: int) -> int:
+    """Return where an answer begins, with the blank before it that belongs to it."""
+    return begin - len(tokenizer.blank) if text[:begin].endswith(tokenizer.blank) else begin
+
+
+def _with_ending(tokenizer: TokenizerFile, text: str, end: int) -> int:
+    """Return where an answer ends, with the token that ends its turn."""
+    return end + len(tokenizer.ending) if text.startswith(tokenizer.ending, end) else end
+
+
+def _unmarked_ending(tokenizer: TokenizerFile) -> str:
+    """Return what the template writes after a marked answer, up to the token that ends the turn; "" for none."""
+    text, spans = render_answers(tokenizer, SHORTEST)
+    rest = text[spans[-1][1] :]
+    known = sorted(_added_tokens(tokenizer.json_text), key=len, reverse=True)
+    blank = rest[: len(rest) - len(rest.lstrip())]
+    return next((blank + token for token in known if rest.startswith(token, len(blank))), "")
 
 
 def _ends_with_token(tokenizer: TokenizerFile, text: str) -> bool:
@@ -182,6 +302,17 @@ def _render(
     return texts[0], spans[0] if marked else []
 
 
+def exported_template(tokenizer: TokenizerFile) -> str | None:
+    """Return the template for readers other than danlu; where an answer is asked for, it ends before `blank` too."""
+    template = tokenizer.chat_template
+    if template is None or not tokenizer.blank:
+        return template
+    whole = "{%- set whole -%}" + template + "{%- endset -%}"
+    size = len(tokenizer.blank)
+    cut = f"{{{{- whole[:-{size}] if whole[-{size}:] == {json.dumps(tokenizer.blank)} else whole -}}}}"
+    return "{%- if add_generation_prompt -%}" + whole + cut + "{%- else -%}" + template + "{%- endif -%}"
+
+
 def asks_for_date(tokenizer: TokenizerFile) -> bool:
     """Return whether the chat template writes today's date."""
     return tokenizer.chat_template is not None and DATE_FUNCTION in tokenizer.chat_template
@@ -194,13 +325,9 @@ def _date_words(template: str, date: str) -> list[list[str]]:
     return [["%%", percent], *([sign, day.strftime(sign)] for sign in signs), [percent, "%"]]
 
 
-def _stop_tokens(tokenizer: TokenizerFile) -> tuple[int, ...]:
-    """Return the tokens that end an answer.
-
-    The end of text, and the template's end of turn.
-    """
+def _end_tokens(tokenizer: TokenizerFile) -> list[int]:
+    """Return the template's end of turn, or none."""
     text, spans = render_answers(tokenizer, SHORTEST)
     reader = tokenizer.open()
     last = reader.encode(text[: spans[-1][1]], add_special_tokens=False).ids[-1:]
-    ends = [token for token in last if token in reader.get_added_tokens_decoder()]
-    return tuple(dict.fromkeys((*tokenizer.stops, tokenizer.end, *ends)))
+    return [token for token in last if token in reader.get_added_tokens_decoder()]

@@ -20,6 +20,7 @@ from danlu.data.kind import Preprocessor
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import CHATML, TURN, TURN_END, asks_for_date
+from danlu.data.text.losses_of_text import log_cut_texts, log_unknown_tokens
 from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
 from danlu.errors import DataError, Problem, RecipeError
 from danlu.recipe.sections.data import Data
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset, Tensors
 
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
+BEGINNING = "a"  # a text that shows what a tokenizer puts before texts
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
 
@@ -93,7 +95,11 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     if end is None or pad is None:
         raise DataError(f"{folder}: the tokenizer has neither an end-of-text nor a padding token", code="DL242")
-    template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None
+    text_ids, ids = (tokenizer(BEGINNING, add_special_tokens=adds)["input_ids"] for adds in (True, False))
+    begins = text_ids[: text_ids.index(ids[0])] if ids and ids[0] in text_ids else []
+    own = tokenizer.chat_template
+    templates = {name: str(text) for name, text in own.items()} if isinstance(own, dict) else {}
+    template = templates.get("default") if templates else own
     special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
     return TokenizerFile(
         json_text=text,
@@ -101,8 +107,10 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
         end=end,
         vocabulary=len(tokenizer),
         chat_template=template,
+        templates=templates,
         special=special,
         stops=_stops(folder),
+        begins=tuple(begins),
     )
 
 
@@ -122,11 +130,13 @@ class TokenizingPreprocessor(Preprocessor):
         default_length: tokens, where neither the recipe nor the model says.
         adds_special_tokens: whether a tokenizer trained here puts start and end around every text.
         adds_turn_tokens: whether a tokenizer trained here has tokens and a template for conversations.
+        writes_text: whether a model of it generates text, so that special tokens inside texts matter.
     """
 
     default_length: ClassVar[int]
     adds_special_tokens: ClassVar[bool]
     adds_turn_tokens: ClassVar[bool] = False
+    writes_text: ClassVar[bool] = False
     column: str
     longest: int
     tokenizer: TokenizerFile
@@ -142,6 +152,8 @@ class TokenizingPreprocessor(Preprocessor):
             tokenizer = train_tokenizer(
                 cls.texts(train, dataset), section.vocabulary, cls.adds_special_tokens, cls.adds_turn_tokens
             )
+        if cls.writes_text:
+            tokenizer = tokenizer.model_copy(update={"parses_special": section.special_tokens == "tokens"})
         longest = section.sequence_length or min(cls.default_length, hints.longest or cls.default_length)
         return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
 
@@ -184,7 +196,10 @@ class TextPreprocessor(TokenizingPreprocessor):
 
         # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
         rule = TokenizeConfig(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad)
-        return PreparedDataset((PaddedTokens(tokenize(self.tokenizer, frame[self.column], rule), self.tokenizer.pad),))
+        tokens = tokenize(self.tokenizer, frame[self.column], rule)
+        log_cut_texts(self.tokenizer, frame[self.column], tokens, self.longest, place)
+        log_unknown_tokens(self.tokenizer, tokens.ids, place)
+        return PreparedDataset((PaddedTokens(tokens, self.tokenizer.pad),))
 
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Decode tokens one by one, separated by spaces, so that deletions and swaps are visible."""
@@ -203,6 +218,7 @@ class BlockPreprocessor(TokenizingPreprocessor):
         packed: whether blocks for training hold several texts; attention still stays within each.
     """
 
+    writes_text = True
     packed: bool = True
 
     @classmethod
@@ -233,29 +249,34 @@ class CorpusPreprocessor(BlockPreprocessor):
     kind: Literal["corpus"] = "corpus"
 
     def tokens(self, frame: pl.DataFrame) -> RaggedTokens:
-        """Return the tokens of each document, its end token included."""
-        rule = TokenizeConfig(longest=None, special=False, end=self.tokenizer.end, blank=self.tokenizer.end)
+        """Return the tokens of each document, its end token included, and those before it but the first."""
+        end, before = self.tokenizer.end, self.tokenizer.lead[1:]
+        words = not self.tokenizer.parses_special
+        rule = TokenizeConfig(longest=None, special=False, end=end, blank=end, before=before, words=words)
         return tokenize(self.tokenizer, frame[self.column], rule)
 
     def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return each token, the one before it, and its row, [tokens] each.
 
-        The first token of a document follows an end token.
+        The first token of a document follows the one with which the tokenizer begins a text, else an end token.
         """
         tokens = self.tokens(frame)
         now = np.asarray(tokens.ids, dtype=np.int64)
         owners = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
-        return now, np.concatenate([[self.tokenizer.end], now[:-1]]), owners
+        before = np.roll(now, 1)
+        before[tokens.offsets[:-1]] = self.tokenizer.lead[0]
+        return now, before, owners
 
     def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
         """Return blocks for training with targets; each token is a target exactly once.
 
         Packed, documents are concatenated and only the last block has padding; else no block holds parts of two. The
-        first token of a document follows an end token.
+        first token of a document follows the one with which the tokenizer begins a text, else an end token.
         """
+        tokens = self.tokens(frame)
+        log_unknown_tokens(self.tokenizer, tokens.ids, place)
         if not self.packed:
             return self.transform_each(frame)[0]
-        tokens = self.tokens(frame)
         starts = np.arange(0, len(tokens.ids), self.longest)
         return self._blocks(tokens, starts, np.minimum(len(tokens.ids) - starts, self.longest), packed=True)
 
@@ -273,4 +294,5 @@ class CorpusPreprocessor(BlockPreprocessor):
         from danlu.data.loader import PreparedDataset
         from danlu.data.text.sequences import TokenBlocks
 
-        return PreparedDataset((TokenBlocks(tokens, starts, lengths, self.longest, self.tokenizer.end, packed),))
+        lead, end = self.tokenizer.lead[0], self.tokenizer.end
+        return PreparedDataset((TokenBlocks(tokens, starts, lengths, self.longest, lead, end, packed),))

@@ -51,7 +51,8 @@ class TokenBlocks:
         starts: where each block begins among the tokens, [blocks].
         lengths: how many of its positions are text, [blocks]; the rest is padding that the loss ignores.
         longest: positions per block.
-        end: the end token, which comes before every document.
+        lead: the token that comes before every document.
+        pad: the id of padding.
         packed: whether a block may hold several documents; then `position_ids` restart with each, so that a model
             keeps attention within a document.
     """
@@ -60,7 +61,8 @@ class TokenBlocks:
     starts: np.ndarray
     lengths: np.ndarray
     longest: int
-    end: int
+    lead: int
+    pad: int
     packed: bool
 
     def __len__(self) -> int:
@@ -75,11 +77,17 @@ class TokenBlocks:
         present = np.arange(self.longest) < self.lengths[rows][:, None]
         last = len(self.tokens.ids) - 1
         answers = np.where(present, self.tokens.ids[np.minimum(places, last)], IGNORED).astype(np.int64)
-        before = self.tokens.ids[np.clip(places - 1, 0, last)]
-        inputs = np.where(present & (places > 0), before, self.end).astype(np.int64)
+        before = np.where(self._begins(places), self.lead, self.tokens.ids[np.clip(places - 1, 0, last)])
+        inputs = np.where(present, before, self.pad).astype(np.int64)
         taken = {"input_ids": torch.from_numpy(inputs), TARGET: torch.from_numpy(answers)}
         if self.packed:
             document = np.searchsorted(self.tokens.offsets, places, side="right") - 1
             begins = np.maximum(self.tokens.offsets[np.minimum(document, len(self.tokens) - 1)], starts)
             taken["position_ids"] = torch.from_numpy(places - begins)
         return taken
+
+    def _begins(self, places: np.ndarray) -> np.ndarray:
+        """Return whether documents begin at these places among the tokens."""
+        document = np.searchsorted(self.tokens.offsets, places, side="right") - 1
+        found: np.ndarray = self.tokens.offsets[document] == places
+        return found

@@ -11,6 +11,7 @@ from danlu.data.descriptors import Origin, TokenizerFile
 from danlu.data.loader import TARGET, PreparedDataset, Tensors
 from danlu.data.specs import TaggingInputs
 from danlu.data.splits import TrainSplit
+from danlu.data.text.losses_of_text import log_cut_words, log_unknown_tokens
 from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.data.text.sequences import PaddedTokens
 from danlu.data.text.tokenize import RaggedTokens, cached_tokens
@@ -75,6 +76,10 @@ class TaggingPreprocessor(TokenizingPreprocessor):
         tokenizer, longest = self.tokenizer, self.longest
         rule = f"{VERSION}, {longest}"
         tokens = cached_tokens(frame[self.column], lambda some: _encode(tokenizer, some, longest), tokenizer, rule)
+        marked = np.asarray(tokens.ids)
+        given = sum(len(read_list(text)) for text in frame[self.column].to_list())
+        log_cut_words(given - int((marked < 0).sum()), given, longest, place)
+        log_unknown_tokens(tokenizer, np.where(marked < 0, ~marked, marked), place)
         return PreparedDataset((TaggedTokens(tokens, tokenizer.pad),))
 
     @classmethod

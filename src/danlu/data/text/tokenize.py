@@ -13,6 +13,7 @@ import polars as pl
 
 from danlu.artifacts.cache import cached_dir
 from danlu.data.descriptors import TokenizerFile
+from danlu.data.text.special_tokens import open_for_words
 
 PIECE_TEXTS = 4_096  # cached together; a shorter column is tokenized again each time, which is quicker
 UNCACHED_TEXTS = 512  # encodings in memory at a time
@@ -29,6 +30,8 @@ class TokenizeConfig:
     Attributes:
         longest: maximum tokens per text; None for all.
         special: whether the tokenizer puts its own tokens around the text.
+        before: tokens put before each text.
+        words: whether special tokens inside a text are encoded as words.
         end: a token appended to each text; None for none.
         blank: the token of a text without tokens.
     """
@@ -37,6 +40,8 @@ class TokenizeConfig:
     special: bool
     end: int | None
     blank: int
+    before: tuple[int, ...] = ()
+    words: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def _join(folder: Path, encode: Encode, pieces: list[pl.Series], keys: list[str]
 
 def _encode(tokenizer: TokenizerFile, texts: list[str], rule: TokenizeConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return all tokens, [tokens] int32, and the number of each text, [texts] int64."""
-    reader = tokenizer.open()
+    reader = open_for_words(tokenizer.json_text) if rule.words else tokenizer.open()
     reader.no_padding()
     reader.no_truncation()
     if rule.longest is not None:
@@ -112,7 +117,7 @@ def _encode(tokenizer: TokenizerFile, texts: list[str], rule: TokenizeConfig) ->
     lengths: list[int] = []
     for start in range(0, len(texts), UNCACHED_TEXTS):
         for encoding in reader.encode_batch(texts[start : start + UNCACHED_TEXTS], add_special_tokens=rule.special):
-            ids = [*encoding.ids, *after] or [rule.blank]
+            ids = [*rule.before, *encoding.ids, *after] or [rule.blank]
             found.append(np.array(ids, dtype=np.int32))
             lengths.append(len(ids))
     return np.concatenate(found), np.array(lengths, dtype=np.int64)

@@ -14,7 +14,11 @@ from danlu.core.console import info
 from danlu.core.imports import patch_torchvision, require_extra, silence_libraries
 from danlu.errors import DataError
 
-VERSION = 1
+VERSION = 2
+# As in llama.cpp for files that do not say it: the kinds of tokenizers that begin a text with BOS, and among those of
+# merges (gpt2) the kinds of words.
+BEGINNING_MODELS = ("llama", "bert")
+BEGINNING_WORDS = ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2")
 MAGIC = b"GGUF"
 
 
@@ -72,6 +76,8 @@ def _convert(file: Path, folder: Path) -> None:
         raise DataError(
             f"model.name: {file}: transformers cannot read this GGUF file: {first}", code="DL272"
         ) from error
+    if tokenizer.bos_token is not None:  # transformers leaves out what the file says of it
+        tokenizer.add_bos_token = _begins_with_bos(file)
     config = model.config
     if hasattr(config, "quantization_config"):  # describes the quantized weights of the file
         del config.quantization_config
@@ -80,3 +86,18 @@ def _convert(file: Path, folder: Path) -> None:
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     tied = {value.data_ptr(): name for name, value in reversed(weights.items())}
     save_file({name: weights[name] for name in tied.values()}, folder / "model.safetensors", {"format": "pt"})
+
+
+def _begins_with_bos(file: Path) -> bool:
+    """Return whether the file's tokenizer puts BOS before a text."""
+    from gguf import GGUFReader
+
+    fields: Any = GGUFReader(file).fields
+
+    def said(name: str) -> Any:
+        return fields[name].contents() if name in fields else None
+
+    if (told := said("tokenizer.ggml.add_bos_token")) is not None:
+        return bool(told)
+    model, words = said("tokenizer.ggml.model"), said("tokenizer.ggml.pre")
+    return model in BEGINNING_MODELS or (model == "gpt2" and words in BEGINNING_WORDS)

@@ -4,10 +4,10 @@ Rafailov et al. 2023, https://arxiv.org/abs/2305.18290: there is no separate rew
 log-probability relative to the reference model that training started from.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -18,7 +18,28 @@ LOGITS_PER_CHUNK = 1 << 24  # in memory at once, 64 MiB in fp32; recomputed in t
 
 
 class AnswerLikelihood(HFModelWrapper):
-    """Compute log-probabilities of answers with a language model; weight names equal those of `HFModelWrapper`."""
+    """Compute log-probabilities of answers with a language model; weight names equal those of `HFModelWrapper`.
+
+    Attributes:
+        drops: whether training uses the network's dropout. Without it the network always computes as the reference
+            does, so that a model that has learned nothing costs log 2; only adapters may have dropout of their own.
+    """
+
+    def __init__(self, network: nn.Module, fresh: tuple[str, ...] = (), drops: bool = False) -> None:
+        super().__init__(network, fresh)
+        self.drops = drops
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode, but keep a network without dropout in evaluation mode."""
+        super().train(mode)
+        if mode and not self.drops:
+            # Whatever is drawn at random in training stays out, as jitter of routers, not only dropout.
+            self.network.eval()
+            for module in self.network.modules():
+                if hasattr(module, "lora_dropout"):
+                    module.training = True
+                    module.lora_dropout.train()
+        return self
 
     def forward(self, input_ids: Tensor, answers: Tensor) -> Tensor:  # type: ignore[override]
         """Return the summed log-probabilities of both answers in nats, [pairs, 2].

@@ -94,7 +94,7 @@ def build_transformer(spec: NetworkSpec, inputs: TokenInputs, outputs: int, pool
     if pooling is not None:
         return SentenceEncoderClassifier(network.float(), outputs, pooling, spec.dropout)
     if isinstance(inputs, PreferenceInputs):
-        return AnswerLikelihood(network.float(), fresh)
+        return AnswerLikelihood(network.float(), fresh, drops=_asks_for_dropout(spec))
     model = HFModelWrapper(network.float(), fresh)
     if isinstance(inputs, CorpusInputs) and inputs.packed:
         _require_packing(model, spec.name)
@@ -126,7 +126,7 @@ def _load_or_create(
                 output_loading_info=True,
                 **settings,
                 **_attention(spec),
-                **_dropout_settings(spec, own),
+                **_dropout_settings(spec, own, inputs),
             )
             return network, (*_fresh_weights(network, found, spec.folder), *_add_rows(network, spec))
         name = spec.name.removeprefix("hf:")
@@ -137,7 +137,7 @@ def _load_or_create(
         heads, groups = (usual.attribute_map.get(name, name) for name in ("num_attention_heads", "num_key_value_heads"))
         if getattr(usual, groups, None) and heads in config:
             config.setdefault(groups, config[heads])  # the default suits a large model
-        config |= _dropout_settings(spec, usual)
+        config |= _dropout_settings(spec, usual, inputs)
         own = configs.for_model(name, **config)
         return builder.from_config(own, trust_remote_code=False, **_attention(spec)), ()
     except pickle.UnpicklingError as error:
@@ -196,19 +196,26 @@ def _attention(spec: NetworkSpec) -> dict[str, str]:
     return {"attn_implementation": names[spec.attention]} if spec.attention in names else {}
 
 
-def _dropout_settings(spec: NetworkSpec, config: Any) -> dict[str, float]:
-    """Return the architecture's dropout keys, set to the recipe's value.
+def _dropout_settings(spec: NetworkSpec, config: Any, inputs: TokenInputs) -> dict[str, float]:
+    """Return the architecture's dropout keys, set to the recipe's value; 0 for preferences by default.
 
     Raises:
         ArgumentError: the architecture has no dropout.
     """
-    if spec.dropout is None:
+    compares = isinstance(inputs, PreferenceInputs)  # with log-probabilities that were kept without dropout
+    if spec.dropout is None and not compares:
         return {}
-    own = by_own_names({key: spec.dropout for key in DROPOUT_KEYS if hasattr(config, key)}, config)
-    if not own:
+    own = by_own_names({key: spec.dropout or 0.0 for key in DROPOUT_KEYS if hasattr(config, key)}, config)
+    if not own and spec.dropout is not None:
         raise ArgumentError(f"model.dropout: {spec.name} has no dropout to set; leave it out", code="DL512")
     said = by_own_names(spec.config or {}, config)
     return {key: rate for key, rate in own.items() if key not in said}
+
+
+def _asks_for_dropout(spec: NetworkSpec) -> bool:
+    """Return whether the recipe itself sets a dropout above 0, by `model.dropout` or in `model.config`."""
+    said = [value for key, value in (spec.config or {}).items() if "drop" in key]
+    return bool(spec.dropout) or any(isinstance(value, int | float) and value > 0 for value in said)
 
 
 def logits_close(found: Tensor, expected: Tensor) -> bool:

@@ -193,9 +193,15 @@ class Data(Frozen):
     packing: bool = Field(
         default=True, description="several documents per block, attention within each; false: one per block, padded"
     )
+    special_tokens: Literal["words", "tokens"] = Field(
+        default="words",
+        description="what special tokens inside documents, messages and prompts are: words like any other, or the "
+        "tokens themselves, as in transformers; those that the chat template writes are always tokens",
+    )
     chat_template: TemplatePath | None = Field(
         default=None,
-        description="template of conversations: chatml, plain, or a Jinja file; the tokenizer's own by default",
+        description="template of conversations: chatml, plain, a Jinja file (with a suffix or a folder in its path), "
+        "or the name of one of the tokenizer's own; its only one, or the one named default, if left out",
     )
 
     @model_validator(mode="after")

@@ -85,7 +85,8 @@ class CheckpointedForward:
         self.forward, self.block, self.selective = forward, block, selective
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        if not (self.block.training and torch.is_grad_enabled()):
+        # Not by the block's mode: preferences are learned by a network in evaluation mode.
+        if not torch.is_grad_enabled():
             return self.forward(*inputs, **named)
         return _checkpointed(self.forward, [self.block], self.selective, inputs, named)
 

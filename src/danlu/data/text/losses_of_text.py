@@ -1,0 +1,55 @@
+"""What of texts a model does not read: those that are cut, and words that the tokenizer does not know."""
+
+import numpy as np
+import polars as pl
+
+from danlu.core.console import info
+from danlu.data.descriptors import Origin, TokenizerFile
+from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
+
+UNKNOWN_SHARE = 0.01  # of tokens; more are warned of
+
+
+def log_cut_texts(
+    tokenizer: TokenizerFile, texts: pl.Series, tokens: RaggedTokens, longest: int, place: Origin
+) -> None:
+    """Say how many texts are longer than the maximum length and were cut.
+
+    Args:
+        tokens: of the texts, at most `longest` of each.
+    """
+    full = np.flatnonzero(np.diff(tokens.offsets) >= longest)
+    if not len(full):
+        return
+    rule = TokenizeConfig(longest=None, special=True, end=None, blank=tokenizer.pad)
+    cut = int((np.diff(tokenize(tokenizer, texts.gather(full), rule).offsets) > longest).sum())
+    if cut:
+        info(
+            f"{place.name}: {cut:,} of {len(tokens):,} texts ({cut / len(tokens):.0%}) are longer than {longest} "
+            "tokens and were cut; data.sequence_length sets the limit"
+        )
+
+
+def log_cut_words(cut: int, count: int, longest: int, place: Origin) -> None:
+    """Say how many words get no tag, because their sentences are longer than the maximum length."""
+    if cut:
+        info(
+            f"{place.name}: {cut:,} of {count:,} words ({cut / count:.1%}) get no tag, because their sentences are "
+            f"longer than {longest} tokens and were cut; data.sequence_length sets the limit"
+        )
+
+
+def log_unknown_tokens(tokenizer: TokenizerFile, ids: np.ndarray, place: Origin) -> None:
+    """Warn where more than 1 % of the tokens stand for what the tokenizer does not know.
+
+    Args:
+        ids: token ids, without marks.
+    """
+    name = tokenizer.special.get("unk_token")
+    unknown = None if name is None else tokenizer.open().token_to_id(name)
+    share = float((ids == unknown).mean()) if unknown is not None and len(ids) else 0.0
+    if share > UNKNOWN_SHARE:
+        info(
+            f"warning: {place.name}: {share:.1%} of the tokens are {name}: words that the model's tokenizer does not "
+            "know, which it reads all alike; choose a model whose tokenizer knows this language or writing"
+        )

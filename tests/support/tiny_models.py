@@ -1,0 +1,81 @@
+"""Tiny language models with random weights and tokenizers of ten sentences, written as local folders."""
+
+from pathlib import Path
+from typing import Any
+
+from danlu.core.imports import patch_torchvision
+
+SENTENCES = [
+    "the cat sat on the mat and looked at the moon",
+    "my screen is black and the mouse does not move",
+    "is the cable plugged in or is the router off",
+    "restart the router and wait for ten minutes",
+    "the printer is silent but the fan is loud",
+    "clean the vents and look into the bin",
+    "turn up the volume and try another port",
+    "unplug the keyboard and let it dry for a day",
+    "paris is the capital of france and rome of italy",
+    "two and two make four and four and four make eight",
+]
+CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def tokenizer(
+    template: str | None = None, extra: tuple[str, ...] = (), begins: bool = False, unigram: bool = False
+) -> Any:
+    """Train a tokenizer on SENTENCES: byte-level BPE, or unigram; `begins` puts <s> before every text."""
+    patch_torchvision()
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<unk>", "<s>", "</s>", *extra]
+    given: dict[str, Any] = {"vocab_size": 400, "special_tokens": special, "show_progress": False}
+    trainer: Any
+    if unigram:
+        made = Tokenizer(models.Unigram())
+        made.normalizer, made.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+        made.decoder = decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(unk_token="<unk>", **given)
+    else:
+        made = Tokenizer(models.BPE())
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), **given)
+    made.train_from_iterator(SENTENCES * 3, trainer)
+    if begins:
+        made.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", made.token_to_id("<s>"))]
+        )
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    if template:
+        wrapped.chat_template = template
+    return wrapped
+
+
+def folder(path: Path, tokens: Any, arch: str = "llama", seed: int = 0, **config: Any) -> Path:
+    """Write a model of two layers of width 32 with random weights of deviation 0.2, and its tokenizer."""
+    patch_torchvision()
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    usual: dict[str, Any] = {
+        "vocab_size": len(tokens),
+        "bos_token_id": tokens.bos_token_id,
+        "eos_token_id": tokens.eos_token_id,
+        "pad_token_id": tokens.pad_token_id,
+        "initializer_range": 0.2,
+    }
+    if arch == "gpt2":
+        usual |= {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 256}
+    else:
+        usual |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+        usual |= {"intermediate_size": 64, "max_position_embeddings": 256}
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(arch, **{**usual, **config}))
+    model.save_pretrained(path)
+    tokens.save_pretrained(path)
+    return path
