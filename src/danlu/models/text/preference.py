@@ -36,9 +36,10 @@ class AnswerLikelihood(HFModelWrapper):
             # Whatever is drawn at random in training stays out, as jitter of routers, not only dropout.
             self.network.eval()
             for module in self.network.modules():
-                if hasattr(module, "lora_dropout"):
+                adapter = getattr(module, "lora_dropout", None)
+                if isinstance(adapter, nn.Module):
                     module.training = True
-                    module.lora_dropout.train()
+                    adapter.train()
         return self
 
     def forward(self, input_ids: Tensor, answers: Tensor) -> Tensor:  # type: ignore[override]

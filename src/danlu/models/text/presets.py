@@ -46,7 +46,7 @@ def by_own_names(settings: Mapping[str, Any], default_config: Any) -> dict[str, 
     Raises:
         ArgumentError: one setting is given two values, by two of its names.
     """
-    mapped, found, said = default_config.attribute_map, {}, dict[str, str]()
+    mapped, found, said = default_config.attribute_map, dict[str, Any](), dict[str, str]()
     for name, value in settings.items():
         own = mapped.get(name, name)
         if own in found and found[own] != value:
