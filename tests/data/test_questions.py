@@ -1,14 +1,17 @@
 """Questions travel from the source to the dataset, and whoever trains refuses while one is open."""
 
+import json
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+import danlu
 from danlu.data.descriptors import RawData
 from danlu.data.interpret import interpret
 from danlu.data.questions import Answer, Question, require_answers
 from danlu.errors import DataError
+from danlu.recipe.load import load_recipe
 from danlu.recipe.sections.data import Data
 
 QUESTION = Question(
@@ -38,3 +41,16 @@ def test_a_dataset_keeps_the_questions_of_its_source() -> None:
     frame = pl.DataFrame({"d": ["north", "south"], "y": ["a", "b"]})
     source = RawData(frame, "memory", Path.cwd(), questions=(QUESTION,))
     assert interpret(source, Data(source="x.csv", target="y")).questions == (QUESTION,)
+
+
+@pytest.mark.parametrize("name", ["d", "my day", "a.b", "a=b", "日期", "1"])
+def test_answers_settle_their_question_whatever_the_column_is_called(tmp_path: Path, name: str) -> None:
+    days = [f"01/{row % 12 + 1:02}/{2012 + row // 12}" for row in range(48)]
+    pl.DataFrame({name: days, "x": range(48), "y": ["a", "b"] * 24}).write_csv(tmp_path / "t.csv")
+    recipe = {"data": {"source": str(tmp_path / "t.csv"), "target": "y", "columns": {"x": "number"}}}
+    (tmp_path / "r.yaml").write_text(json.dumps(recipe))
+    (question,) = danlu.check(tmp_path / "r.yaml")["questions"]
+    for reading in question["readings"]:
+        found = danlu.check(load_recipe(tmp_path / "r.yaml", overrides=[reading["write"]]))
+        assert found["questions"] == []
+        assert [each["type"] for each in found["columns"]] == ["datetime", "number"]

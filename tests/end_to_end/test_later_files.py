@@ -437,3 +437,22 @@ def test_answers_to_judge_a_model_on_may_be_spelled_otherwise(
     (tmp_path / "new.csv").write_text(lines("x,y", lambda row: f"{row % 2},{other[row % 2]}"))
     judged = danlu.evaluate(run.path, data=str(tmp_path / "new.csv"))
     assert judged["data"]["accuracy"]["value"] == 1.0
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_days_that_are_categories_are_known_with_midnight_too(tmp_path: Path, typed: bool) -> None:
+    days = [date(2024, 1, 5), date(2024, 2, 1), date(2024, 3, 1)]
+    frame = pl.DataFrame({"c": [days[row % 3] for row in range(ROWS)], "y": ["yes", "no", "no"] * (ROWS // 3)})
+    if typed:
+        frame.with_columns(pl.col("c").cast(pl.Datetime("us"))).write_parquet(tmp_path / "t.parquet")
+    else:
+        frame.write_csv(tmp_path / "t.csv")
+    source = str(tmp_path / ("t.parquet" if typed else "t.csv"))
+    data = {"source": source, "target": "y", "columns": {"c": "category"}}
+    run = danlu.train({"data": data, "model": "tree"}, output=tmp_path / "runs")
+    for end in ("", " 00:00:00", "T00:00:00Z", "T00:00:00.000", " 00:00"):
+        assert answers(run, tmp_path / "new.csv", f"c\n2024-01-05{end}\n2024-02-01{end}\n") == ["yes", "no"], end
+    assert answers(run, tmp_path / "new.csv", "c\n2024-01-05 10:00:00\n2024-02-01\n") == ["no", "no"]
+    for dtype in (pl.Date, pl.Datetime("us"), pl.Datetime("ns")):
+        later = pl.DataFrame({"c": pl.Series(days[:2]).cast(dtype)})
+        assert danlu.predict(run.path, later)["prediction"].to_list() == ["yes", "no"], dtype

@@ -270,3 +270,20 @@ def test_a_failed_fit_leaves_no_run(iris: Table, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to learn"):
         DanluRegressor(output=tmp_path).fit(iris[0], np.ones(150))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_words_are_read_at_predict_as_in_fit() -> None:
+    rows = range(120)
+    frame = pl.DataFrame(
+        {
+            "price": [f"{row % 9},{row % 10}" for row in rows],
+            "day": [f"{1 + row % 28:02}.0{1 + row % 9}.2021" for row in rows],
+        }
+    )
+    answers = ["high" if row % 9 > 4 else "low" for row in rows]
+    model = DanluClassifier(model="tree").fit(frame, answers)
+    assert model.score(frame, answers) == 1.0
+    plain = pl.DataFrame({"price": ["7.5", "1.5"], "day": ["2021-01-04", "2021-01-05"]})
+    assert model.predict(plain).tolist() == ["high", "low"]
+    with pytest.raises(ValueError, match=r"X, row 2: column 'price': much is not a number like 1234,5"):
+        model.predict(plain.with_columns(price=pl.Series(["7,5", "much"])))

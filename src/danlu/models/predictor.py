@@ -174,12 +174,22 @@ class Predictor:
         Raises:
             DataError: they are of another form, a column is missing, or a value does not have its column's type.
         """
-        frame = self._frame(samples)
-        rows = RawData(frame, SAMPLES, Path.cwd())
-        missing_values = saved_missing_values(self.manifest.reading)
-        return self.predict_source(
-            read_as_trained(rows, self.manifest.columns, missing_values), batch_size=batch_size, broken=broken
-        )
+        rows = self._read(self._frame(samples), SAMPLES)
+        return self.predict_source(rows, batch_size=batch_size, broken=broken)
+
+    def outputs_of(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
+        """Return the calibrated outputs for rows in memory, [samples, ...], each read as in training.
+
+        Raises:
+            DataError: a value does not have its column's type.
+        """
+        rows = self._read(frame, origin)
+        _collect_row_errors(rows, None)
+        return self.outputs(Split.of(rows.frame), Origin(origin, rows.folder))
+
+    def _read(self, frame: pl.DataFrame, origin: str) -> RawData:
+        rows = RawData(frame, origin, Path.cwd())
+        return read_as_trained(rows, self.manifest.columns, saved_missing_values(self.manifest.reading))
 
     def predict_source(self, source: RawData, *, batch_size: int | None = None, broken: Broken = "row") -> pl.DataFrame:
         """Predict the rows of a source; like `predict`."""

@@ -17,8 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 from danlu.api.train import train
 from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.console import silenced
-from danlu.data.descriptors import Origin
-from danlu.data.splits import Split
 from danlu.experiment.run_data import load_run_data
 from danlu.recipe.load import load_recipe
 from danlu.recipe.sections.evaluation import Evaluation
@@ -193,7 +191,7 @@ class DanluEstimator(BaseEstimator):  # type: ignore[misc]
         predictor = self.predictor_
         features = read_features(self, X, self._columns)
         with as_value_errors():
-            return predictor.outputs(Split.of(features.frame), Origin(ORIGIN, Path.cwd()))
+            return predictor.outputs_of(features.frame, ORIGIN)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the opened model out: the bytes of its bundle stand for it."""

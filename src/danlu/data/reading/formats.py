@@ -1,5 +1,6 @@
 """Which of several ways a column's words are read in: by the recipe, by the other columns, or by asking."""
 
+import json
 from collections.abc import Sequence
 
 import polars as pl
@@ -124,5 +125,9 @@ def _shown(form: Format, word: str) -> str:
 def _write(name: str, form: Format) -> str:
     """Return what settles the question, as `--set` takes it."""
     if isinstance(form, str):
-        return f'data.columns.{name}={{type: datetime, format: "{form}"}}'
-    return f'data.columns.{name}={{type: number, decimal: "{form.decimal}", grouping: "{form.grouping}"}}'
+        said = f'{{type: datetime, format: "{form}"}}'
+    else:
+        said = f'{{type: number, decimal: "{form.decimal}", grouping: "{form.grouping}"}}'
+    if "." in name or "=" in name:  # which mean something in the path of a key
+        return f"data.columns={{{json.dumps(name, ensure_ascii=False)}: {said}}}"
+    return f"data.columns.{name}={said}"

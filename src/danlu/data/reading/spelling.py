@@ -12,6 +12,7 @@ import polars as pl
 
 NUMBER = r"^[+-]?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$"
 WHOLE = r"^[+-]?(?:0|[1-9]\d*)(?:\.0+)?$"
+MOMENT = r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:\.0+)?(?:Z|\+00:00)?$"
 TRUTHS = {"true": "1", "false": "0"}
 
 
@@ -26,12 +27,13 @@ def as_words(values: pl.Series) -> pl.Series:
 def canonical(words: pl.Expr) -> pl.Expr:
     """Return the canonical spelling of words.
 
-    `1.0`, `+1` and ` 1` become `1`, `TRUE` becomes `true`, `1e2` becomes `100`.
+    `1.0`, `+1` and ` 1` become `1`, `TRUE` becomes `true`, `1e2` becomes `100`, `2024-01-05T00:00:00` the day alone.
     """
     bare = words.str.strip_chars()
     lower = bare.str.to_lowercase()
     whole = bare.str.replace(r"^\+", "").str.replace(r"\.0+$", "").str.replace("^-0$", "0")
     number = bare.cast(pl.Float64, strict=False).cast(pl.String).str.replace(r"\.0$", "")
+    moment = bare.str.replace(MOMENT, "$1 $2").str.replace(r" (\d\d:\d\d):00$", " $1").str.replace(" 00:00$", "")
     return (
         pl.when(lower.is_in(list(TRUTHS)))
         .then(lower)
@@ -39,6 +41,8 @@ def canonical(words: pl.Expr) -> pl.Expr:
         .then(whole)
         .when(bare.str.contains(NUMBER))
         .then(number)
+        .when(bare.str.contains(MOMENT))
+        .then(moment)
         .otherwise(bare)
     )
 
