@@ -37,7 +37,10 @@ def without_lists(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def without_wide_integers(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a table with whole numbers beyond 64 bits as words, since hardly another program reads them."""
+    """Return a table with whole numbers beyond 64 bits as words.
+
+    Hardly another program reads such numbers.
+    """
     for name in frame.columns:
         frame = wide_integers_as_words(frame, name)
     return frame

@@ -76,7 +76,7 @@ def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, 
 
 
 def _below_titles(manifest: Manifest, source: str | list[str], options: ReadOptions) -> RawData | None:
-    """Read files that have as many lines above the header as the recipe said of the training files.
+    """Read files with as many lines above the header as the recipe said.
 
     None where the model's columns are not found so.
     """

@@ -62,7 +62,10 @@ def date_layouts(words: pl.Series) -> tuple[str, ...]:
 
 
 def dates_among(words: pl.Series) -> str | None:
-    """Return the layout in which at least half of some words are dates; None without one."""
+    """Return the layout in which at least half of some words are dates.
+
+    None without one.
+    """
     tried = [str(word) for word in words.head(TRIED_WORDS)]
     if sum(map(_has_digit, tried)) * 2 < len(tried):
         return None

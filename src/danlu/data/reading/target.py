@@ -32,9 +32,9 @@ def target_formats(values: pl.Series, options: ColumnOptions) -> Formats:
 def as_numbers(
     table: Table, names: Sequence[str], options: Callable[[str], ColumnOptions], origin: str
 ) -> tuple[Table, dict[str, Reading], tuple[Question, ...]]:
-    """Return a table with several columns to predict as numbers, where all their words are.
+    """Return a table with several columns to predict as numbers.
 
-    Also how these columns are read, and a question for each that can be read in several ways.
+    Columns with other words stay as they are. Also told: how these columns are read, and a question for each that can be read in several ways.
     """
     found = {name: target_formats(table[name], options(name)) for name in names}
     readings = {name: reading_of(formats) for name, formats in found.items() if formats}

@@ -102,7 +102,7 @@ def _choose(path: Path, likely: str | None) -> str:
 
 
 def _is_unknown(name: str) -> bool:
-    """Return whether an encoding before Unicode is none of those whose words are known here."""
+    """Return whether words of an encoding before Unicode are not known here."""
     found = codecs.lookup(codec(name)).name
     return not found.startswith("utf") and found not in {codecs.lookup(codec(known)).name for known, *_ in LEGACY}
 

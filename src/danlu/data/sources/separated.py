@@ -103,7 +103,10 @@ def _found_missing(sample: pl.DataFrame, held: pl.DataFrame) -> dict[str, tuple[
 
 
 def _infinite(table: Table) -> list[str]:
-    """Return columns of numbers with infinite ones: words such as `inf`, or numbers beyond any float, as `1e400`."""
+    """Return columns of numbers with infinite ones.
+
+    They are words such as `inf`, or numbers beyond any float, as `1e400`.
+    """
     names = [name for name, dtype in table.schema.items() if dtype.is_float()]
     if not names:
         return []
