@@ -34,7 +34,8 @@ def as_numbers(
 ) -> tuple[Table, dict[str, Reading], tuple[Question, ...]]:
     """Return a table with several columns to predict as numbers.
 
-    Columns with other words stay as they are. Also told: how these columns are read, and a question for each that can be read in several ways.
+    Columns with other words stay as they are. Also how these columns are read, and a question for each that can be
+    read in several ways.
     """
     found = {name: target_formats(table[name], options(name)) for name in names}
     readings = {name: reading_of(formats) for name, formats in found.items() if formats}
