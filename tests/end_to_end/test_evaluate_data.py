@@ -213,9 +213,8 @@ def test_an_answer_may_be_a_number_as_people_write_it(tmp_path: Path) -> None:
 
 
 def test_what_stands_in_the_place_of_an_answer_does_not_matter_to_predict(tmp_path: Path) -> None:
-    rows = table().select(
-        "x", y=(3000 * pl.col("x") + 20_000).round(2).cast(pl.String).str.replace(".", ",", literal=True)
-    )
+    worded = (3000 * pl.col("x") + 20_000).round(2).cast(pl.String)
+    rows = table().select("x", y=worded.str.replace(".", ",", literal=True))
     run = trained({"data": {"target": "y"}, "model": "linear", "training": QUICK}, rows, tmp_path)
     expected = package.predict(run, rows.drop("y"))
     unknown = rows.with_columns(y=pl.lit("to come"))

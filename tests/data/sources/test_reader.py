@@ -287,3 +287,9 @@ def test_built_in_digits_are_scikit_learns() -> None:
     assert frame["digit"].to_list() == bunch.target.tolist()
     pixels = np.asarray(Image.open(BytesIO(frame["image"][1234]))) * (16 / 255)
     np.testing.assert_allclose(pixels, bunch.images[1234], atol=0.05)
+
+
+def test_files_with_the_same_columns_in_another_order_are_one_table(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text("a,b\n1,x\n")
+    (tmp_path / "2.csv").write_text("b,a\ny,2\n")
+    assert read_source(str(tmp_path)).frame.rows() == [(1, "x"), (2, "y")]

@@ -30,7 +30,7 @@ from danlu.data.sources.csv_rows import (
 )
 from danlu.data.sources.encoding import encoding_by_mark, text_file, utf_8_version
 from danlu.data.sources.legacy_encoding import legacy_encoding
-from danlu.data.sources.text_bytes import UTF_8, is_utf_8_block, open_bytes, read_head, whole_characters
+from danlu.data.sources.text_bytes import UTF_8, is_utf_8_block, read_head, whole_characters
 from danlu.errors import DataError
 
 VERSION = 2  # of copies in the cache
@@ -46,7 +46,7 @@ def normalized_csv(path: Path, options: ReadOptions, separator: str | None = Non
     Also how that file separates them, and how the given one does.
 
     Args:
-        path: plain or gzipped, in any encoding.
+        path: of any encoding.
         options: the encoding and the lines above the header, where they are known.
         separator: if known.
 
@@ -119,7 +119,7 @@ def _trimmed(text: Path, sniffed: Sniffed, dialect: Dialect) -> tuple[Path, Dial
     key = [VERSION, file_identity(text), first, sniffed.body, end]
 
     def write(empty: Path) -> None:
-        with open_bytes(text) as file, (empty / "table.csv").open("wb") as copy:
+        with text.open("rb") as file, (empty / "table.csv").open("wb") as copy:
             copy.write(first.encode())
             file.seek(sniffed.body)
             left = end - sniffed.body
@@ -223,7 +223,7 @@ def _rows(text: Path, origin: Path, sniffed: Sniffed, way: Quoting) -> Iterator[
     """
     width, header = len(sniffed.header.names), sniffed.header
     line = header.end
-    with open_bytes(text) as binary, _values_of_any_length():
+    with text.open("rb") as binary, _values_of_any_length():
         binary.seek(sniffed.body)
         lines = io.TextIOWrapper(binary, encoding=UTF_8, newline="")
         try:

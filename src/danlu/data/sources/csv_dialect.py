@@ -12,7 +12,6 @@ from pathlib import Path
 from danlu.data.sources.csv_header import Header, find_header
 from danlu.data.sources.csv_rows import BARE, DOUBLED, Row, is_lone_return, lone_return, rows_of
 from danlu.data.sources.csv_survey import Survey, survey
-from danlu.data.sources.text_bytes import open_bytes
 from danlu.errors import DataError
 
 LONGEST_HEADER = 1 << 20  # bytes
@@ -66,7 +65,7 @@ def sniff(path: Path, separator: str | None, skip_rows: int | None, origin: Path
     """Look at a file's first lines and at all of its bytes.
 
     Args:
-        path: a UTF-8 file, plain or gzipped.
+        path: a UTF-8 file.
         separator: if known; else the one that makes the rows even.
         skip_rows: lines above the header; None to find it out.
         origin: the file's name in errors.
@@ -124,7 +123,7 @@ def refuse_uneven_rows(path: Path, dialect: Dialect, copy: Path | None = None) -
     read = copy or path
     if read.stat().st_size > SNIFFED_BYTES:
         return
-    with open_bytes(read) as file:
+    with read.open("rb") as file:
         content = file.read().decode("utf-8-sig", errors="replace")
     quoting = DOUBLED if dialect.quote else BARE
     # split() takes the line ends away, so a quoted value over several lines is joined by the reader without them
@@ -175,5 +174,5 @@ def _lines(content: bytes, line_end: bytes, cut: bool) -> list[bytes]:
 
 
 def _first_bytes(path: Path, size: int) -> bytes:
-    with open_bytes(path) as file:
+    with path.open("rb") as file:
         return file.read(size)

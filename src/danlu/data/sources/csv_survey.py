@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from danlu.data.sources.text_bytes import is_utf_8_block, open_bytes
+from danlu.data.sources.text_bytes import is_utf_8_block
 
 BLOCK = 1 << 17  # bytes; fits into a processor's cache, since each is looked at several times
 QUOTE, FEED, RETURN, BACKSLASH = b'"'[0], b"\n"[0], b"\r"[0], b"\\"[0]
@@ -47,12 +47,12 @@ def survey(path: Path, separator: str, line_end: str) -> Survey:
     """Look through a file.
 
     Args:
-        path: plain or gzipped.
+        path: the file.
         separator: one ASCII character.
         line_end: one character; a carriage return before a line feed is implied.
     """
     looker = _Looker(separator.encode(), line_end.encode())
-    with open_bytes(path) as file:
+    with path.open("rb") as file:
         if file.read(len(BOM_UTF8)) == BOM_UTF8:
             looker.found.size = len(BOM_UTF8)
         else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from danlu.artifacts.cache import cached_dir, file_identity
 from danlu.core.text import suggestion
 from danlu.data.sources.legacy_encoding import LEGACY, legacy_encoding
-from danlu.data.sources.text_bytes import BLOCK, UTF_8, broken_place, codec, is_utf_8, open_bytes, read_head
+from danlu.data.sources.text_bytes import BLOCK, UTF_8, broken_place, codec, is_utf_8, read_head
 from danlu.errors import DataError
 
 VERSION = 1  # of copies in the cache
@@ -38,7 +38,7 @@ def text_file(path: Path, encoding: str | None, likely: str | None = None) -> tu
     """Return a text file that is UTF-8, and the encoding of the given one.
 
     Args:
-        path: plain or gzipped.
+        path: the file.
         encoding: as the recipe says; None to find it out.
         likely: the encoding that decides where several fit.
 
@@ -128,7 +128,7 @@ def _known(path: Path, encoding: str) -> str:
 def _transcode(path: Path, encoding: str, name: str, empty: Path) -> None:
     decoder = codecs.getincrementaldecoder(codec(encoding))()
     try:
-        with open_bytes(path) as file, (empty / name).open("wb") as copy:
+        with path.open("rb") as file, (empty / name).open("wb") as copy:
             copy.write(decoder.decode(file.read(BLOCK)).removeprefix("\ufeff").encode(UTF_8))
             while block := file.read(BLOCK):
                 copy.write(decoder.decode(block).encode(UTF_8))

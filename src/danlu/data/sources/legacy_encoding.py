@@ -46,7 +46,7 @@ def legacy_encoding(path: Path, likely: str | None = None) -> str:
     """Choose among encodings before Unicode, once for each version of a file.
 
     Args:
-        path: plain or gzipped.
+        path: the file.
         likely: the encoding that decides where several fit, or none is known to.
 
     Raises:

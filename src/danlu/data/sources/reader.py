@@ -78,16 +78,14 @@ def read_source(source: Source, options: ReadOptions | None = None) -> RawData:
     if path.is_file():
         return _read_together([path], _read_file, str(path), options)
     whole, chooses, part = source.rpartition("::")
-    if chooses:
-        return read_source(whole, replace(options, part=part))
-    return _read_matches(source, options)
+    return read_source(whole, replace(options, part=part)) if chooses else _read_glob(source, options)
 
 
-def _read_matches(source: str, options: ReadOptions) -> RawData:
-    """Read what a glob matches: folders, images and nothing else, or tables."""
-    path = Path(source)
+def _read_glob(source: str, options: ReadOptions) -> RawData:
+    """Read what a pattern matches; beside images, other files are not read."""
     matches = _matches(source)
     if not matches:
+        path = Path(source)
         beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
         raise DataError(
             f"{source}: no such file or folder{suggestion(path.name, beside) if beside else ''}", code="DL201"

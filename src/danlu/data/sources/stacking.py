@@ -26,13 +26,13 @@ def stack(parts: Sequence[RawData], origin: str) -> RawData:
     if len(parts) == 1:
         return replace(first, origin=origin)
     for part in parts[1:]:
-        if part.frame.columns != first.frame.columns:
-            differing = sorted(set(part.frame.columns) ^ set(first.frame.columns)) or part.frame.columns
+        if differing := sorted(set(part.frame.columns) ^ set(first.frame.columns)):
             raise DataError(f"{part.origin}: other columns than {first.origin}: {', '.join(differing)}", code="DL204")
         if part.layout != first.layout:
             raise DataError(f"{part.origin}: is data of another kind than {first.origin}", code="DL204")
     frames = [part.frame for part in _with_own_files(parts)]
-    together = pl.concat([frame.lazy() for frame in frames], how="vertical_relaxed")
+    in_order = [frame.lazy().select(first.frame.columns) for frame in frames]
+    together = pl.concat(in_order, how="vertical_relaxed")
     large = any(isinstance(frame, DiskFrame) for frame in frames)
     frame = DiskFrame(together, sum(frame.height for frame in frames)) if large else together.collect()
     added = {name: why for part in parts for name, why in part.added.items()}

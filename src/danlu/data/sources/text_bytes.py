@@ -1,10 +1,8 @@
-"""The bytes of a text file: unpacked, cut into blocks, checked against an encoding."""
+"""The bytes of a text file: cut into blocks, checked against an encoding."""
 
 import codecs
-import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import polars as pl
 
@@ -23,20 +21,15 @@ WIDER = {
 }
 
 
-def open_bytes(path: Path) -> "IO[bytes]":
-    """Open a file, unpacked if it is gzipped."""
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
-
-
 def read_head(path: Path, size: int = BLOCK) -> bytes:
-    """Return a file's first bytes, unpacked."""
-    with open_bytes(path) as file:
+    """Return a file's first bytes."""
+    with path.open("rb") as file:
         return file.read(size)
 
 
 def is_utf_8(path: Path) -> bool:
     """Return whether all of a file is valid UTF-8."""
-    with open_bytes(path) as file:
+    with path.open("rb") as file:
         rest = b""
         while block := file.read(BLOCK):
             block = rest + block
@@ -98,6 +91,6 @@ def broken_place(path: Path, encoding: str) -> tuple[int, int] | None:
 
 def blocks_of_lines(path: Path) -> Iterator[bytes]:
     """Yield all of a file in blocks that end where a line does."""
-    with open_bytes(path) as file:
+    with path.open("rb") as file:
         while block := file.read(BLOCK):
             yield block + file.readline(BLOCK)
