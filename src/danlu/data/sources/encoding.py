@@ -96,9 +96,8 @@ def utf_8_version(path: Path, encoding: str) -> Path:
 
 
 def _converted(path: Path, encoding: str) -> Path:
-    name = path.name.removesuffix(".gz") if path.suffix.lower() == ".gz" else path.name
     key = [VERSION, file_identity(path), encoding]
-    return cached_dir("utf-8", key, partial(_transcode, path, encoding, name)) / name
+    return cached_dir("utf-8", key, partial(_transcode, path, encoding, path.name)) / path.name
 
 
 def _known(path: Path, encoding: str) -> str:
