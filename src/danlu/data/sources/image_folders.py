@@ -71,7 +71,7 @@ def read_image_folder(
 
 
 def _class_folders(tree: FolderTree, options: ReadOptions) -> RawData:
-    """Read folders as classes, at the level that the options, a model's labels or the folders themselves say."""
+    """Read folders as classes, at the level that labels, options or the folders say."""
     if options.labels and (known := _level_of(tree, options.labels)) is not None:
         return _frame(tree, tree.nested, known)
     level, given = options.class_folder, _given_splits(tree, options.class_folder)
@@ -90,7 +90,10 @@ def _class_folders(tree: FolderTree, options: ReadOptions) -> RawData:
 
 
 def _level_of(tree: FolderTree, labels: frozenset[str]) -> int | None:
-    """Return the level at which every folder has the name of a class; None if files of several uses are above."""
+    """Return the level at which every folder is named like a class.
+
+    None if there is none, or folders of several uses are above.
+    """
     depth = min(map(len, tree.nested)) - 1
     for level in range(1, depth + 1):
         if all(parts[level - 1] in labels for parts in tree.nested):

@@ -100,7 +100,10 @@ def _read_glob(source: str, options: ReadOptions) -> RawData:
 
 
 def _matches(pattern: str) -> list[Path]:
-    """Return the files of a glob, or its folders where it has no files; hidden ones only where it names them."""
+    """Return the files of a glob, or its folders where it has none.
+
+    Hidden ones only where it names them.
+    """
     named = Path(pattern).parts
     # pathlib's glob takes no absolute pattern
     found = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
