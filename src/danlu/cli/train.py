@@ -46,7 +46,7 @@ def train(
     restarts: Restarts = None,
     json: Json = False,
 ) -> int:
-    """Train a model into a run directory, from a finished run's weights or new ones, or resume a stopped run."""
+    """Train a model into a run directory, or resume a stopped run; evaluate it later."""
     from danlu.api.train import resume as resume_verb
     from danlu.api.train import train as train_verb
     from danlu.experiment.earlier_run import recipe_from_run

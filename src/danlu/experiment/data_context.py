@@ -165,7 +165,7 @@ def truncate_for_dry_run(context: DataContext) -> DataContext:
 
 
 def fit_preprocessing(context: DataContext) -> FittedPreprocessing:
-    """Fit the preprocessor and the target on the training split, or take those of the run that it begins from."""
+    """Fit preprocessor and target on the training split, or take an earlier run's."""
     dataset, train = context.dataset, context.splits.train
     if context.recipe.training.from_run is not None:
         known, target = earlier_preparation(context.recipe, dataset, context.date)

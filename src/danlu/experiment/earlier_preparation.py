@@ -42,7 +42,7 @@ OF_EVALUATION = ("calibration", "threshold", "conformal")
 
 
 def earlier_preparation(recipe: Recipe, dataset: Dataset, date: str) -> tuple[Preprocessor, Target]:
-    """Return the preparation and the target of the run that the recipe begins from, as before its evaluation.
+    """Return preparation and target of the run that the recipe begins from.
 
     Args:
         recipe: resolved, with `training.from_run`.
@@ -72,7 +72,7 @@ def earlier_preparation(recipe: Recipe, dataset: Dataset, date: str) -> tuple[Pr
 
 
 def earlier_target(known: Target, fresh: Target) -> Target:
-    """Return the target of the earlier run, without what its evaluation decided, for a recipe's own data.
+    """Return the earlier run's target without what its evaluation decided.
 
     Raises:
         ArgumentError: the data has labels that the run does not know.

@@ -47,7 +47,7 @@ def _quoted(text: str) -> str:
 
 
 def load_earlier_weights(context: "DataContext", network: "nn.Module") -> None:
-    """Load the weights of the run that the recipe begins from into a new network; nothing without one.
+    """Load the earlier run's weights into a new network; nothing without one.
 
     Raises:
         ArgumentError: the recipe builds another network.

@@ -112,7 +112,9 @@ def open_parallel_context(
 
 
 def build_initial_model(context: DataContext, preprocessing: FittedPreprocessing) -> "nn.Module":
-    """Build the untrained model on the host: new weights by the seed, pretrained ones, or those of an earlier run.
+    """Build the model before its first step, on the host.
+
+    Its weights are new ones by the seed, pretrained ones, or those of an earlier run.
 
     Raises:
         ArgumentError: a bundle of it could not be opened, or the earlier run's weights do not fit.

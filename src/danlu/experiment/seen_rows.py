@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def count_learned_rows(context: "DataContext", run: Path, part: Split) -> int:
-    """Return how many rows of a split a run was trained on; 0 where it is not known."""
+    """Return how many rows of a split a run has learned; 0 where unknown."""
     folder = run / "data"
     if not (folder / SPLIT_FILE).is_file() or not (folder / PROFILE_FILE).is_file():
         return 0

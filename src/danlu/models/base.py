@@ -116,7 +116,7 @@ class Model(ModelOptions):
         return optimizer_lr * self.defaults.lr_factor
 
     def order_head(self, network: "nn.Module", labels: Sequence[str] | None) -> None:
-        """Put a pretrained head's outputs in the order of the data's labels, or begin a new head; say which.
+        """Order a pretrained head's outputs as the data's labels, or renew it; say which.
 
         Args:
             network: as `build` returned it.

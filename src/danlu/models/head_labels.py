@@ -27,7 +27,7 @@ def rows_of_labels(labels: Sequence[str] | None, named: Sequence[str]) -> list[i
 
 
 def names_by_row(id2label: object) -> list[str]:
-    """Return a head's names by row, from a list or from JSON's dict of row to name."""
+    """Return a head's names by row, from a list or JSON's dict."""
     if isinstance(id2label, Mapping):
         numbered = {int(row): str(name) for row, name in id2label.items() if str(row).isdigit()}
         return [numbered[row] for row in sorted(numbered)]

@@ -115,7 +115,7 @@ class Schedule(ScheduleOptions):
         return None
 
     def misfit(self, steps: int) -> str | None:
-        """Return what of the schedule a run of so many steps never comes to; None if nothing."""
+        """Return which lengths a run of so many steps cannot hold, or None."""
         return None
 
 
@@ -132,7 +132,7 @@ class WarmupSchedule(Schedule):
         return self.after_warmup(step - warm, max(1, steps - warm))
 
     def misfit(self, steps: int) -> str | None:
-        """Say that the warmup, or one of the lengths after it, does not fit in the run."""
+        """Return whether warmup or later lengths exceed the run, in words."""
         warm = to_steps(self.warmup, steps, math.ceil)
         if warm <= steps:
             return self.misfit_after_warmup(steps - warm)
@@ -146,7 +146,7 @@ class WarmupSchedule(Schedule):
         """Return the factor at `step` of the `steps` that follow the warmup, counted from 0."""
 
     def misfit_after_warmup(self, steps: int) -> str | None:
-        """Return what does not fit in the `steps` that follow the warmup; None if all does."""
+        """Return which lengths do not fit in the `steps` after the warmup."""
         return None
 
 

@@ -46,7 +46,9 @@ def by_own_names(settings: Mapping[str, Any], default_config: Any) -> dict[str, 
     Raises:
         ArgumentError: one setting is given two values, by two of its names.
     """
-    mapped, found, said = default_config.attribute_map, dict[str, Any](), dict[str, str]()
+    mapped = default_config.attribute_map
+    found: dict[str, Any] = {}
+    said: dict[str, str] = {}
     for name, value in settings.items():
         own = mapped.get(name, name)
         if own in found and found[own] != value:
@@ -60,7 +62,9 @@ def by_own_names(settings: Mapping[str, Any], default_config: Any) -> dict[str, 
 
 
 def resolve_config(config: Mapping[str, Any] | None, size: str | None, default_config: Any) -> dict[str, Any]:
-    """Merge a recipe's config with its size preset, by the architecture's own names; without either the size is small.
+    """Merge a recipe's config with its size preset, under the architecture's own names.
+
+    Without either the size is small.
 
     Args:
         config: settings from the recipe.

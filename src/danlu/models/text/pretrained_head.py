@@ -18,7 +18,9 @@ USUAL_STD = 0.02  # of new weights, where the config says none
 
 
 def order_head(model: nn.Module, folder: Path, labels: Sequence[str] | None) -> None:
-    """Put the rows of a folder's classifier in the order of the labels, or draw new ones; say which.
+    """Order the rows of a folder's classifier as the labels, or draw new ones.
+
+    Either is said.
 
     Args:
         model: as built from the folder.

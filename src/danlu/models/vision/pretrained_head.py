@@ -14,7 +14,9 @@ from danlu.models.vision.weights import read_heads, read_weights
 
 @torch.no_grad()
 def order_head(model: nn.Module, path: Path, labels: Sequence[str] | None) -> None:
-    """Load the rows of a pretrained classifier that stand for the data's labels, or leave the new head; say which.
+    """Load the classifier's rows for the data's labels, or leave the new head.
+
+    Either is said.
 
     Args:
         model: with pretrained weights and a new head.
