@@ -68,13 +68,10 @@ def train(
 
 def _begin_from(
     recipe: Recipe | Mapping[str, Any] | str | Path | None, from_run: StrPath | None, in_memory: bool
-) -> Recipe | Mapping[str, Any] | str | Path:
+) -> Recipe:
     """Return the recipe, with the run that its training begins from."""
-    if recipe is None and from_run is None:
-        raise ArgumentError("recipe: there is none; give one, or a finished run as from_run", code="DL401")
     if from_run is None:
-        assert recipe is not None
-        return recipe
+        return as_recipe(recipe, source=IN_MEMORY if in_memory else None)
     if recipe is None:
         return recipe_from_run(from_run)
     return with_earlier_run(as_recipe(recipe, source=IN_MEMORY if in_memory else None), from_run)

@@ -45,7 +45,7 @@ DEFAULT_RESTARTS = 3
 def check_recipe_or_resume(
     recipe: str | None, resume: Path | None, overrides: tuple[str, ...], name: str | None, from_run: Path | None = None
 ) -> None:
-    """Raise ArgumentError unless a recipe, a run to begin from, or one to resume is given."""
+    """Raise ArgumentError unless a recipe or a run is given."""
     if resume is not None and from_run is not None:
         raise ArgumentError(
             "--resume goes on with a run that was stopped, --from begins a new one from a finished run's weights; "

@@ -40,7 +40,7 @@ def check_rebuild(model: Model, network: "nn.Module", inputs: InputSpec, outputs
 
 
 def _rebuilt_shapes(model: Model, inputs: InputSpec, outputs: int) -> Shapes:
-    """Build the network as a bundle does, from options that were JSON, without memory where possible.
+    """Build the network as a bundle does, without memory where possible.
 
     The random numbers that this draws are given back, since adapters are drawn from the same stream.
     """

@@ -109,7 +109,7 @@ def load_recipe(source: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     return _check(tree, str(source))
 
 
-def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path, *, source: str | None = None) -> Recipe:
+def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path | None, *, source: str | None = None) -> Recipe:
     """Build a Recipe from a Recipe, plain values, a file or a built-in's name.
 
     Args:

@@ -118,7 +118,7 @@ class Transformer(HasPresets):
         return folder_requirements(folder, self.allow_remote_code, self.resize_embeddings)
 
     def _rows(self) -> int | None:
-        """Return the rows that the folder's embeddings are to have at least; None leaves them as they are."""
+        """Return the embeddings' least number of rows; None leaves them alone."""
         if self.folder is None or not self.resize_embeddings:
             return None
         from danlu.models.text.pretrained_folder import requires_remote_code, rows_for_tokens

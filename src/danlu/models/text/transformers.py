@@ -176,7 +176,7 @@ def _fresh_weights(network: Any, found: dict[str, Any], folder: Path) -> tuple[s
 
 
 def _add_rows(network: Any, spec: NetworkSpec) -> tuple[str, ...]:
-    """Add rows to the embeddings, near the mean of the others, up to the number that is asked for.
+    """Add rows to the embeddings, near the mean of the others.
 
     Returns:
         the names of the matrices that have new rows.

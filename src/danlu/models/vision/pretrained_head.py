@@ -41,7 +41,7 @@ def order_head(model: nn.Module, path: Path, labels: Sequence[str] | None) -> No
 
 
 def _names(config: Mapping[str, Any]) -> list[list[str]]:
-    """Return what the rows stand for: by name, and by description where the configuration has these."""
+    """Return what the rows stand for, by name and by description."""
     names, described = names_by_row(config.get("label_names")), config.get("label_descriptions")
     if not names:
         return []
