@@ -195,7 +195,7 @@ def tokenizer_and_network(predictor: Predictor) -> tuple[TokenizerFile, Any]:
 
 
 def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: int) -> list[int]:
-    """Encode a prompt; a plain text begins as documents do in training: with BOS, or else the end token."""
+    """Encode a prompt; a plain text begins as documents do in training."""
     if isinstance(prompt, str):
         reader = reader if tokenizer.parses_special else open_for_words(tokenizer.json_text)
         return [*tokenizer.lead, *reader.encode(prompt, add_special_tokens=False).ids]
@@ -210,7 +210,7 @@ def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt
 
 
 def _blank_before(tokenizer: TokenizerFile, prompt: Prompt) -> str:
-    """Return the template's white space with which an answer is generated; none where its beginning is given."""
+    """Return the template's white space with which an answer is generated."""
     begun = isinstance(prompt, str) or (prompt[-1]["role"] == "assistant" and prompt[-1]["content"].strip())
     return "" if begun else tokenizer.blank
 

@@ -139,7 +139,10 @@ class PreferencePreprocessor(_ChatPreprocessorBase):
         _require_answer(np.maximum(*firsts), self.longest, name, place)
 
     def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
-        """Return pairs, in order, cut to the maximum length; of a pair without two answers nothing is learned."""
+        """Return pairs, in order, cut to the maximum length.
+
+        Of a pair without two answers nothing is learned.
+        """
         from danlu.data.chats.batches import PreferencePairs
         from danlu.data.loader import PreparedDataset
 

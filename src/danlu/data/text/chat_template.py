@@ -106,7 +106,7 @@ def _find_template(tokenizer: TokenizerFile, choice: str | None) -> str:
 
 
 def _joined_blank(tokenizer: TokenizerFile) -> str:
-    """Return the white space at the end of the assistant's header that joins an answer's first word in one token.
+    """Return the header's last white space if a token joins it with an answer.
 
     Where it joins some words and not others, it belongs to the answer all the same, so that generation, which does not
     know the answer, begins where training did.
@@ -128,7 +128,7 @@ def _joined_blank(tokenizer: TokenizerFile) -> str:
 
 
 def _is_apart(ids: Callable[[str], list[int]], before: str, blank: str) -> bool:
-    """Return whether no token joins a text with what comes after it, whichever letter that begins with."""
+    """Return whether no token joins a text with a blank and any letter after it."""
     alone = ids(before)
     return all(ids(before + blank + letter)[: len(alone)] == alone for letter in ascii_letters)
 
@@ -140,7 +140,7 @@ def _begins_with_bos(tokenizer: TokenizerFile) -> bool:
 
 
 def _is_name(choice: str) -> bool:
-    """Return whether a choice is a name rather than a file, which has a suffix or a folder."""
+    """Return whether a choice is a name; a file has a suffix or folder."""
     return not any(sign in choice for sign in "./\\")
 
 
@@ -260,7 +260,7 @@ def _with_ending(tokenizer: TokenizerFile, text: str, end: int) -> int:
 
 
 def _unmarked_ending(tokenizer: TokenizerFile) -> str:
-    """Return what the template writes after a marked answer, up to the token that ends the turn; "" for none."""
+    """Return what stands between a marked answer and its turn's end, included."""
     text, spans = render_answers(tokenizer, SHORTEST)
     rest = text[spans[-1][1] :]
     known = sorted(_added_tokens(tokenizer.json_text), key=len, reverse=True)
@@ -303,7 +303,7 @@ def _render(
 
 
 def exported_template(tokenizer: TokenizerFile) -> str | None:
-    """Return the template for readers other than danlu; where an answer is asked for, it ends before `blank` too."""
+    """Return the template for other readers, which asks for answers before `blank`."""
     template = tokenizer.chat_template
     if template is None or not tokenizer.blank:
         return template

@@ -31,7 +31,7 @@ def log_cut_texts(
 
 
 def log_cut_words(cut: int, count: int, longest: int, place: Origin) -> None:
-    """Say how many words get no tag, because their sentences are longer than the maximum length."""
+    """Say how many words get no tag, because their sentences were cut."""
     if cut:
         info(
             f"{place.name}: {cut:,} of {count:,} words ({cut / count:.1%}) get no tag, because their sentences are "
@@ -40,7 +40,7 @@ def log_cut_words(cut: int, count: int, longest: int, place: Origin) -> None:
 
 
 def log_unknown_tokens(tokenizer: TokenizerFile, ids: np.ndarray, place: Origin) -> None:
-    """Warn where more than 1 % of the tokens stand for what the tokenizer does not know.
+    """Warn where more than 1 % of the tokens stand for unknown words.
 
     Args:
         ids: token ids, without marks.

@@ -249,7 +249,7 @@ class CorpusPreprocessor(BlockPreprocessor):
     kind: Literal["corpus"] = "corpus"
 
     def tokens(self, frame: pl.DataFrame) -> RaggedTokens:
-        """Return the tokens of each document, its end token included, and those before it but the first."""
+        """Return each document's tokens, with its end and all of its lead but the first."""
         end, before = self.tokenizer.end, self.tokenizer.lead[1:]
         words = not self.tokenizer.parses_special
         rule = TokenizeConfig(longest=None, special=False, end=end, blank=end, before=before, words=words)

@@ -105,7 +105,7 @@ def _reveal(text: str, names: tuple[str, ...]) -> tuple[str, list[int]]:
 
 
 def _pieces(json_text: str, text: str) -> Iterator[tuple[int, int, str | None]]:
-    """Yield a text's special tokens and what stands between them: begin, end, and the token or None."""
+    """Yield a text's special tokens, and None for what stands between them."""
     begin = 0
     for match in _pattern(json_text, stripping=True).finditer(text):
         if match.start() > begin:
