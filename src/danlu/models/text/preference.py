@@ -36,10 +36,10 @@ class AnswerLikelihood(HFModelWrapper):
             # Whatever is drawn at random in training stays out, as jitter of routers, not only dropout.
             self.network.eval()
             for module in self.network.modules():
-                adapter = getattr(module, "lora_dropout", None)
-                if isinstance(adapter, nn.Module):
+                adapters = getattr(module, "lora_dropout", None)
+                if isinstance(adapters, nn.Module):
                     module.training = True
-                    adapter.train()
+                    adapters.train()
         return self
 
     def forward(self, input_ids: Tensor, answers: Tensor) -> Tensor:  # type: ignore[override]
