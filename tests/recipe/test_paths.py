@@ -14,13 +14,16 @@ from danlu.recipe.schema import Recipe
 
 PATHS = {
     "data.source",
+    "data.source.path",
     "data.source.train",
+    "data.source.train.path",
     "data.source.validation",
     "data.source.test",
     "data.chat_template",
     "model.hf.name",
     "model.timm.pretrained",
     "training.distill.teacher",
+    "training.from_run",
     "training.track.mlflow",
 }
 

@@ -122,6 +122,6 @@ def _inputs(predictor: Predictor) -> list[dict[str, Any]]:
 
 def _outputs(predictor: Predictor) -> list[dict[str, Any]]:
     names, per_token = answer_steps(predictor.target).names, isinstance(predictor.preprocessor.inputs, TokenInputs)
-    is_sequence = per_token and (predictor.kind.generates_text or predictor.manifest.kind == "words")
+    is_sequence = per_token and (predictor.kind.generates_text or predictor.kind.answers_each_word)
     shape = ["batch", *(["length"] if is_sequence else []), predictor.target.outputs]
     return [{"name": "logits", "dtype": "float32", "shape": shape, **({"names": list(names)} if names else {})}]

@@ -160,9 +160,10 @@ def _model_of(model: type[BaseModel], name: str, location: Key) -> Any:
         for part in location:
             if part in table:
                 return table[str(part)]
-    for candidate in _classes(field.annotation):
-        return candidate
-    return None
+    candidates = list(_classes(field.annotation))
+    # Of a union of sections, the location names the one that was tried.
+    tried = (candidate for candidate in candidates if candidate.__name__ in location)
+    return next(tried, candidates[0] if candidates else None)
 
 
 def _choices(field: Any) -> Iterator[OneOf]:

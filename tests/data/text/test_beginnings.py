@@ -112,12 +112,16 @@ def test_danlus_own_templates_begin_so_too(tmp_path: Path, choice: str) -> None:
         assert render(file, [{"role": "user", "content": "a"}], answer_next=True).startswith("<s>") is begins
 
 
+END = "<|endoftext|>"
+
+
 def write_gguf(path: Path, tokens: Any, **said: Any) -> Path:
     """Write a llama of two layers and a byte-level tokenizer as llama.cpp has them."""
     import gguf
 
     writer = gguf.GGUFWriter(path, "llama")
     vocabulary = [name for name, _ in sorted(tokens.get_vocab().items(), key=lambda entry: entry[1])]
+    vocabulary += {END} - set(vocabulary)  # transformers adds it to a tokenizer without it, which then has no row
     writer.add_context_length(256)
     writer.add_embedding_length(32)
     writer.add_block_count(2)

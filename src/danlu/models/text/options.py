@@ -53,7 +53,7 @@ class Transformer(HasPresets):
     )
     resize_embeddings: bool = Field(
         default=False,
-        description="add rows to the embeddings of a folder for tokens of its tokenizer that have none; they are "
+        description="add rows to pretrained embeddings for tokens of the tokenizer that have none; they are "
         "trained in every mode but head",
     )
     finetune: Finetune = Finetune()
