@@ -177,7 +177,7 @@ class Predictor:
         rows = self._read(self._frame(samples), SAMPLES)
         return self.predict_source(rows, batch_size=batch_size, broken=broken)
 
-    def outputs_of(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
+    def outputs_of(self, frame: pl.DataFrame, *, origin: str) -> np.ndarray:
         """Return the calibrated outputs for rows in memory, [samples, ...], each read as in training.
 
         Raises:

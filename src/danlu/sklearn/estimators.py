@@ -191,7 +191,7 @@ class DanluEstimator(BaseEstimator):  # type: ignore[misc]
         predictor = self.predictor_
         features = read_features(self, X, self._columns)
         with as_value_errors():
-            return predictor.outputs_of(features.frame, ORIGIN)
+            return predictor.outputs_of(features.frame, origin=ORIGIN)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the opened model out: the bytes of its bundle stand for it."""

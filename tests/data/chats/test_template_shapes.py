@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.conversations import Message, dump_messages
 from danlu.data.text.chat_template import choose_template
 from danlu.data.text.preprocessor import load_tokenizer
-from danlu.exporters.transformers import _write_tokenizer
+from danlu.exporters.tokenizer_files import write_tokenizer
 from danlu.models.generation import _encode_prompt
 from tests.support.tiny_models import tokenizer
 
@@ -124,7 +125,8 @@ def opened(name: str) -> tuple[TokenizerFile, Any]:
         tokenizer(shape.jinja(), shape.tokens).save_pretrained(folder)
         loaded = load_tokenizer(Path(folder)).model_copy(update={"parses_special": False})
         file = choose_template(loaded, "plain" if name == "plain" else None)
-        _write_tokenizer(file, Path(folder) / "exported", None)
+        preprocessor: Any = SimpleNamespace(tokenizer=file, inputs=None, longest=None)
+        write_tokenizer(preprocessor, Path(folder) / "exported", None)
         return file, AutoTokenizer.from_pretrained(Path(folder) / "exported")
 
 
