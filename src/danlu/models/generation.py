@@ -15,6 +15,7 @@ from torch import Tensor
 from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.descriptors import TokenizerFile
+from danlu.data.sources.chat_rows import ChatRow
 from danlu.data.sources.prompts import Prompt
 from danlu.data.text.chat_template import render
 from danlu.data.text.preprocessor import TokenizingPreprocessor
@@ -197,7 +198,9 @@ def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt
         raise ArgumentError(
             "the model's tokenizer has no chat template; give a plain prompt, or train it on chats", code="DL414"
         )
-    return list(reader.encode(render(tokenizer, prompt, answer_next=True), add_special_tokens=False).ids)
+    chat = prompt if isinstance(prompt, ChatRow) else ChatRow(prompt)
+    text = render(tokenizer, chat.messages, answer_next=True, variables=chat.variables)
+    return list(reader.encode(text, add_special_tokens=False).ids)
 
 
 def _generate_batch(

@@ -4,12 +4,13 @@ Kept as any texts' tokens are, in one array: an id that is not learned is stored
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from danlu.data.descriptors import TokenizerFile
-from danlu.data.sources.conversations import Message, read_messages
+from danlu.data.sources.chat_rows import ChatRow, as_row, read_chat
 from danlu.data.text.chat_template import Span, render, render_answers
 from danlu.data.text.tokenize import UNCACHED_TEXTS, RaggedTokens, cached_tokens
 from danlu.errors import DataError
@@ -29,7 +30,7 @@ def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str)
     """
 
     def encode(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        return _encode(tokenizer, [_render(tokenizer, read_messages(text), origin) for text in texts])
+        return _encode(tokenizer, [_render(tokenizer, read_chat(text), origin) for text in texts])
 
     return cached_tokens(chats, encode, tokenizer, f"chat {_rule(tokenizer)}")
 
@@ -46,8 +47,9 @@ def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Seri
         chats = []
         for text in texts:
             prompt, answer = json.loads(text)
-            whole, spans = _render(tokenizer, prompt + answer, origin)
-            begins = len(render(tokenizer, prompt, answer_next=True))
+            asked = as_row(prompt)
+            whole, spans = _render(tokenizer, replace(asked, messages=asked.messages + answer), origin)
+            begins = len(render(tokenizer, asked.messages, answer_next=True, variables=asked.variables))
             chats.append((whole, [span for span in spans if span[0] >= begins]))
         return _encode(tokenizer, chats)
 
@@ -60,9 +62,9 @@ def _rule(tokenizer: TokenizerFile) -> str:
     return json.dumps(told, sort_keys=True)
 
 
-def _render(tokenizer: TokenizerFile, messages: list[Message], origin: str) -> tuple[str, list[Span]]:
+def _render(tokenizer: TokenizerFile, chat: ChatRow, origin: str) -> tuple[str, list[Span]]:
     try:
-        return render_answers(tokenizer, messages)
+        return render_answers(tokenizer, chat.messages, chat.variables, chat.silent)
     except DataError as error:
         raise DataError(f"{origin}: {error}", code="DL240") from error
 

@@ -11,14 +11,9 @@ from danlu.data.descriptors import RawData
 from danlu.data.kind import use_only
 from danlu.data.kinds.text import VOCABULARY_LINE, TokenizedKind
 from danlu.data.messages import reason
-from danlu.data.sources.conversations import (
-    MESSAGES,
-    PREFERENCE,
-    as_chats,
-    conversations,
-    dump_messages,
-    read_messages,
-)
+from danlu.data.sources.chat_forms import MESSAGES, PREFERENCE
+from danlu.data.sources.chat_rows import dump_messages, read_messages
+from danlu.data.sources.conversations import as_chats, conversations
 from danlu.recipe.sections.data import Data
 from danlu.tasks.language_modelling import LanguageModelling
 
@@ -60,8 +55,8 @@ class ChatKind(MessagesKind):
         return use_only(columns, (MESSAGES,), reason("only-messages")) if source.layout == self.name else None
 
     def samples_to_frame(self, samples: Any, columns: Sequence[str]) -> pl.DataFrame:
-        """Convert conversations to a frame; a list of dicts is one conversation, and no rows."""
-        if isinstance(samples, list):
+        """Convert conversations to a frame; a list of messages is one conversation, and no rows."""
+        if isinstance(samples, list) and not _are_rows(samples):
             return self.unnamed_to_frame(samples, columns)
         return super().samples_to_frame(samples, columns)
 
@@ -74,6 +69,11 @@ class ChatKind(MessagesKind):
 
     def read_samples(self, source: RawData, columns: Sequence[str]) -> RawData:
         return conversations(source)
+
+
+def _are_rows(samples: list[Any]) -> bool:
+    """Return whether a list holds rows, and not a conversation's messages or several conversations."""
+    return bool(samples) and isinstance(samples[0], dict) and not {"role", "from"} & samples[0].keys()
 
 
 def _conversation(text: str) -> str:
