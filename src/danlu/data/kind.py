@@ -82,6 +82,15 @@ class Preprocessor(Frozen):
         """Return the preprocessor with a fixed date, if it asks for one."""
         return self
 
+    def shown_row(self, frame: pl.DataFrame, origin: str) -> list[dict[str, Any]]:
+        """Return the first row as the model reads it, in parts of text that are learned or not; none but for messages.
+
+        Args:
+            frame: rows with `columns`.
+            origin: names the data in errors.
+        """
+        return []
+
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Describe a batch of model inputs for a reader: name to value, for each sample."""
         count = len(next(iter(inputs.values())))
@@ -126,6 +135,7 @@ class DataKind(ABC):
         refers_to_files: whether that one column may hold paths of files.
         answers_each_word: whether a sample has an answer for each of its words.
         generates_text: whether its models can continue a text.
+        shows_a_row: whether `danlu check` shows a row as the model reads it.
         has_task_head: whether its models have a head that can be trained alone.
         loss_per_byte: whether the loss is also given per byte of the text.
         trains_in_processes: whether several processes can train together.
@@ -155,6 +165,7 @@ class DataKind(ABC):
     refers_to_files: ClassVar[bool] = False
     answers_each_word: ClassVar[bool] = False
     generates_text: ClassVar[bool] = False
+    shows_a_row: ClassVar[bool] = False
     has_task_head: ClassVar[bool] = True
     loss_per_byte: ClassVar[bool] = False
     trains_in_processes: ClassVar[bool] = True

@@ -1,8 +1,10 @@
 """Conversations: messages as JSON text, of which the assistant's are learned."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from danlu.data.chats.preprocessor import ChatPreprocessor
@@ -23,6 +25,7 @@ class MessagesKind(TokenizedKind):
 
     default_model = "hf:llama"
     generates_text = True
+    shows_a_row = True
     starter_lines = (VOCABULARY_LINE,)
 
     def read(self, source: RawData, section: Data) -> RawData:
@@ -32,6 +35,10 @@ class MessagesKind(TokenizedKind):
         if source.layout != self.name or column.name not in (MESSAGES, *PREFERENCE):
             return column
         return column.model_copy(update={"type": "text", "used": True, "reason": reason("messages")})
+
+    def near_duplicates(self, values: Sequence[Any], folder: Path, similarity: float) -> np.ndarray:
+        """Group nearly equal conversations; the tools and documents that rows share do not make them alike."""
+        return super().near_duplicates([dump_messages(read_messages(text)) for text in values], folder, similarity)
 
     def default_batch_size(self, rows: int) -> int:
         return 16
