@@ -171,6 +171,11 @@ def test_the_prompt_of_a_preference_has_its_tools(tmp_path: Path) -> None:
         ({"messages": [USER, ANSWER], "images": ["a.png"]}, "row 1: has images; language models here read only text"),
         ({"prompt": "Hi", "completion": "Hello", "label": False}, "'label' says which answers are good"),
         ({"instruction": "a", "output": "b", "history": [["one"]]}, "row 1: history is no list of pairs"),
+        (
+            {"messages": [USER, {"role": "assistant", "words": "Hello"}]},
+            "2: has no content; its keys are words",
+        ),
+        ({"talk": [{"who": "a", "utterance": "Hi"}]}, "no messages with a role; .*docs/formats.md#conversations"),
         ({"messages": ["Hi", "Hello"]}, "holds List.String., no messages.*docs/formats.md#conversations"),
     ],
 )
@@ -296,6 +301,8 @@ def test_switches_that_cannot_be_followed_are_refused_by_name(tmp_path: Path, ro
         {"prompt": "Hi", "completion": [ANSWER]},
         {"prompt": "\n\nHuman: Hi\n\nAssistant:", "response": "Hello"},
         {"query": "Hi", "response": "Hello"},
+        {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}, {"role": "model", "parts": [{"text": "Hello"}]}]},
+        {"messages": [{"role": "User", "text": "Hi"}, {"role": "Chatbot", "text": "Hello"}]},
         {"talk": [{"from": "user", "value": "Hi"}, {"from": "assistant", "value": "Hello"}]},
     ],
 )

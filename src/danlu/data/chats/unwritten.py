@@ -30,10 +30,10 @@ def unwritten_parts(tokenizer: TokenizerFile, chats: Iterable[ChatRow]) -> list[
                 rows.append(chat)
     template = str(tokenizer.chat_template)
     return [
-        f"messages of the {name}" if kind == "role" else name
-        for (kind, name), rows in found.items()
-        if (kind == "role" or not re.search(rf"\b{re.escape(name)}\b", template))
-        and all(_same(tokenizer, row, _changed(row, kind, name)) for row in rows)
+        f"messages of the {name}" if place == "role" else name
+        for (place, name), rows in found.items()
+        if (place == "role" or not re.search(rf"\b{re.escape(name)}\b", template))
+        and all(_same(tokenizer, row, _changed(row, place, name)) for row in rows)
     ]
 
 
@@ -46,13 +46,13 @@ def _parts(chat: ChatRow) -> set[tuple[str, str]]:
     }
 
 
-def _changed(chat: ChatRow, kind: str, name: str) -> ChatRow:
+def _changed(chat: ChatRow, place: str, name: str) -> ChatRow:
     """Return a conversation without a part, or whose role says something else."""
-    if kind == "variable":
+    if place == "variable":
         options = {key: value for key, value in chat.beside.get("chat_template_kwargs", {}).items() if key != name}
         beside = {key: value for key, value in chat.beside.items() if key != name}
         return replace(chat, beside={**beside, "chat_template_kwargs": options})
-    if kind == "key":
+    if place == "key":
         kept = [{key: value for key, value in message.items() if key != name} for message in chat.messages]
         return replace(chat, messages=kept)
     said = [

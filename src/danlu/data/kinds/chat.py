@@ -1,5 +1,6 @@
 """Conversations: messages as JSON text, of which the assistant's are learned."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from danlu.data.kind import use_only
 from danlu.data.kinds.text import VOCABULARY_LINE, TokenizedKind
 from danlu.data.messages import reason
 from danlu.data.sources.chat_forms import MESSAGES, PREFERENCE
-from danlu.data.sources.chat_rows import dump_messages, read_messages
+from danlu.data.sources.chat_rows import Message, dump_messages, read_messages
 from danlu.data.sources.conversations import as_chats, conversations
 from danlu.recipe.sections.data import Data
 from danlu.tasks.language_modelling import LanguageModelling
@@ -84,4 +85,9 @@ def _are_rows(samples: list[Any]) -> bool:
 
 
 def _conversation(text: str) -> str:
-    return "\n".join(f"{message['role']}: {message['content']}" for message in read_messages(text))
+    return "\n".join(f"{message['role']}: {message['content']}{_calls(message)}" for message in read_messages(text))
+
+
+def _calls(message: Message) -> str:
+    calls = message.get("tool_calls")
+    return json.dumps(calls, ensure_ascii=False) if calls else ""

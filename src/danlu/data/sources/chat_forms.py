@@ -33,9 +33,10 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 # Other names of the roles, in ShareGPT's files and similar ones.
 ALSO_CALLED = {
     **dict.fromkeys(("human", "prompter"), "user"),
-    **dict.fromkeys(("gpt", "bot", "model", "chatgpt"), "assistant"),
+    **dict.fromkeys(("gpt", "bot", "model", "chatgpt", "chatbot", "ai"), "assistant"),
     **dict.fromkeys(("observation", "function", "tool_response", "ipython"), "tool"),
 }
+SPEAKERS, CONTENTS = ("role", "from"), ("content", "value", "text", "parts")  # keys of a message
 CALLS = ("function_call", "tool_call")  # roles of an assistant's message that is JSON of its calls
 
 # Keys of a message that say whether it is learned: by 1 or true, or by 0 or false.

@@ -12,10 +12,12 @@ from danlu.core.text import suggestion
 from danlu.data.sources.chat_forms import (
     ALSO_CALLED,
     CALLS,
+    CONTENTS,
     LEARNED_IF,
     PAGE,
     ROLES,
     SILENT_IF,
+    SPEAKERS,
     UNSUPPORTED,
 )
 from danlu.data.sources.chat_rows import Message
@@ -120,11 +122,11 @@ def _message(value: Any, place: str) -> tuple[Message, bool]:
             code="DL240",
         )
     said = {name: entry for name, entry in value.items() if entry is not None}
-    role = said.pop("role", None) or said.pop("from", None)
+    role = next((said.pop(name) for name in SPEAKERS if said.get(name)), None)
     if not role:
         raise DataError(f"{place}: has no role; give every message one of ({', '.join(ROLES)})", code="DL240")
     learned = _is_learned(said, place)
-    content = said.pop("content", said.pop("value", None))
+    content = next((said.pop(name) for name in CONTENTS if name in said), None)
     named = str(role).lower()
     if named in CALLS:
         return {"role": "assistant", "content": "", "tool_calls": _calls(content, place), **said}, learned is not False
@@ -141,8 +143,10 @@ def _message(value: Any, place: str) -> tuple[Message, bool]:
     if isinstance(call := said.get("function_call"), dict) and "tool_calls" not in said:  # OpenAI's older form
         said = {name: entry for name, entry in said.items() if name != "function_call"}
         said["tool_calls"] = [{"type": "function", "function": call}]
-    if content is None and not said:
-        raise DataError(f"{place}: has no content", code="DL240")
+    told = any(name in value for name in (*CONTENTS, "tool_calls", "function_call"))
+    if content is None and not (said and told):
+        keys = f"; its keys are {', '.join(said)}" if said else ""
+        raise DataError(f"{place}: has no content{keys}", code="DL240")
     return {"role": role, "content": _plain(content, place), **said}, learned is not False
 
 

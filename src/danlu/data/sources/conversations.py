@@ -15,6 +15,7 @@ from danlu.data.sources.chat_beside import complete, earlier_turns
 from danlu.data.sources.chat_forms import (
     BESIDE,
     CHOSEN,
+    CONTENTS,
     CONVERSATIONS,
     HISTORY,
     JUDGEMENTS,
@@ -178,14 +179,23 @@ def _from_pair(row: Row, pair: tuple[str, str | None, str], place: str) -> tuple
 
 
 def _refuse_unknown(frame: pl.DataFrame, origin: str) -> None:
-    """Raise if a column is named as conversations are; what it holds is of no known form."""
-    for name in CONVERSATIONS:
-        if name in frame.columns and frame.schema[name].is_nested():
+    """Raise if a column is named as conversations are, or holds what is said; it is of no known form."""
+    for name, dtype in frame.schema.items():
+        if (name in CONVERSATIONS and dtype.is_nested()) or _says_something(dtype):
             raise DataError(
-                f"{origin}: column {name!r} holds {frame.schema[name]}, no messages; known forms of conversations: "
+                f"{origin}: column {name!r} holds {dtype}, no messages with a role; known forms of conversations: "
                 f"{KNOWN_FORMS}",
                 code="DL240",
             )
+
+
+def _says_something(dtype: pl.DataType) -> bool:
+    """Return whether a column holds lists of objects with a text."""
+    return (
+        isinstance(dtype, pl.List)
+        and isinstance(dtype.inner, pl.Struct)
+        and bool({field.name for field in dtype.inner.fields} & {*CONTENTS, "utterance", "message"})
+    )
 
 
 def _refuse_judged(frame: pl.DataFrame, origin: str) -> None:
