@@ -90,6 +90,18 @@ def test_the_prompt_of_a_preference_is_said_once(
     assert [len(chosen), len(rejected)] == [1, 1]
 
 
+def test_texts_that_all_begin_with_their_prompt_say_it_once(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Say {n}", "chosen": f"Say {n} {n}!", "rejected": f"Say {n}No."} for n in range(12)]
+    found = pairs(tmp_path, *rows)
+    assert [(p.messages[0]["content"], c[0]["content"], r[0]["content"]) for p, c, r in found] == [
+        (f"Say {n}", f"{n}!", "No.") for n in range(12)
+    ]
+    rows[3]["rejected"] = "No."  # then the others do so by chance, or by their answer
+    assert pairs(tmp_path, *rows)[0][1][0]["content"] == "Say 0 0!"
+    sums = [{"prompt": f"{n} and", "completion": f"{n} and more"} for n in range(12)]
+    assert [chat.messages[1]["content"] for chat in chats(write_lines(tmp_path / "sums.jsonl", sums))] == ["more"] * 12
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
@@ -104,6 +116,10 @@ def test_the_prompt_of_a_preference_is_said_once(
             "chosen: message 2 .* of the user",
         ),
         ({"prompt": "Hi", "chosen": [{**ANSWER, "weight": 0}], "rejected": "Go"}, "row 2: chosen .* not to be learned"),
+        (
+            {"chosen": "\n\nHuman: Hi\n\nAssistant: a", "rejected": "\n\nHuman: Hi\n\nAssistant:"},
+            "row 2: rejected has no message of the assistant",
+        ),
         ({"chosen": "Hello", "rejected": "Go"}, "row 2: there is no prompt.*docs/formats.md#conversations"),
     ],
 )

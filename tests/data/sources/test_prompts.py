@@ -29,3 +29,9 @@ def test_one_conversation_with_tools(tmp_path: Path, as_file: bool) -> None:
     (tmp_path / "asked.json").write_text(json.dumps(held), encoding="utf-8")
     (found,) = read_prompts(None, str(tmp_path / "asked.json") if as_file else held, None)
     assert found == ChatRow([{"role": "system", "content": "Be kind."}, USER], {"tools": [TOOL]})
+
+
+def test_prompts_of_messages_and_of_text(tmp_path: Path) -> None:
+    rows = [{"prompt": [USER], "tools": [TOOL]}, {"prompt": "Once upon a time"}, {"prompt": "[{]"}]
+    expected = [ChatRow([USER], {"tools": [TOOL]}), "Once upon a time", "[{]"]
+    assert read_prompts(None, None, write_lines(tmp_path / "asked.jsonl", rows)) == expected

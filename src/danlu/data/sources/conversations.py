@@ -31,7 +31,7 @@ from danlu.data.sources.chat_forms import (
 from danlu.data.sources.chat_messages import parsed, question_text, read_conversation, read_marked, read_turn
 from danlu.data.sources.chat_rows import Message, dump_messages, kept_row, read_messages
 from danlu.data.sources.nested_json import looks_like_messages, without_nulls
-from danlu.data.sources.preference_rows import pair_columns, read_pair, without_prompt
+from danlu.data.sources.preference_rows import ANSWERS, pair_columns, read_pair, without_prompt
 from danlu.errors import DataError
 from danlu.recipe.sections.data import Data
 from danlu.tasks.language_modelling import LanguageModelling
@@ -54,6 +54,7 @@ __all__ = [
 
 PART = "in-messages"  # key of the reason of a column that is part of the messages
 UNREAD = {"chat": "only-messages", "preference": "only-pairs"}  # keys of the reason of a nested column that is not read
+FEWEST_REPEATS = 3  # rows; an answer or two may begin like their question by chance
 Row = Mapping[str, Any]
 
 
@@ -81,16 +82,18 @@ def conversations(source: RawData) -> RawData:
     """
     frame = source.frame.lazy().collect()
     column = messages_column(frame)
+    pair = None if column is not None else _pair(frame)
     if column is not None:
         said = [column]
-    elif (pair := _pair(frame)) is not None:
+    elif pair is not None:
         said = [name for name in (*pair, HISTORY) if name in frame.columns]
     else:
         _refuse_unknown(frame, source.origin)
         return source
     _refuse_judged(frame, source.origin)
+    told = frame if pair is None else without_repeated_texts(frame, pair[0], pair[2:])
     chats = []
-    for place, row in iter_rows(frame, said, source.origin):
+    for place, row in iter_rows(told, said, source.origin):
         if column is None:
             assert pair is not None
             chats.append(complete(row, *_from_pair(row, pair, place), place))
@@ -110,7 +113,7 @@ def preferences(source: RawData) -> RawData:
     frame = source.frame.lazy().collect()
     said = pair_columns(frame.columns, messages_column(frame), source.origin)
     found: dict[str, list[str]] = {name: [] for name in PREFERENCE}
-    for place, row in iter_rows(frame, said, source.origin):
+    for place, row in iter_rows(without_repeated_texts(frame, said[0], ANSWERS), said, source.origin):
         prompt, *answers = read_pair(row, said, place)
         found[PROMPT].append(prompt.dump())
         for name, messages in zip((CHOSEN, REJECTED), answers, strict=True):
@@ -123,6 +126,26 @@ def iter_rows(frame: pl.DataFrame, said: Sequence[str], origin: str) -> Iterator
     names = [*said, *(name for name in (*BESIDE, *MEDIA) if name in frame.columns and name not in said)]
     for number, row in enumerate(frame.select(names).iter_rows(named=True), 1):
         yield f"{origin}: row {number}", {name: without_nulls(value) for name, value in row.items()}
+
+
+def without_repeated_texts(frame: pl.DataFrame, asked: str, answered: Sequence[str]) -> pl.DataFrame:
+    """Take the question away from texts of answers that all begin with it, in every row.
+
+    Where only some do, they may do so by chance.
+    """
+    if asked in answered or any(frame.schema[name] != pl.String for name in (asked, *answered)):
+        return frame
+    question = pl.col(asked)
+    repeats = frame.select(
+        pl.all_horizontal(
+            (question.str.strip_chars().str.len_chars() > 0) & pl.col(name).str.starts_with(question)
+            for name in answered
+        ).all()
+    ).item()
+    if not repeats or frame.height < FEWEST_REPEATS:
+        return frame
+    rests = [pl.col(name).str.slice(question.str.len_chars()).str.strip_chars_start() for name in answered]
+    return frame.with_columns(rests)
 
 
 def messages_column(frame: pl.DataFrame) -> str | None:

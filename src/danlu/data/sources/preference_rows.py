@@ -105,6 +105,9 @@ def without_prompt(prompt: Sequence[Message], answer: list[Message], place: str)
 
 def _shared(answers: Sequence[list[Message]], place: str) -> tuple[list[Message], list[list[Message]]]:
     """Return the answers' common beginning as the prompt, and what follows it."""
+    for name, answer in zip(ANSWERS, answers, strict=True):
+        if not any(message["role"] == "assistant" for message in answer):
+            raise DataError(f"{place}: {name} has no message of the assistant; remove the row", code="DL240")
     shared = 0
     for one, other in zip(*answers, strict=False):
         if not _same(one, other) or shared + 1 >= min(map(len, answers)):

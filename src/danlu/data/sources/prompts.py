@@ -9,7 +9,7 @@ import polars as pl
 
 from danlu.data.sources.chat_beside import template_values, with_system
 from danlu.data.sources.chat_forms import MESSAGES, PROMPT
-from danlu.data.sources.chat_messages import read_conversation
+from danlu.data.sources.chat_messages import parsed, read_conversation
 from danlu.data.sources.chat_rows import ChatRow, Message
 from danlu.data.sources.conversations import iter_rows, messages_column
 from danlu.data.sources.reader import read_source
@@ -84,11 +84,16 @@ def _prompts_from_table(source: str) -> list[Prompt]:
     column = messages_column(frame)
     if column is not None:
         return [_row(row, row[column], place) for place, row in iter_rows(frame, [column], read.origin)]
-    if PROMPT not in frame.columns or frame.schema[PROMPT] != pl.String:
+    if PROMPT not in frame.columns or not (frame.schema[PROMPT] == pl.String or frame.schema[PROMPT].is_nested()):
         raise DataError(
             f"{read.origin}: no column messages or prompt (columns: {', '.join(frame.columns)})", code="DL210"
         )
     missing = frame[PROMPT].is_null()
     if missing.any():
         raise DataError(f"{read.origin}: row {int(missing.arg_max() or 0) + 1}: the prompt is missing", code="DL240")
-    return list(frame[PROMPT].to_list())
+    return [
+        row[PROMPT]
+        if isinstance(row[PROMPT], str) and parsed(row[PROMPT]) is None
+        else _row(row, row[PROMPT], f"{place}: {PROMPT}")
+        for place, row in iter_rows(frame, [PROMPT], read.origin)
+    ]
