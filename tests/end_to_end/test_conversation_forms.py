@@ -175,7 +175,13 @@ def test_from_file_to_answer(danlu: Any, tmp_path: Path, form: str) -> None:
     asked = ("generate", "runs/chat", "--chat", "Screen 3 is black.", "--max-new-tokens", "4", "--json")
     answered = danlu(*asked, cwd=tmp_path)
     assert answered.returncode == 0, answered.stderr
-    assert json.loads(answered.stdout)
+    assert json.loads(answered.stdout)["tokens"] <= 4
+    told = {"messages": [user(3)], "tools": [TOOL]}
+    write_lines(tmp_path / "asked.jsonl", [told])
+    with_tools = ("--data", "asked.jsonl", "--max-new-tokens", "4", "--output", "said.jsonl")
+    answered = danlu("generate", "runs/chat", *with_tools, cwd=tmp_path)
+    assert answered.returncode == 0, answered.stderr
+    assert json.loads((tmp_path / "said.jsonl").read_text())["prompt"] == told
 
 
 def test_what_is_not_read_is_named(danlu: Any, tmp_path: Path) -> None:

@@ -36,8 +36,12 @@ class ChatRow:
         """Write as JSON text: a list of messages where there is nothing else."""
         if not self.beside and not self.silent:
             return dump_messages(self.messages)
+        return json.dumps(self.as_dict(), ensure_ascii=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the conversation as one object, as a file of conversations has it."""
         silent = {SILENT: list(self.silent)} if self.silent else {}
-        return json.dumps({"messages": self.messages, **self.beside, **silent}, ensure_ascii=False)
+        return {"messages": self.messages, **self.beside, **silent}
 
 
 def read_chat(text: str) -> ChatRow:
