@@ -9,7 +9,7 @@ from typing import Any
 from danlu.artifacts.files import StrPath
 from danlu.errors import ArgumentError
 from danlu.experiment.against import check_against
-from danlu.experiment.data_context import load_input
+from danlu.experiment.data_context import load_input, show_row
 from danlu.recipe.schema import Recipe
 from danlu.reporting.results import DataProfile, DriftReport
 
@@ -30,7 +30,8 @@ def check(
         against: a bundle or a run.
 
     Returns:
-        the data profile: kind, task, splits, columns with the reason for each type, audit findings. With `against`:
+        the data profile: kind, task, splits, columns with the reason for each type, audit findings; of conversations
+        and preferences also `shown`, one row as the model reads it, with the parts that are learned. With `against`:
         rows, columns (share of missing values, values that cannot be read, unseen categories with counts, values
         outside the training range, drift), missing_columns, extra_columns, findings.
 
@@ -58,4 +59,5 @@ def check(
             "are compared with a model's training data with against=BUNDLE, or checked with a recipe by data=",
             code="DL402",
         )
-    return DataProfile(load_input(recipe, data).profile())
+    context = load_input(recipe, data)
+    return DataProfile({**context.profile(), "shown": show_row(context)})

@@ -1,13 +1,13 @@
 """`danlu generate`: generate text from prompts or conversations with a language model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.seeds import Seed
-from danlu.data.sources.conversations import Message
+from danlu.data.sources.chat_rows import Message
 from danlu.data.sources.prompts import read_prompts
 from danlu.errors import ArgumentError
 
@@ -19,7 +19,7 @@ def generate(
     bundle: StrPath,
     prompt: str | Sequence[str] | None = None,
     *,
-    chat: str | Sequence[Message] | None = None,
+    chat: str | Sequence[Message] | Mapping[str, Any] | None = None,
     source: str | Path | None = None,
     max_new_tokens: int = 128,
     temperature: float = 1.0,
@@ -37,7 +37,8 @@ def generate(
     Args:
         bundle: a bundle or a run.
         prompt: one or more texts to continue.
-        chat: a user message, or the messages of a conversation; the model generates the assistant's answer.
+        chat: a user message, or the messages of a conversation; the model generates the assistant's answer. An object
+            with `messages` may have `tools`, `documents` and `chat_template_kwargs` for the chat template.
         source: a JSONL file (or another table) with a column `messages` or `prompt`; one answer per row.
         max_new_tokens: maximum number of generated tokens.
         temperature: divides the logits; 0 is greedy decoding.

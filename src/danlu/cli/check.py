@@ -9,6 +9,8 @@ from danlu.cli.options import Json, Overrides
 from danlu.cli.show import print_json, print_table
 from danlu.errors import ArgumentError, DataError
 
+LEARNED = "⟪⟫"  # around what a model learns to say
+
 Strict = Annotated[
     bool, Parameter(help="Exit with code 3 if a question is open or there is more than notes.", negative=())
 ]
@@ -67,9 +69,25 @@ def _print(found: dict[str, Any]) -> None:
         ]
     )
     print()
+    _print_shown(found["shown"])
     _print_findings(found)
     _print_questions(found)
     print(_verdict(found))
+
+
+def _print_shown(texts: list[dict[str, Any]]) -> None:
+    """Print a row as the model reads it, with marks around what is learned."""
+    for text in texts:
+        cut = f", {text['cut']:,} more are cut off" if text["cut"] else ""
+        print(
+            f"the first row ({text['name']}) as the model reads it; {LEARNED[0]}…{LEARNED[1]} is learned, "
+            f"{text['learned']:,} of {text['tokens']:,} tokens{cut}:"
+        )
+        marked = "".join(
+            f"{LEARNED[0]}{part['text']}{LEARNED[1]}" if part["learned"] else part["text"] for part in text["parts"]
+        )
+        print("\n".join(f"    {line}".rstrip() for line in marked.rstrip("\n").split("\n")))
+        print()
 
 
 def _print_comparison(found: dict[str, Any]) -> None:

@@ -4,13 +4,16 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from danlu.artifacts.files import write_text
 from danlu.cli.options import Json
 from danlu.core.console import info
+
+if TYPE_CHECKING:
+    from danlu.models.generation import Generation
 
 
 def generate(
@@ -71,7 +74,7 @@ def generate(
         seed=seed,
         stream=stream if shown else None,
     )
-    lines = "".join(json.dumps(asdict(text), ensure_ascii=False) + "\n" for text in texts)
+    lines = "".join(json.dumps(_plain(text), ensure_ascii=False) + "\n" for text in texts)
     if output is not None:
         write_text(output, lines)
         info(f"{len(texts):,} texts in {output}")
@@ -82,3 +85,11 @@ def generate(
     else:
         print("\n\n".join(text.text for text in texts))
     return 0
+
+
+def _plain(text: "Generation") -> dict[str, Any]:
+    """Return a text with its prompt as a file of prompts has it."""
+    from danlu.data.sources.chat_rows import ChatRow
+
+    prompt = text.prompt.as_dict() if isinstance(text.prompt, ChatRow) else text.prompt
+    return {**asdict(text), "prompt": prompt}

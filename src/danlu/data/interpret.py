@@ -24,6 +24,7 @@ from danlu.data.reading.formats import Formats, ask, reading_of
 from danlu.data.reading.missing import without_missing
 from danlu.data.reading.reading import Reading
 from danlu.data.reading.target import as_labels, as_numbers, target_formats
+from danlu.data.sources.chat_forms import PAGE
 from danlu.data.sources.packed_target import PackedSource, pack_target
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
@@ -215,8 +216,10 @@ def _task(
         return kind.own_task, reason("said" if section.task else kind.own_task_reason)
     if target is None:
         columns = ", ".join(source.frame.columns)
+        talk = all(dtype == pl.String or dtype.is_nested() for dtype in source.frame.schema.values())
+        others = f"; of conversations, {PAGE} shows the known forms" if talk else ""
         raise DataError(
-            f"{source.origin}: say which column to predict with data.target (columns: {columns})", code="DL220"
+            f"{source.origin}: say which column to predict with data.target (columns: {columns}){others}", code="DL220"
         )
     values = source.frame[target]
     if formats:

@@ -86,6 +86,17 @@ class Preprocessor(Frozen):
         """Raise DataError if a split holds nothing that can be learned or judged."""
         return
 
+    def shown_row(self, frame: pl.DataFrame, origin: str) -> list[dict[str, Any]]:
+        """Return the first row as the model reads it, in learned and other parts.
+
+        None but for messages.
+
+        Args:
+            frame: rows with `columns`.
+            origin: names the data in errors.
+        """
+        return []
+
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Describe a batch of model inputs for a reader: name to value, for each sample."""
         count = len(next(iter(inputs.values())))
@@ -130,6 +141,7 @@ class DataKind(ABC):
         refers_to_files: whether that one column may hold paths of files.
         answers_each_word: whether a sample has an answer for each of its words.
         generates_text: whether its models can continue a text.
+        shows_a_row: whether `danlu check` shows a row as the model reads it.
         has_task_head: whether its models have a head that can be trained alone.
         loss_per_byte: whether the loss is also given per byte of the text.
         trains_in_processes: whether several processes can train together.
@@ -159,6 +171,7 @@ class DataKind(ABC):
     refers_to_files: ClassVar[bool] = False
     answers_each_word: ClassVar[bool] = False
     generates_text: ClassVar[bool] = False
+    shows_a_row: ClassVar[bool] = False
     has_task_head: ClassVar[bool] = True
     loss_per_byte: ClassVar[bool] = False
     trains_in_processes: ClassVar[bool] = True

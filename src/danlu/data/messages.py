@@ -39,6 +39,7 @@ REASONS: dict[str, str] = {
     "names-document": "names the document",
     "corpus": "the corpus",
     "only-messages": "only the messages are used",
+    "in-messages": "part of the messages",
     "only-pairs": "only prompts and answers are used",
     "only-words": "only the words are used",
     "only-text": "only the text is used",

@@ -336,11 +336,14 @@ def _run_loop(
 
 
 def _log_data_findings(context: DataContext) -> None:
-    """Log serious audit findings and the number of dropped rows, if any."""
+    """Log serious audit findings, columns that are not read, and dropped rows."""
     serious = [finding for finding in context.findings if finding.severity != "note"]
     if serious:
         subjects = ", ".join(dict.fromkeys(finding.subject for finding in serious))
         info(f"the audit warns about {subjects}; see the report for details and `danlu check` for how to fix it")
+    for finding in context.findings:
+        if finding.key == "unread-columns":
+            info(f"{context.dataset.origin}: {finding.message}")
     if context.dropped.height:
         origin, height = context.dataset.origin, context.dataset.frame.height
         info(f"{origin}: dropped {context.dropped.height:,} of {height:,} rows: {summarize(context.dropped)}")

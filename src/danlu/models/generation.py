@@ -15,6 +15,7 @@ from torch import Tensor
 from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.descriptors import TokenizerFile
+from danlu.data.sources.chat_rows import ChatRow
 from danlu.data.sources.prompts import Prompt
 from danlu.data.text.chat_template import render_prompt
 from danlu.data.text.preprocessor import TokenizingPreprocessor
@@ -205,14 +206,17 @@ def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt
         raise ArgumentError(
             "the model's tokenizer has no chat template; give a plain prompt, or train it on chats", code="DL414"
         )
-    text = render_prompt(tokenizer, hide_special_tokens(tokenizer, prompt))
+    chat = prompt if isinstance(prompt, ChatRow) else ChatRow(prompt)
+    text = render_prompt(tokenizer, hide_special_tokens(tokenizer, chat.messages), chat.variables)
     return encode_rendered(tokenizer, reader, [text])[0][0]
 
 
 def _blank_before(tokenizer: TokenizerFile, prompt: Prompt) -> str:
     """Return the template's white space with which an answer is generated."""
-    begun = isinstance(prompt, str) or (prompt[-1]["role"] == "assistant" and prompt[-1]["content"].strip())
-    return "" if begun else tokenizer.blank
+    if isinstance(prompt, str):
+        return ""
+    last = (prompt.messages if isinstance(prompt, ChatRow) else prompt)[-1]
+    return "" if last["role"] == "assistant" and last["content"].strip() else tokenizer.blank
 
 
 def _generate_batch(

@@ -4,6 +4,7 @@ Each file is a family of checks; each check looks at an `AuditContext` and retur
 """
 
 from danlu.core.seeds import Seed
+from danlu.data.audit.conversations import unread_columns
 from danlu.data.audit.drift import adversarial_validation, drifting_columns
 from danlu.data.audit.duplicates import contradicting_labels, near_copies, repeated_rows
 from danlu.data.audit.finding import MOST_ROWS, SEVERITIES, Check, Finding, audit_context
@@ -26,6 +27,7 @@ __all__ = ["CHECKS", "MOST_ROWS", "Finding", "audit"]
 
 CHECKS: dict[str, Check] = {
     "unread-files": unread_files,
+    "unread-columns": unread_columns,
     "broken-images": broken_images,
     "gray-range": gray_range,
     "repeated-rows": repeated_rows,

@@ -22,6 +22,8 @@ FINDINGS: dict[str, str] = {
     "what is beyond is cut",
     "unread-files": "{files:,} in the folder, by suffix: {suffixes}",
     "unread-files.subject": "files not read",
+    "unread-columns": "no part of the conversations, so the model never reads them: {columns}",
+    "unread-columns.subject": "columns not read",
     "repeated-rows": "{rows:,} of {of:,} {split} rows also stand in the training split; "
     "the figures flatter the model by as much",
     "repeated-rows.subject": "duplicates",

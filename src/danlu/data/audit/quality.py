@@ -7,6 +7,7 @@ from danlu.data.audit.finding import AuditContext, Finding, make_finding
 from danlu.data.columns import Column
 from danlu.data.images.decode import find_suspicious
 from danlu.data.images.gray_levels import learn_gray_levels
+from danlu.data.messages import reason
 from danlu.data.sources.image_files import SUFFIXES, TEXT_SUFFIXES, advice_for, decodable_formats
 from danlu.data.tabular.categories import normalize_spelling
 from danlu.errors import DataError
@@ -21,6 +22,8 @@ def constant_columns(view: AuditContext) -> list[Finding]:
     findings: list[Finding] = []
     for column in view.columns:
         rows = view.dataset.frame.height
+        if column.reason == reason("in-messages"):  # read with the messages, and not left out
+            continue
         if column.missing > MOSTLY * rows:
             share = column.missing / rows
             findings.append(_note("mostly-missing", column, _drop(column), missing=share))

@@ -4,12 +4,13 @@ Kept as any texts' tokens are, in one array: an id that is not learned is stored
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from danlu.data.descriptors import TokenizerFile
-from danlu.data.sources.conversations import Message, read_messages
+from danlu.data.sources.chat_rows import ChatRow, as_row, read_chat
 from danlu.data.text.chat_template import Span, render, render_answers
 from danlu.data.text.special_tokens import encode_rendered, hide_special_tokens
 from danlu.data.text.tokenize import RaggedTokens, cached_tokens
@@ -32,10 +33,10 @@ def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str)
     """
 
     def encode(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        return _encode(tokenizer, [_render(tokenizer, _hidden(text), origin) for text in texts])
+        return _encode(tokenizer, [_render(tokenizer, _hidden(read_chat(text)), origin) for text in texts])
 
-    def _hidden(text: str) -> list[Message]:
-        return hide_special_tokens(tokenizer, read_messages(text))
+    def _hidden(row: ChatRow) -> ChatRow:
+        return replace(row, messages=hide_special_tokens(tokenizer, row.messages))
 
     return cached_tokens(chats, encode, tokenizer, f"chat {_rule(tokenizer)}")
 
@@ -51,9 +52,12 @@ def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Seri
     def encode(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         chats = []
         for text in texts:
-            prompt, answer = (hide_special_tokens(tokenizer, messages) for messages in json.loads(text))
-            whole, spans = _render(tokenizer, prompt + answer, origin)
-            begins = len(render(tokenizer, prompt, answer_next=True))
+            prompt, answer = json.loads(text)
+            row = as_row(prompt)
+            asked = replace(row, messages=hide_special_tokens(tokenizer, row.messages))
+            answers = hide_special_tokens(tokenizer, answer)
+            whole, spans = _render(tokenizer, replace(asked, messages=asked.messages + answers), origin)
+            begins = len(render(tokenizer, asked.messages, answer_next=True, variables=asked.variables))
             chats.append((whole, [span for span in spans if span[0] >= begins]))
         return _encode(tokenizer, chats)
 
@@ -71,8 +75,13 @@ def count_answers(tokens: RaggedTokens, chats: pl.Series) -> tuple[int, int]:
     learned = np.asarray(tokens.ids) >= 0
     follows = np.concatenate([[False], learned[:-1]]) & learned
     follows[tokens.offsets[:-1][np.diff(tokens.offsets) > 0]] = False
-    given = sum(message["role"] == "assistant" for text in chats.to_list() for message in read_messages(text))
+    given = sum(_answers_of(read_chat(text)) for text in chats.to_list())
     return int((learned & ~follows).sum()), given
+
+
+def _answers_of(row: ChatRow) -> int:
+    """Return how many answers of a conversation are there to be learned."""
+    return sum(message["role"] == "assistant" and place not in row.silent for place, message in enumerate(row.messages))
 
 
 def _rule(tokenizer: TokenizerFile) -> str:
@@ -88,9 +97,9 @@ def _rule(tokenizer: TokenizerFile) -> str:
     return json.dumps(told, sort_keys=True)
 
 
-def _render(tokenizer: TokenizerFile, messages: list[Message], origin: str) -> tuple[str, list[Span]]:
+def _render(tokenizer: TokenizerFile, chat: ChatRow, origin: str) -> tuple[str, list[Span]]:
     try:
-        return render_answers(tokenizer, messages)
+        return render_answers(tokenizer, chat.messages, chat.variables, chat.silent)
     except DataError as error:
         raise DataError(f"{origin}: {error}", code="DL240") from error
 

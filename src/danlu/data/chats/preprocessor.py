@@ -4,7 +4,10 @@ The output is like a corpus's: tokens, the token that follows each, and position
 needs to know nothing of conversations.
 """
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -12,9 +15,12 @@ import polars as pl
 from danlu.core.console import info
 from danlu.core.seeds import Seed
 from danlu.data.chats.encode import answer_tokens, conversation_tokens, count_answers, plain_ids
+from danlu.data.chats.shown import shown_tokens
+from danlu.data.chats.unwritten import unwritten_parts
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin
-from danlu.data.sources.conversations import CHOSEN, MESSAGES, PREFERENCE, PROMPT, REJECTED, read_messages
+from danlu.data.sources.chat_forms import CHOSEN, MESSAGES, PREFERENCE, PROMPT, REJECTED
+from danlu.data.sources.chat_rows import ChatRow, read_chat, read_messages
 from danlu.data.specs import PreferenceInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import choose_template
@@ -42,7 +48,13 @@ class _ChatPreprocessorBase(TokenizingPreprocessor):
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
         found = super().fit(train, dataset, section, hints, seed)
-        return found.model_copy(update={"tokenizer": choose_template(found.tokenizer, section.chat_template)})
+        tokenizer = choose_template(found.tokenizer, section.chat_template)
+        if lost := unwritten_parts(tokenizer, cls.conversations(train.columns(*cls.fitted_on))):
+            info(
+                f"{dataset.origin}: the chat template does not write {', '.join(lost)}, so the model never reads them; "
+                "data.chat_template names another one"
+            )
+        return found.model_copy(update={"tokenizer": tokenizer})
 
     @classmethod
     def texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
@@ -50,6 +62,22 @@ class _ChatPreprocessorBase(TokenizingPreprocessor):
         frame = train.columns(*cls.fitted_on)
         chats = [read_messages(text) for column in cls.fitted_on for text in frame[column].to_list()]
         return [message["content"] for chat in chats for message in chat]
+
+    @classmethod
+    @abstractmethod
+    def conversations(cls, frame: pl.DataFrame) -> Iterator[ChatRow]:
+        """Yield each row's conversation, of a preference that with the chosen answer."""
+
+    @abstractmethod
+    def marked(self, frame: pl.DataFrame, origin: str) -> dict[str, RaggedTokens]:
+        """Return the marked tokens of each text that a row becomes."""
+
+    def shown_row(self, frame: pl.DataFrame, origin: str) -> list[dict[str, Any]]:
+        """Return the first row as the model reads it, a text for each answer."""
+        texts = self.marked(frame.head(1), origin)
+        return [
+            shown_tokens(self.tokenizer, np.asarray(tokens.ids), name, self.longest) for name, tokens in texts.items()
+        ]
 
 
 class ChatPreprocessor(_ChatPreprocessorBase, BlockPreprocessor):
@@ -65,6 +93,13 @@ class ChatPreprocessor(_ChatPreprocessorBase, BlockPreprocessor):
     def check_split(self, name: str, frame: pl.DataFrame, place: Origin) -> None:
         """Raise DataError if no answer begins within the maximum length."""
         _require_answer(_first_answers(self.tokens(frame, place.name)), self.longest, name, place)
+
+    @classmethod
+    def conversations(cls, frame: pl.DataFrame) -> Iterator[ChatRow]:
+        return map(read_chat, frame[MESSAGES].to_list())
+
+    def marked(self, frame: pl.DataFrame, origin: str) -> dict[str, RaggedTokens]:
+        return {MESSAGES: self.tokens(frame, origin)}
 
     def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return each target token, the one before it, and its row, [targets] each."""
@@ -125,18 +160,19 @@ class PreferencePreprocessor(_ChatPreprocessorBase):
             vocabulary=self.tokenizer.vocabulary, longest=self.longest, end=self.tokenizer.end, pad=self.tokenizer.pad
         )
 
-    def pairs(self, frame: pl.DataFrame, place: Origin) -> tuple[RaggedTokens, RaggedTokens]:
-        """Tokenize prompts with the chosen and with the rejected answers."""
-        tokenizer, prompts = self.tokenizer, frame[PROMPT]
-        return (
-            answer_tokens(tokenizer, prompts, frame[CHOSEN], place.name),
-            answer_tokens(tokenizer, prompts, frame[REJECTED], place.name),
-        )
-
     def check_split(self, name: str, frame: pl.DataFrame, place: Origin) -> None:
         """Raise DataError if of no pair both answers begin within the maximum length."""
-        firsts = [_first_answers(tokens) for tokens in self.pairs(frame, place)]
+        firsts = [_first_answers(tokens) for tokens in self.marked(frame, place.name).values()]
         _require_answer(np.maximum(*firsts), self.longest, name, place)
+
+    @classmethod
+    def conversations(cls, frame: pl.DataFrame) -> Iterator[ChatRow]:
+        for prompt, chosen in frame.select(PROMPT, CHOSEN).iter_rows():
+            asked = read_chat(prompt)
+            yield replace(asked, messages=[*asked.messages, *read_messages(chosen)])
+
+    def marked(self, frame: pl.DataFrame, origin: str) -> dict[str, RaggedTokens]:
+        return {name: answer_tokens(self.tokenizer, frame[PROMPT], frame[name], origin) for name in (CHOSEN, REJECTED)}
 
     def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
         """Return pairs, in order, cut to the maximum length.
@@ -146,7 +182,7 @@ class PreferencePreprocessor(_ChatPreprocessorBase):
         from danlu.data.chats.batches import PreferencePairs
         from danlu.data.loader import PreparedDataset
 
-        chosen, rejected = self.pairs(frame, place)
+        chosen, rejected = self.marked(frame, place.name).values()
         log_unknown_tokens(self.tokenizer, plain_ids(chosen.ids), place)
         longer = np.maximum(np.diff(chosen.offsets), np.diff(rejected.offsets)) - 1 > self.longest
         without = (_count_kept_answers(chosen, self.longest) == 0) | (_count_kept_answers(rejected, self.longest) == 0)

@@ -1,8 +1,11 @@
 """Conversations: messages as JSON text, of which the assistant's are learned."""
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from danlu.data.chats.preprocessor import ChatPreprocessor
@@ -11,14 +14,9 @@ from danlu.data.descriptors import RawData
 from danlu.data.kind import use_only
 from danlu.data.kinds.text import VOCABULARY_LINE, TokenizedKind
 from danlu.data.messages import reason
-from danlu.data.sources.conversations import (
-    MESSAGES,
-    PREFERENCE,
-    as_chats,
-    conversations,
-    dump_messages,
-    read_messages,
-)
+from danlu.data.sources.chat_forms import MESSAGES, PREFERENCE
+from danlu.data.sources.chat_rows import Message, dump_messages, read_messages
+from danlu.data.sources.conversations import as_chats, conversations
 from danlu.recipe.sections.data import Data
 from danlu.tasks.language_modelling import LanguageModelling
 
@@ -28,6 +26,7 @@ class MessagesKind(TokenizedKind):
 
     default_model = "hf:llama"
     generates_text = True
+    shows_a_row = True
     starter_lines = (VOCABULARY_LINE,)
 
     def read(self, source: RawData, section: Data) -> RawData:
@@ -37,6 +36,10 @@ class MessagesKind(TokenizedKind):
         if source.layout != self.name or column.name not in (MESSAGES, *PREFERENCE):
             return column
         return column.model_copy(update={"type": "text", "used": True, "reason": reason("messages")})
+
+    def near_duplicates(self, values: Sequence[Any], folder: Path, similarity: float) -> np.ndarray:
+        """Group nearly equal conversations; shared tools and documents do not make them alike."""
+        return super().near_duplicates([dump_messages(read_messages(text)) for text in values], folder, similarity)
 
     def default_batch_size(self, rows: int) -> int:
         return 16
@@ -60,8 +63,8 @@ class ChatKind(MessagesKind):
         return use_only(columns, (MESSAGES,), reason("only-messages")) if source.layout == self.name else None
 
     def samples_to_frame(self, samples: Any, columns: Sequence[str]) -> pl.DataFrame:
-        """Convert conversations to a frame; a list of dicts is one conversation, and no rows."""
-        if isinstance(samples, list):
+        """Convert conversations to a frame; a list of messages is one conversation, and no rows."""
+        if isinstance(samples, list) and not _are_rows(samples):
             return self.unnamed_to_frame(samples, columns)
         return super().samples_to_frame(samples, columns)
 
@@ -76,5 +79,15 @@ class ChatKind(MessagesKind):
         return conversations(source)
 
 
+def _are_rows(samples: list[Any]) -> bool:
+    """Return whether a list holds rows, and not a conversation's messages or several conversations."""
+    return bool(samples) and isinstance(samples[0], dict) and not {"role", "from"} & samples[0].keys()
+
+
 def _conversation(text: str) -> str:
-    return "\n".join(f"{message['role']}: {message['content']}" for message in read_messages(text))
+    return "\n".join(f"{message['role']}: {message['content']}{_calls(message)}" for message in read_messages(text))
+
+
+def _calls(message: Message) -> str:
+    calls = message.get("tool_calls")
+    return json.dumps(calls, ensure_ascii=False) if calls else ""

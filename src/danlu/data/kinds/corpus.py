@@ -6,6 +6,7 @@ from danlu.data.frames import Table
 from danlu.data.kind import TypicalSample, use_only
 from danlu.data.kinds.text import TextKind
 from danlu.data.messages import reason
+from danlu.data.sources.chat_forms import PAGE
 from danlu.data.specs import CorpusInputs
 from danlu.data.text.preprocessor import CorpusPreprocessor
 from danlu.errors import DataError
@@ -46,7 +47,9 @@ class CorpusKind(TextKind):
         text = section.text or next((each.name for each in columns if each.used and each.type == "text"), None)
         if text is None:
             raise DataError(
-                f"{source.origin}: no column of text for language modelling; name it with data.text", code="DL212"
+                f"{source.origin}: no column of text for language modelling; name it with data.text; {PAGE} shows how "
+                "conversations are named",
+                code="DL212",
             )
         return use_only(columns, (text,), reason("only-text"))
 

@@ -1,47 +1,61 @@
 """Conversations in any usual form -> a column `messages` of JSON text; preferences -> three such columns.
 
-Known forms: OpenAI's `messages`, ShareGPT's `conversations`, and pairs of columns such as `prompt` and `response`.
+The forms are those of `chat_forms`; docs/formats.md shows each.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
-from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
+from danlu.data.sources.chat_beside import complete, earlier_turns
+from danlu.data.sources.chat_forms import (
+    BESIDE,
+    CHOSEN,
+    CONTENTS,
+    CONVERSATIONS,
+    HISTORY,
+    JUDGEMENTS,
+    KNOWN_FORMS,
+    MEDIA,
+    MESSAGES,
+    NAMES,
+    PAIRS,
+    PREFERENCE,
+    PROMPT,
+    REJECTED,
+)
+from danlu.data.sources.chat_messages import parsed, question_text, read_conversation, read_marked, read_turn
+from danlu.data.sources.chat_rows import Message, dump_messages, kept_row, read_messages
+from danlu.data.sources.nested_json import looks_like_messages, without_nulls
+from danlu.data.sources.preference_rows import ANSWERS, pair_columns, read_pair, without_prompt
 from danlu.errors import DataError
 from danlu.recipe.sections.data import Data
 from danlu.tasks.language_modelling import LanguageModelling
 from danlu.tasks.preference import Preference
 
-MESSAGES, PROMPT, CHOSEN, REJECTED = "messages", "prompt", "chosen", "rejected"
-PREFERENCE = (PROMPT, CHOSEN, REJECTED)
-ROLES = ("system", "developer", "user", "assistant", "tool")
-# Other names of the roles, in ShareGPT's files and similar ones.
-ALSO_CALLED = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
-# Columns of a question and its answer, with an optional one between them (Alpaca's `input`).
-PAIRS = (
-    ("prompt", None, "response"),
-    ("prompt", None, "completion"),
-    ("question", None, "answer"),
-    ("instruction", "input", "output"),
-)
+__all__ = [
+    "CHOSEN",
+    "MESSAGES",
+    "PREFERENCE",
+    "PROMPT",
+    "REJECTED",
+    "Message",
+    "as_chats",
+    "conversations",
+    "dump_messages",
+    "preferences",
+    "read_conversation",
+    "read_messages",
+]
 
-Message = dict[str, Any]
-
-
-def read_messages(text: str) -> list[Message]:
-    """Parse the messages of a conversation from JSON text."""
-    found: list[Message] = json.loads(text)
-    return found
-
-
-def dump_messages(messages: Iterable[Message]) -> str:
-    """Write messages as JSON text."""
-    return json.dumps(list(messages), ensure_ascii=False)
+PART = "in-messages"  # key of the reason of a column that is part of the messages
+UNREAD = {"chat": "only-messages", "preference": "only-pairs"}  # keys of the reason of a nested column that is not read
+FEWEST_REPEATS = 3  # rows; an answer or two may begin like their question by chance
+Row = Mapping[str, Any]
 
 
 def as_chats(source: RawData, section: Data) -> RawData:
@@ -61,160 +75,201 @@ def as_chats(source: RawData, section: Data) -> RawData:
 
 
 def conversations(source: RawData) -> RawData:
-    """Convert conversations of a known form to a column `messages` of JSON text."""
-    frame = source.frame
-    column = next((name for name in (MESSAGES, "conversations", "conversation") if _holds_messages(frame, name)), None)
+    """Convert conversations of a known form to a column `messages` of JSON text.
+
+    Other data is returned unchanged.
+
+    Raises:
+        DataError: as `as_chats`; or a column is named as conversations are, and is of no known form.
+    """
+    frame = source.frame.lazy().collect()
+    column = messages_column(frame)
+    pair = None if column is not None else _pair(frame)
     if column is not None:
-        chats = [read_conversation(value, f"{source.origin}: row {row}") for row, value in _rows(frame[column])]
+        said = [column]
+    elif pair is not None:
+        said = [name for name in (*pair, HISTORY) if name in frame.columns]
     else:
-        pair = next((pair for pair in PAIRS if {pair[0], pair[2]} <= set(frame.columns)), None)
-        if pair is None or not all(frame.schema[name] == pl.String for name in (pair[0], pair[2])):
-            return source
-        chats = _from_pairs(source, *pair)
-    for row, chat in enumerate(chats, 1):
-        if not any(message["role"] == "assistant" for message in chat):
-            raise DataError(
-                f"{source.origin}: row {row}: has no message of the assistant to learn from; remove it", code="DL240"
-            )
-    return _replace_columns(source, {MESSAGES: chats}, "chat")
+        _refuse_unknown(frame, source.origin)
+        return source
+    _refuse_judged(frame, source.origin)
+    told = frame if pair is None else without_repeated_texts(frame, pair[0], pair[2:])
+    chats = []
+    for place, row in iter_rows(told, said, source.origin):
+        if column is None:
+            assert pair is not None
+            chats.append(complete(row, *_from_pair(row, pair, place), place))
+        elif (kept := kept_row(row[column])) is not None:
+            chats.append(complete({**row, **kept.beside}, read_conversation(kept.messages, place), kept.silent, place))
+        else:
+            chats.append(complete(row, *read_marked(row[column], place), place))
+    return replace_columns(source, frame, {MESSAGES: [chat.dump() for chat in chats]}, said, "chat")
 
 
 def preferences(source: RawData) -> RawData:
-    """Convert preferences to `prompt`, `chosen` and `rejected` as JSON text."""
-    frame = source.frame
-    for name in (CHOSEN, REJECTED):
-        if name not in frame.columns:
-            near = suggestion(name, frame.columns)
-            raise DataError(f"{source.origin}: no column {name!r}, which preferences need{near}", code="DL210")
-    prompts = frame[PROMPT].to_list() if PROMPT in frame.columns else [None] * frame.height
-    found: dict[str, list[list[Message]]] = {name: [] for name in PREFERENCE}
-    both = zip(prompts, frame[CHOSEN].to_list(), frame[REJECTED].to_list(), strict=True)
-    for row, (prompt, chosen, rejected) in enumerate(both, 1):
-        place = f"{source.origin}: row {row}"
-        parts = _preference(prompt, chosen, rejected, place)
-        for name, messages in zip(PREFERENCE, parts, strict=True):
-            if not messages:
-                raise DataError(f"{place}: {name} has no messages", code="DL240")
-            found[name].append(messages)
-    return _replace_columns(source, found, "preference")
+    """Convert preferences to `prompt`, `chosen` and `rejected` as JSON text.
+
+    Raises:
+        DataError: as `as_chats`; or an answer holds more than the assistant's messages.
+    """
+    frame = source.frame.lazy().collect()
+    said = pair_columns(frame.columns, messages_column(frame), source.origin)
+    found: dict[str, list[str]] = {name: [] for name in PREFERENCE}
+    for place, row in iter_rows(without_repeated_texts(frame, said[0], ANSWERS), said, source.origin):
+        prompt, *answers = read_pair(row, said, place)
+        found[PROMPT].append(prompt.dump())
+        for name, messages in zip((CHOSEN, REJECTED), answers, strict=True):
+            found[name].append(dump_messages(messages))
+    return replace_columns(source, frame, found, said, "preference")
 
 
-def _preference(prompt: Any, chosen: Any, rejected: Any, place: str) -> tuple[list[Message], ...]:
-    """Return the prompt and both answers; without a prompt, the answers' common beginning."""
-    answers = [
-        _turn(value, "assistant", f"{place}: {name}") for name, value in ((CHOSEN, chosen), (REJECTED, rejected))
-    ]
-    if prompt is not None:
-        return _turn(prompt, "user", f"{place}: {PROMPT}"), *answers
-    shared = 0
-    for one, other in zip(*answers, strict=False):
-        if one != other or shared + 1 >= min(map(len, answers)):
-            break
-        shared += 1
-    if shared == 0:
-        raise DataError(
-            f"{place}: there is no prompt, and the two answers share no first message; add a column prompt",
-            code="DL240",
-        )
-    return answers[0][:shared], answers[0][shared:], answers[1][shared:]
+def iter_rows(frame: pl.DataFrame, said: Sequence[str], origin: str) -> Iterator[tuple[str, Row]]:
+    """Yield each row's place and the values of the columns that a form has."""
+    names = [*said, *(name for name in (*BESIDE, *MEDIA) if name in frame.columns and name not in said)]
+    for number, row in enumerate(frame.select(names).iter_rows(named=True), 1):
+        yield f"{origin}: row {number}", {name: without_nulls(value) for name, value in row.items()}
 
 
-def _turn(value: Any, role: str, place: str) -> list[Message]:
-    """Turn a string into one message of `role`; keep a list of messages."""
-    if isinstance(value, str) and not value.lstrip().startswith("[{"):
-        if not value.strip():
-            raise DataError(f"{place}: is empty", code="DL240")
-        return [{"role": role, "content": value}]
-    return read_conversation(value, place)
+def without_repeated_texts(frame: pl.DataFrame, asked: str, answered: Sequence[str]) -> pl.DataFrame:
+    """Take away the question that all answers begin with, in every row.
+
+    Where only some do, they may do so by chance.
+    """
+    if asked in answered or any(frame.schema[name] != pl.String for name in (asked, *answered)):
+        return frame
+    question = pl.col(asked)
+    repeats = frame.select(
+        pl.all_horizontal(
+            (question.str.strip_chars().str.len_chars() > 0) & pl.col(name).str.starts_with(question)
+            for name in answered
+        ).all()
+    ).item()
+    if not repeats or frame.height < FEWEST_REPEATS:
+        return frame
+    rests = [pl.col(name).str.slice(question.str.len_chars()).str.strip_chars_start() for name in answered]
+    return frame.with_columns(rests)
 
 
-def _holds_messages(frame: Any, name: str) -> bool:
-    """Return whether a column holds lists of messages, nested or as JSON text."""
-    if name not in frame.columns:
-        return False
+def messages_column(frame: pl.DataFrame) -> str | None:
+    """Return the column of lists of messages, nested or as JSON text."""
+    others = [name for name in frame.columns if name not in NAMES]
+    return next((name for name in (*CONVERSATIONS, *others) if name in frame.columns and _holds(frame, name)), None)
+
+
+def _holds(frame: pl.DataFrame, name: str) -> bool:
+    """Return whether a column holds lists of messages.
+
+    One named as such may lack their keys.
+    """
     dtype = frame.schema[name]
+    named = name in CONVERSATIONS
     if isinstance(dtype, pl.List):
-        return isinstance(dtype.inner, pl.Struct | pl.Null)
+        fields = {field.name for field in dtype.inner.fields} if isinstance(dtype.inner, pl.Struct) else set()
+        return bool(fields & {"role", "from"}) or (named and isinstance(dtype.inner, pl.Struct | pl.Null))
     if dtype != pl.String:
         return False
-    first = frame[name].drop_nulls().head(1).to_list()
-    return bool(first) and first[0].lstrip().startswith("[{")
+    first = str(frame[name].drop_nulls().first()).lstrip()
+    if named and kept_row(first) is not None:
+        return True
+    return first.startswith("[{") and (named or looks_like_messages(parsed(first)))
 
 
-def _rows(values: pl.Series) -> Iterable[tuple[int, Any]]:
-    return enumerate(values.to_list(), 1)
+def _pair(frame: pl.DataFrame) -> tuple[str, str | None, str] | None:
+    """Return the columns of a question, what is beside it, and its answer."""
+    return next(
+        (
+            pair
+            for pair in PAIRS
+            if {pair[0], pair[2]} <= set(frame.columns)
+            and all(_holds_turns(frame.schema[name]) for name in (pair[0], pair[2]))
+        ),
+        None,
+    )
 
 
-def read_conversation(value: Any, place: str) -> list[Message]:
-    """Return the messages of a conversation, checked.
+def _holds_turns(dtype: pl.DataType) -> bool:
+    return dtype == pl.String or (isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Struct))
+
+
+def _from_pair(row: Row, pair: tuple[str, str | None, str], place: str) -> tuple[list[Message], tuple[int, ...]]:
+    """Return the messages of a question and its answer, which alone is learned."""
+    asked, given, answered = pair
+    for name in (asked, answered):
+        if row[name] is None:
+            raise DataError(f"{place}: {name} is empty", code="DL240")
+    question, _ = read_turn(question_text(row, asked, given), "user", f"{place}: {asked}")
+    answer, silent = read_turn(row[answered], "assistant", f"{place}: {answered}")
+    answer = without_prompt(question, answer, f"{place}: {answered}")[1]
+    earlier = earlier_turns(row, place)
+    before = len(earlier) + len(question)
+    unlearned = [at for at, message in enumerate(question, len(earlier)) if message["role"] == "assistant"]
+    return [*earlier, *question, *answer], (*unlearned, *(at + before for at in silent))
+
+
+def _refuse_unknown(frame: pl.DataFrame, origin: str) -> None:
+    """Raise if a column is named as conversations are, in no known form."""
+    for name, dtype in frame.schema.items():
+        if (name in CONVERSATIONS and dtype.is_nested()) or _says_something(dtype):
+            raise DataError(
+                f"{origin}: column {name!r} holds {dtype}, no messages with a role; known forms of conversations: "
+                f"{KNOWN_FORMS}",
+                code="DL240",
+            )
+
+
+def _says_something(dtype: pl.DataType) -> bool:
+    """Return whether a column holds lists of objects with a text."""
+    return (
+        isinstance(dtype, pl.List)
+        and isinstance(dtype.inner, pl.Struct)
+        and bool({field.name for field in dtype.inner.fields} & {*CONTENTS, "utterance", "message"})
+    )
+
+
+def _refuse_judged(frame: pl.DataFrame, origin: str) -> None:
+    """Raise if a column says which answers are good.
+
+    Such rows must not be learned alike.
+    """
+    for name, dtype in frame.schema.items():
+        if name in JUDGEMENTS and (dtype == pl.Boolean or isinstance(dtype, pl.List)):
+            raise DataError(
+                f"{origin}: column {name!r} says which answers are good, and danlu learns every answer it is given; "
+                "keep the good rows and remove the column, or give pairs as chosen and rejected; known forms: "
+                f"{KNOWN_FORMS}",
+                code="DL240",
+            )
+
+
+def replace_columns(
+    source: RawData, frame: pl.DataFrame, found: Mapping[str, Sequence[str]], said: Iterable[str], layout: Any
+) -> RawData:
+    """Replace columns by messages as JSON text.
+
+    Other nested columns become JSON text, which no model reads.
 
     Args:
-        value: a list of {role, content} or {from, value}, or its JSON text.
+        found: the new columns.
+        said: the columns that they were made of, besides those that a form has beside the messages.
     """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise DataError(f"{place}: is neither a list of messages nor JSON of one ({error})", code="DL240") from None
-    if not isinstance(value, list) or not value:
-        raise DataError(f"{place}: has no messages; remove such rows", code="DL240")
-    return [_message(one, f"{place}, message {number}") for number, one in enumerate(value, 1)]
-
-
-def _message(value: Any, place: str) -> Message:
-    """Return one message with `role`, `content` and its other keys (tool calls, a name)."""
-    if not isinstance(value, dict):
-        raise DataError(
-            f"{place}: is {type(value).__name__}; a message is an object with role and content", code="DL240"
-        )
-    said = {name: entry for name, entry in value.items() if entry is not None}
-    role = said.pop("role", None) or said.pop("from", None)
-    if not role:
-        raise DataError(f"{place}: has no role; give every message one of ({', '.join(ROLES)})", code="DL240")
-    role = ALSO_CALLED.get(str(role).lower(), str(role).lower())
-    if role not in ROLES:
-        raise DataError(f"{place}: unknown role {role!r}{suggestion(role, (*ROLES, *ALSO_CALLED))}", code="DL240")
-    content = said.pop("content", said.pop("value", None))
-    if content is None and not said:
-        raise DataError(f"{place}: has no content", code="DL240")
-    return {"role": role, "content": _plain(content, place), **said}
-
-
-def _plain(content: Any, place: str) -> str:
-    """Return a message's text; concatenate the texts of a list of parts."""
-    if content is None:
-        return ""
-    if isinstance(content, list):
-        if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in content):
-            raise DataError(
-                f"{place}: holds parts other than text; remove them, language models here read only text", code="DL240"
-            )
-        return "".join(part["text"] for part in content)
-    if not isinstance(content, str):
-        raise DataError(f"{place}: its content is {type(content).__name__}, not text", code="DL240")
-    return content
-
-
-def _from_pairs(source: RawData, asked: str, given: str | None, answered: str) -> list[list[Message]]:
-    """Convert question and answer columns to conversations of two messages."""
-    frame = source.frame
-    beside = frame[given].to_list() if given in frame.columns else [None] * frame.height
-    chats = []
-    rows = zip(frame[asked].to_list(), beside, frame[answered].to_list(), strict=True)
-    for row, (question, more, answer) in enumerate(rows, 1):
-        for name, text in ((asked, question), (answered, answer)):
-            if text is None or not text.strip():
-                raise DataError(f"{source.origin}: row {row}: {name} is empty", code="DL240")
-        question = f"{question}\n\n{more}" if more else question
-        chats.append([{"role": "user", "content": question}, {"role": "assistant", "content": answer}])
-    return chats
-
-
-def _replace_columns(source: RawData, found: dict[str, list[list[Message]]], layout: Any) -> RawData:
-    """Replace columns by messages as JSON text, and drop other nested columns."""
-    frame = source.frame.lazy().collect()
-    others = [name for name, dtype in frame.schema.items() if name not in found and not dtype.is_nested()]
-    columns = [
-        pl.Series(name, [dump_messages(chat) for chat in chats], dtype=pl.String) for name, chats in found.items()
+    parts = {name for name in (*said, *_read_beside(said)) if name in frame.columns and name not in found}
+    columns = [pl.Series(name, list(texts), dtype=pl.String) for name, texts in found.items()]
+    others = [
+        _as_text(frame[name]) if dtype.is_nested() else frame[name]
+        for name, dtype in frame.schema.items()
+        if name not in found
     ]
-    return replace(source, frame=pl.DataFrame(columns).hstack(frame.select(others)), layout=layout)
+    unread = [name for name, dtype in frame.schema.items() if dtype.is_nested() and name not in found]
+    added = {**source.added, **dict.fromkeys(unread, UNREAD[layout]), **dict.fromkeys(parts, PART)}
+    return replace(source, frame=pl.DataFrame([*columns, *others]), layout=layout, added=added)
+
+
+def _read_beside(said: Iterable[str]) -> list[str]:
+    """Return the columns beside the messages that are read: history only where there are pairs."""
+    return [name for name in BESIDE if name != HISTORY or HISTORY in said]
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    held = values.to_list()
+    words = [None if value is None else json.dumps(value, default=str, ensure_ascii=False) for value in held]
+    return pl.Series(values.name, words, dtype=pl.String)

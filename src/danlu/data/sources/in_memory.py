@@ -20,6 +20,7 @@ from danlu.data.frames import with_words
 from danlu.data.sources.arrays import series_of_array
 from danlu.data.sources.image_files import IMAGE_SUFFIXES
 from danlu.data.sources.in_memory_images import as_pixels, encode_file, encode_images, is_image
+from danlu.data.sources.nested_json import nested_text
 from danlu.errors import DataError
 
 ORIGIN = "data"  # how errors name the rows
@@ -299,6 +300,8 @@ def _from_objects(name: str, values: list[Any]) -> pl.Series:
         DataError: they are of several types, or of one that no file has.
     """
     plain = [_as_python(value) for value in values]
+    if (kept := nested_text(name, plain)) is not None:
+        return kept
     held = [value for value in plain if value is not None]
     kinds = set(map(type, held))
     if held and kinds != {bytes} and all(map(is_image, held)):

@@ -1,12 +1,14 @@
 """JSON: a list of records, an object of columns, or either below one key; lines of objects are `read_jsonl`'s."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from danlu.data.file_form import ReadOptions, ReadTable
+from danlu.data.sources.nested_json import nested_text
 from danlu.errors import DataError
 
 FORMS = 'a list of objects ([{"x": 1}, …]) or an object of columns ({"x": [1, …]})'
@@ -28,10 +30,20 @@ def read_json(path: Path, options: ReadOptions) -> ReadTable:
         raise DataError(f"{path}: is not JSON ({error})", code="DL202") from None
     columns = _columns(_below_one_key(held, path), path)
     try:
-        return ReadTable(pl.DataFrame([_series(path, name, values) for name, values in columns.items()]))
+        return ReadTable(frame_of_columns(path, columns))
     except pl.exceptions.ShapeError as error:
         lengths = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
         raise DataError(f"{path}: the columns differ in length ({lengths})", code="DL204") from error
+
+
+def frame_of_columns(path: Path, columns: Mapping[str, list[Any]]) -> pl.DataFrame:
+    """Convert the columns of a file's records."""
+    return pl.DataFrame([_series(path, name, values) for name, values in columns.items()])
+
+
+def frame_of_records(path: Path, rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Convert records; every one may have keys of its own."""
+    return frame_of_columns(path, _columns(rows, path))
 
 
 def _is_lines(path: Path) -> bool:
@@ -86,6 +98,8 @@ def _series(path: Path, name: str, values: list[Any]) -> pl.Series:
 
     Other mixtures are the words they are written as.
     """
+    if (kept := nested_text(name, values)) is not None:
+        return kept
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return pl.Series(name, [None if value is None else float(value) for value in values], dtype=pl.Float64)

@@ -1,26 +1,34 @@
 """Read prompts: texts or conversations, as given or from a file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from danlu.data.sources.conversations import MESSAGES, PROMPT, Message, read_conversation
+from danlu.data.sources.chat_beside import template_values, with_system
+from danlu.data.sources.chat_forms import MESSAGES, PROMPT
+from danlu.data.sources.chat_messages import parsed, read_conversation
+from danlu.data.sources.chat_rows import ChatRow, Message
+from danlu.data.sources.conversations import iter_rows, messages_column
 from danlu.data.sources.reader import read_source
 from danlu.errors import ArgumentError, DataError
 
-Prompt = str | list[Message]
+Prompt = str | list[Message] | ChatRow  # a ChatRow where the template is told more than the messages
 
 
 def read_prompts(
-    prompt: str | Sequence[str] | None, chat: str | Sequence[Message] | None, source: str | Path | None
+    prompt: str | Sequence[str] | None,
+    chat: str | Sequence[Message] | Mapping[str, Any] | None,
+    source: str | Path | None,
 ) -> list[Prompt]:
     """Read prompts from exactly one of the three.
 
     Args:
         prompt: one or more texts to continue.
-        chat: a user message, a conversation's messages, or a .json or .jsonl file of them.
+        chat: a user message, a conversation's messages, an object with `messages` and `tools`, or a .json or .jsonl
+            file of them.
         source: a table with a column `messages` or `prompt`.
 
     Raises:
@@ -39,10 +47,23 @@ def read_prompts(
         return [_conversation_from_file(Path(chat))]
     if isinstance(chat, str):
         return [[{"role": "user", "content": chat}]]
-    return [read_conversation(list(chat), "chat")]
+    return [_conversation(chat if isinstance(chat, Mapping) else list(chat), "chat")]
 
 
-def _conversation_from_file(path: Path) -> list[Message]:
+def _conversation(value: Any, place: str) -> Prompt:
+    """Read messages, or an object of them with what its template is told besides."""
+    if not isinstance(value, Mapping):
+        return read_conversation(value, place)
+    return _row(value, value.get(MESSAGES), place)
+
+
+def _row(row: Mapping[str, Any], messages: Any, place: str) -> Prompt:
+    """Return a row's messages with what stands beside them."""
+    chat = ChatRow(with_system(row, read_conversation(messages, place), place), template_values(row, place))
+    return chat if chat.beside else chat.messages
+
+
+def _conversation_from_file(path: Path) -> Prompt:
     """Read a conversation file.
 
     It holds a JSON list of messages, an object with such a list as `messages`, or (.jsonl) one message per line.
@@ -53,21 +74,26 @@ def _conversation_from_file(path: Path) -> list[Message]:
         value = json.loads(text) if lines is None else lines[0] if len(lines) == 1 else lines
     except ValueError as error:
         raise DataError(f"{path}: is not JSON ({error})", code="DL202") from None
-    return read_conversation(value.get(MESSAGES) if isinstance(value, dict) else value, str(path))
+    return _conversation(value, str(path))
 
 
 def _prompts_from_table(source: str) -> list[Prompt]:
     """Read one conversation or prompt per row of a table."""
     read = read_source(source)
     frame = read.frame.lazy().collect()
-    if MESSAGES in frame.columns:
-        values = enumerate(frame[MESSAGES].to_list(), 1)
-        return [read_conversation(value, f"{read.origin}: row {row}") for row, value in values]
-    if PROMPT not in frame.columns or frame.schema[PROMPT] != pl.String:
+    column = messages_column(frame)
+    if column is not None:
+        return [_row(row, row[column], place) for place, row in iter_rows(frame, [column], read.origin)]
+    if PROMPT not in frame.columns or not (frame.schema[PROMPT] == pl.String or frame.schema[PROMPT].is_nested()):
         raise DataError(
             f"{read.origin}: no column messages or prompt (columns: {', '.join(frame.columns)})", code="DL210"
         )
     missing = frame[PROMPT].is_null()
     if missing.any():
         raise DataError(f"{read.origin}: row {int(missing.arg_max() or 0) + 1}: the prompt is missing", code="DL240")
-    return list(frame[PROMPT].to_list())
+    return [
+        row[PROMPT]
+        if isinstance(row[PROMPT], str) and parsed(row[PROMPT]) is None
+        else _row(row, row[PROMPT], f"{place}: {PROMPT}")
+        for place, row in iter_rows(frame, [PROMPT], read.origin)
+    ]

@@ -12,8 +12,9 @@ from danlu.data.sources.arrow_files import read_arrow
 from danlu.data.sources.databases import read_database
 from danlu.data.sources.encoding import text_file
 from danlu.data.sources.excel import read_excel
-from danlu.data.sources.json_records import read_json
+from danlu.data.sources.json_records import frame_of_records, read_json
 from danlu.data.sources.libsvm import read_libsvm
+from danlu.data.sources.nested_json import lines_of_chats
 from danlu.data.sources.numpy_files import read_numpy
 from danlu.data.sources.parquet import check_parquet, finish_parquet
 from danlu.data.sources.scans import LARGE, collect
@@ -41,7 +42,9 @@ def read_jsonl(path: Path, options: ReadOptions) -> ReadTable:
     Any line may have keys of its own, so the whole file decides the columns.
     """
     text, encoding = text_file(path, options.encoding, options.likely_encoding)
-    return ReadTable(pl.read_ndjson(text, infer_schema_length=None), FileForm(encoding=encoding))
+    chats = lines_of_chats(text)
+    frame = pl.read_ndjson(text, infer_schema_length=None) if chats is None else frame_of_records(path, chats)
+    return ReadTable(frame, FileForm(encoding=encoding))
 
 
 def read_avro(path: Path, options: ReadOptions) -> ReadTable:

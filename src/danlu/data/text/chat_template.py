@@ -6,7 +6,7 @@ immutable sandbox, which is the only place where they are ever executed.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -45,6 +45,8 @@ FIXED_DATE = (
     "{{- told.text -}}{%- endmacro -%}"
 )
 SHORTEST: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+
+NOTHING: Mapping[str, Any] = {}
 
 Span = tuple[int, int]
 
@@ -179,30 +181,33 @@ def _read(file: str) -> str:
         raise RecipeError(Problem("", "data.chat_template", message, code="DL119")) from None
 
 
-def render(tokenizer: TokenizerFile, messages: list[Message], answer_next: bool) -> str:
+def render(
+    tokenizer: TokenizerFile, messages: list[Message], answer_next: bool, variables: Mapping[str, Any] = NOTHING
+) -> str:
     """Render a conversation to text.
 
     Args:
         answer_next: whether the text ends where the assistant's next turn begins; then without the tokenizer's `blank`.
+        variables: what the template is told besides the messages, as `tools`.
 
     Raises:
         DataError: the template refuses it, as many refuse roles in an unusual order.
     """
-    text = _render(tokenizer, messages, answer_next=answer_next)[0]
+    text = _render(tokenizer, messages, answer_next=answer_next, variables=variables)[0]
     return text.removesuffix(tokenizer.blank) if answer_next else text
 
 
-def render_prompt(tokenizer: TokenizerFile, messages: list[Message]) -> str:
+def render_prompt(tokenizer: TokenizerFile, messages: list[Message], variables: Mapping[str, Any] = NOTHING) -> str:
     """Render a conversation to the text that an answer is generated after.
 
     A last message of the assistant is the beginning of its answer, and is continued; the text ends where it does.
     """
     if messages[-1]["role"] != "assistant":
-        return render(tokenizer, messages, answer_next=True)
+        return render(tokenizer, messages, answer_next=True, variables=variables)
     begun = messages[-1]["content"]
     if not begun.strip():
-        return render(tokenizer, messages[:-1], answer_next=True)
-    whole = render(tokenizer, messages, answer_next=False)
+        return render(tokenizer, messages[:-1], answer_next=True, variables=variables)
+    whole = render(tokenizer, messages, answer_next=False, variables=variables)
     place = whole.rfind(begun.strip())
     if place < 0:
         raise DataError(
@@ -216,26 +221,34 @@ def render_prompt(tokenizer: TokenizerFile, messages: list[Message]) -> str:
     return whole[:end] + (rest if whole.startswith(rest, end) else "")
 
 
-def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[str, list[Span]]:
+def render_answers(
+    tokenizer: TokenizerFile,
+    messages: list[Message],
+    variables: Mapping[str, Any] = NOTHING,
+    silent: Collection[int] = (),
+) -> tuple[str, list[Span]]:
     """Render a conversation to text, with the spans of the assistant's turns.
 
     A span includes the token that ends its turn. Where the template does not mark answers itself, an answer is the
     difference to the text before it. White space after the token that ends a turn belongs to the next turn.
+
+    Args:
+        variables: what the template is told besides the messages, as `tools`.
+        silent: places of the assistant's messages that are not learned.
     """
     assert tokenizer.chat_template is not None
     if MARKS_ANSWERS.search(tokenizer.chat_template):
-        text, spans = _render(tokenizer, messages, answer_next=False, marked=True)
+        text, spans = _render(tokenizer, messages, answer_next=False, marked=True, variables=variables)
         if spans:
-            return text, [
-                (_with_blank(tokenizer, text, begin), _with_ending(tokenizer, text, end)) for begin, end in spans
-            ]
-    whole = render(tokenizer, messages, answer_next=False)
+            ends = [(_with_blank(tokenizer, text, begin), _with_ending(tokenizer, text, end)) for begin, end in spans]
+            return text, _without_silent(ends, messages, silent)
+    whole = render(tokenizer, messages, answer_next=False, variables=variables)
     spans = []
     for place, message in enumerate(messages):
-        if message["role"] != "assistant":
+        if message["role"] != "assistant" or place in silent:
             continue
-        before = render(tokenizer, messages[:place], answer_next=True)
-        until = render(tokenizer, messages[: place + 1], answer_next=False)
+        before = render(tokenizer, messages[:place], answer_next=True, variables=variables)
+        until = render(tokenizer, messages[: place + 1], answer_next=False, variables=variables)
         if not whole.startswith(until.rstrip()) or not until.startswith(before):
             # Some templates render past answers differently from the last one; then only the last is certain.
             continue
@@ -268,6 +281,20 @@ def _unmarked_ending(tokenizer: TokenizerFile) -> str:
     return next((blank + token for token in known if rest.startswith(token, len(blank))), "")
 
 
+def _without_silent(spans: list[Span], messages: list[Message], silent: Collection[int]) -> list[Span]:
+    """Return the marked spans of the answers that are learned."""
+    if not silent:
+        return spans
+    places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    if len(places) != len(spans):
+        raise DataError(
+            f"the chat template marks {len(spans)} parts of {len(places)} answers with {{% generation %}}, so it "
+            "cannot be told which of them the row leaves out",
+            code="DL119",
+        )
+    return [span for place, span in zip(places, spans, strict=True) if place not in silent]
+
+
 def _ends_with_token(tokenizer: TokenizerFile, text: str) -> bool:
     """Return whether a text ends with an added token, as an end of turn.
 
@@ -283,12 +310,16 @@ def _added_tokens(json_text: str) -> tuple[str, ...]:
 
 
 def _render(
-    tokenizer: TokenizerFile, messages: list[Message], answer_next: bool, marked: bool = False
+    tokenizer: TokenizerFile,
+    messages: list[Message],
+    answer_next: bool,
+    marked: bool = False,
+    variables: Mapping[str, Any] = NOTHING,
 ) -> tuple[str, list[Span]]:
     from jinja2 import TemplateError
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    given: dict[str, Any] = {**tokenizer.special, "add_generation_prompt": answer_next}
+    given: dict[str, Any] = {**tokenizer.special, **variables, "add_generation_prompt": answer_next}
     template = str(tokenizer.chat_template)
     if tokenizer.date is not None and asks_for_date(tokenizer):
         given["date_words"] = _date_words(template, tokenizer.date)
