@@ -102,6 +102,7 @@ def test_arguments_after_the_first_are_given_by_name() -> None:
         assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) - method <= POSITIONAL.get(name, 1), name
 
 
+@pytest.mark.training
 def test_a_run_is_a_path_to_functions_that_take_one(table_run: Path) -> None:
     run = danlu.RunDirectory.open(table_run)
     assert Path(run) == table_run and (Path(run) / "recipe.yaml").is_file()

@@ -148,6 +148,7 @@ def test_swapped_labels_are_found_by_the_golden_decisions_too(copied: Path) -> N
     assert refused.value.code == "DL311"
 
 
+@pytest.mark.training
 def test_golden_samples_hold_labels_answers_and_decisions(table_run: Path) -> None:
     golden = open_bundle(table_run).golden()
     tested = pl.read_parquet(table_run / "predictions" / "test.parquet").head(8)

@@ -119,6 +119,7 @@ def test_work_inside_another_librarys_work_can_be_silent(
     assert capsys.readouterr().err == "said again\n"
 
 
+@pytest.mark.training
 def test_answers_alone_are_on_stdout(table_run: Path, danlu: Command) -> None:
     done = danlu("predict", table_run, "builtin:wine")
     assert done.returncode == 3  # the table of the fixture has more columns than the built-in

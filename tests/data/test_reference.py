@@ -98,6 +98,7 @@ def test_a_bundle_keeps_what_the_recipe_says(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.training
 def test_the_reference_is_of_the_training_rows(table_run: Path) -> None:
     bundle = open_bundle(table_run)
     reference, rows = bundle.reference(), bundle.reference_rows()

@@ -115,6 +115,7 @@ def test_prompts_of_a_file_are_answered_in_order(chat_run: Path, tmp_path: Path,
     assert [text["text"] for text in found] == [text.text for text in same]
 
 
+@pytest.mark.training
 def test_what_cannot_be_written_is_refused(
     predictor: Predictor, chat_run: Path, text_run: Path, tmp_path: Path
 ) -> None:

@@ -94,6 +94,7 @@ def test_other_options_are_other_code(modules: Path) -> None:
             Predictor.load(run, recipe_model=other)
 
 
+@pytest.mark.training
 def test_a_teacher_that_answers_otherwise_than_before_teaches_nothing(table_run: Path, tmp_path: Path) -> None:
     teacher = Path(shutil.copytree(table_run / "model", tmp_path / "teacher"))
     golden = pl.read_parquet(teacher / "golden.parquet")
@@ -129,5 +130,6 @@ def test_columns_may_be_called_as_golden_samples_call_theirs(tmp_path: Path) -> 
     assert golden_inputs(golden.rename({"input:answer": "other"}).select("x"), ("x",)).columns == ["x"]
 
 
+@pytest.mark.training
 def test_an_open_bundle_is_as_good_as_its_folder(table_run: Path) -> None:
     assert Predictor.load(open_bundle(table_run)).manifest == Predictor.load(table_run).manifest

@@ -22,6 +22,7 @@ def card_of(run: Path) -> str:
     return (run / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.training
 def test_the_card_tells_what_the_evaluation_says(text_run: Path) -> None:
     card = card_of(text_run)
     test = json.loads((text_run / "evaluation.json").read_text())["test"]
@@ -39,6 +40,7 @@ def test_the_card_tells_what_the_evaluation_says(text_run: Path) -> None:
     assert open_bundle(text_run).manifest.name == "eras"
 
 
+@pytest.mark.training
 def test_what_a_person_wrote_into_a_card_is_kept(text_run: Path, tmp_path: Path) -> None:
     run = RunDirectory.open(shutil.copytree(text_run, tmp_path / "run"))
     untouched = card_of(run.path)
@@ -52,6 +54,7 @@ def test_what_a_person_wrote_into_a_card_is_kept(text_run: Path, tmp_path: Path)
     assert "请由发布者填写" in write_card(run, "zh").read_text(encoding="utf-8")
 
 
+@pytest.mark.training
 def test_a_card_lets_no_name_act(text_run: Path, tmp_path: Path) -> None:
     run = RunDirectory.open(shutil.copytree(text_run, tmp_path / "run"))
     told = json.loads((run.path / "evaluation.json").read_text())
@@ -83,6 +86,7 @@ def worst_of(run: Path) -> dict[str, object]:
     return dict(json.loads((run / "predictions" / "worst.json").read_text()))
 
 
+@pytest.mark.training
 def test_the_worst_errors_are_the_surest_wrong_answers(text_run: Path) -> None:
     worst = worst_of(text_run)
     answers = pl.read_parquet(text_run / "predictions" / "test.parquet")
@@ -97,6 +101,7 @@ def test_the_worst_errors_are_the_surest_wrong_answers(text_run: Path) -> None:
     assert rows[0]["values"][0][:20] in page
 
 
+@pytest.mark.training
 def test_the_worst_images_are_small_pictures(image_run: Path) -> None:
     from PIL import Image
 

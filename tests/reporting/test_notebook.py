@@ -25,6 +25,7 @@ def shown(result: object) -> str:
     return drawn
 
 
+@pytest.mark.training
 def test_a_run_shows_what_was_learned_and_how_well_it_answers(table_run: Path) -> None:
     run = danlu.RunDirectory.open(table_run)
     drawn, accuracy = shown(run), run.evaluation()["test"]["accuracy"]["value"]
@@ -50,6 +51,7 @@ def test_a_search_shows_its_best_trials(table_recipe: dict[str, object], tmp_pat
     assert "The best trials" in drawn and "training.optimizer.lr" in drawn and "0.01" in drawn
 
 
+@pytest.mark.training
 def test_an_evaluation_is_the_dict_that_it_was_and_shows_a_table(table_run: Path) -> None:
     found = EvaluationResult(danlu.RunDirectory.open(table_run).evaluation())
     assert found == read_json(table_run / "evaluation.json") == json.loads(json.dumps(found))
@@ -59,6 +61,7 @@ def test_an_evaluation_is_the_dict_that_it_was_and_shows_a_table(table_run: Path
         assert text in drawn
 
 
+@pytest.mark.training
 def test_evaluate_compare_check_and_runs_return_what_shows_itself(
     table_run: Path, table_recipe: dict[str, object], tmp_path: Path
 ) -> None:
@@ -72,6 +75,7 @@ def test_evaluate_compare_check_and_runs_return_what_shows_itself(
     assert isinstance(danlu.evaluate(other.path), EvaluationResult)
 
 
+@pytest.mark.training
 def test_a_predictor_shows_what_it_takes_and_gives(table_run: Path) -> None:
     predictor = danlu.load(table_run)
     drawn = shown(predictor)
@@ -79,6 +83,7 @@ def test_a_predictor_shows_what_it_takes_and_gives(table_run: Path) -> None:
     assert re.fullmatch(r"Predictor\(mlp, classification, \d+ columns\)", repr(predictor))
 
 
+@pytest.mark.training
 def test_the_language_follows_the_environment(table_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = danlu.RunDirectory.open(table_run)
     monkeypatch.setenv("DANLU_LANG", "zh_CN.UTF-8")
