@@ -4,19 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from danlu.core.imports import patch_torchvision
+from tests.support.tiny_folders import SENTENCES
 
-SENTENCES = [
-    "the cat sat on the mat and looked at the moon",
-    "my screen is black and the mouse does not move",
-    "is the cable plugged in or is the router off",
-    "restart the router and wait for ten minutes",
-    "the printer is silent but the fan is loud",
-    "clean the vents and look into the bin",
-    "turn up the volume and try another port",
-    "unplug the keyboard and let it dry for a day",
-    "paris is the capital of france and rome of italy",
-    "two and two make four and four and four make eight",
-]
 CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"

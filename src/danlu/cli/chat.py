@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json
+from danlu.cli.options import Greedy, Json, MinP, RepetitionPenalty, Temperature, TopK, TopP
 from danlu.core.console import info
 from danlu.errors import ArgumentError
 
@@ -22,20 +22,12 @@ def chat(
     *,
     system: Annotated[str | None, Parameter(help="The system's message, which begins the conversation.")] = None,
     max_new_tokens: Annotated[int, Parameter(help="Maximum number of tokens of an answer.")] = 512,
-    temperature: Annotated[
-        float, Parameter(help="Divides the logits: below 1 less random, above 1 more random.")
-    ] = 1.0,
-    top_k: Annotated[int | None, Parameter(help="Sample only from this many most likely tokens.")] = None,
-    top_p: Annotated[
-        float | None, Parameter(help="Sample only from the most likely tokens with this total probability.")
-    ] = None,
-    min_p: Annotated[
-        float | None, Parameter(help="Sample only tokens with at least this share of the highest probability.")
-    ] = None,
-    repetition_penalty: Annotated[
-        float, Parameter(help="Above 1, tokens that occurred already become less likely.")
-    ] = 1.0,
-    greedy: Annotated[bool, Parameter(help="Always take the most likely token.", negative=())] = False,
+    temperature: Temperature = 1.0,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = 1.0,
+    greedy: Greedy = False,
     seed: Annotated[int, Parameter(help="Random seed; the same words and seed give the same answers.")] = 0,
     stop: Annotated[
         tuple[str, ...], Parameter(help="A string that ends an answer. May be repeated.", negative=())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from danlu.artifacts.files import write_text
-from danlu.cli.options import Json
+from danlu.cli.options import Greedy, Json, MinP, RepetitionPenalty, Temperature, TopK, TopP
 from danlu.core.console import info
 
 if TYPE_CHECKING:
@@ -27,20 +27,12 @@ def generate(
         str | None, Parameter(help="A table (JSONL, …) with a column `messages` or `prompt`; one answer per row.")
     ] = None,
     max_new_tokens: Annotated[int, Parameter(help="Maximum number of generated tokens.")] = 128,
-    temperature: Annotated[
-        float, Parameter(help="Divides the logits: below 1 less random, above 1 more random.")
-    ] = 1.0,
-    top_k: Annotated[int | None, Parameter(help="Sample only from this many most likely tokens.")] = None,
-    top_p: Annotated[
-        float | None, Parameter(help="Sample only from the most likely tokens with this total probability.")
-    ] = None,
-    min_p: Annotated[
-        float | None, Parameter(help="Sample only tokens with at least this share of the highest probability.")
-    ] = None,
-    repetition_penalty: Annotated[
-        float, Parameter(help="Above 1, tokens that occurred already become less likely.")
-    ] = 1.0,
-    greedy: Annotated[bool, Parameter(help="Always take the most likely token.", negative=())] = False,
+    temperature: Temperature = 1.0,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = 1.0,
+    greedy: Greedy = False,
     seed: Annotated[int, Parameter(help="Random seed; the same seed gives the same texts.")] = 0,
     stop: Annotated[tuple[str, ...], Parameter(help="A string that ends a text. May be repeated.", negative=())] = (),
     num_return: Annotated[int, Parameter(help="Texts per prompt.")] = 1,

@@ -40,6 +40,14 @@ Restarts = Annotated[
     Parameter(help="With --processes: how many times all restart from the newest checkpoint after one was killed (3)."),
 ]
 DEFAULT_RESTARTS = 3
+Temperature = Annotated[float, Parameter(help="Divides the logits: below 1 less random, above 1 more random.")]
+TopK = Annotated[int | None, Parameter(help="Sample only from this many most likely tokens.")]
+TopP = Annotated[float | None, Parameter(help="Sample only from the most likely tokens with this total probability.")]
+MinP = Annotated[
+    float | None, Parameter(help="Sample only tokens with at least this share of the highest probability.")
+]
+RepetitionPenalty = Annotated[float, Parameter(help="Above 1, tokens that occurred already become less likely.")]
+Greedy = Annotated[bool, Parameter(help="Always take the most likely token.", negative=())]
 
 
 def check_recipe_or_resume(

@@ -80,6 +80,11 @@ class DiskFrame:
 Table = pl.DataFrame | DiskFrame
 
 
+def collect_like(table: Table, changed: pl.LazyFrame) -> Table:
+    """Return a changed table, with as many rows, in memory or on disk as the table itself."""
+    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+
+
 def rows_within(table: pl.LazyFrame, size: int, most: int | None = MOST_ROWS) -> int:
     """Return how many rows take about `size` bytes, estimated from the first ones.
 
@@ -128,7 +133,7 @@ def as_plain_numbers(table: Table, name: str) -> Table:
     dtype = table.schema[name]
     whole = isinstance(dtype, pl.Decimal) and dtype.scale == 0 and _reaches(table, name, EXACT_FLOATS)
     changed = table.lazy().with_columns(pl.col(name).cast(pl.Int128 if whole else pl.Float64))
-    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+    return collect_like(table, changed)
 
 
 @overload
@@ -147,7 +152,7 @@ def wide_integers_as_words(table: Table, name: str) -> Table:
     if table.schema[name] not in WIDE or not _reaches(table, name, 1 << 63):
         return table
     changed = table.lazy().with_columns(pl.col(name).cast(pl.String))
-    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+    return collect_like(table, changed)
 
 
 def _reaches(table: Table, name: str, bound: int) -> bool:
@@ -171,7 +176,7 @@ def with_words(table: Table, but: str | None = None) -> Table:
     if not names:
         return table
     changed = table.lazy().with_columns(pl.col(name).cast(pl.String) for name in names)
-    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+    return collect_like(table, changed)
 
 
 def words_to_compare(values: pl.Series) -> pl.Series:

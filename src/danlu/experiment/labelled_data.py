@@ -15,7 +15,7 @@ from danlu.core.text import suggestion
 from danlu.data.columns import Column, missing_values
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import RawData
-from danlu.data.frames import DiskFrame, Table, take_rows, with_words
+from danlu.data.frames import Table, collect_like, take_rows, with_words
 from danlu.data.kind import DataKind
 from danlu.data.reading.later import ROW_ERROR
 from danlu.data.reading.spelling import as_words, match
@@ -104,7 +104,7 @@ def _with_target(source: RawData, target: ColumnTarget, section: Data) -> RawDat
 
 def _renamed(table: Table, kept: list[str], name: str, to: str) -> Table:
     changed = table.lazy().select(kept).rename({name: to})
-    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+    return collect_like(table, changed)
 
 
 def _with_column(source: RawData, values: pl.Series) -> RawData:

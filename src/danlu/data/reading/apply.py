@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from danlu.data.frames import DiskFrame, Table
+from danlu.data.frames import Table, collect_like
 from danlu.data.reading.dates import EIGHT_DIGITS, parse_dates
 from danlu.data.reading.infinity import parse_infinity
 from danlu.data.reading.numbers import NumberFormat
@@ -64,7 +64,7 @@ def read_columns(table: Table, readings: Mapping[str, tuple[str, Reading]], orig
                 code="DL211",
             )
     changed = lazy.with_columns(changes.values())
-    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+    return collect_like(table, changed)
 
 
 def describe_wanted(type_: str, reading: Reading) -> str:

@@ -14,7 +14,7 @@ import polars as pl
 
 from danlu.data.descriptors import RawData
 from danlu.data.file_form import MISSING_WORDS
-from danlu.data.frames import DiskFrame, Table
+from danlu.data.frames import Table, collect_like
 from danlu.data.reading.apply import describe_wanted, typed
 from danlu.data.reading.dates import parse_any_date
 from danlu.data.reading.formats import Formats, formats_of_numbers, settle_by_others
@@ -73,9 +73,9 @@ def read_as_trained(
     if not errors:
         return replace(source, frame=frame)
     changed = frame.lazy().with_columns(pl.coalesce(errors).alias(ROW_ERROR), *changes.values())
-    together = changed.collect() if isinstance(frame, pl.DataFrame) else DiskFrame(changed, frame.height)
+    together = collect_like(frame, changed)
     if together[ROW_ERROR].null_count() == together.height:
-        together = _without(together, ROW_ERROR)
+        together = together.select([name for name in together.columns if name != ROW_ERROR])
     return replace(source, frame=together)
 
 
@@ -85,10 +85,6 @@ def saved_missing_values(reading: Mapping[str, Any]) -> tuple[str, ...]:
     Of a bundle that says nothing of it, the usual ones.
     """
     return tuple(reading.get("missing_values", MISSING_WORDS))
-
-
-def _without(table: Table, name: str) -> Table:
-    return table.drop(name) if isinstance(table, pl.DataFrame) else table.select(set(table.columns) - {name})
 
 
 def _changes(

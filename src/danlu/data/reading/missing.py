@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from danlu.data.frames import DiskFrame, Table
+from danlu.data.frames import DiskFrame, Table, collect_like
 
 TRUTHS = {"true": True, "false": False}
 
@@ -44,7 +44,7 @@ def without_missing(
     if not occurring:
         return table, {}
     changed = lazy.with_columns(pl.when(~absent[name]).then(pl.col(name)).alias(name) for name in occurring)
-    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height), occurring
+    return collect_like(table, changed), occurring
 
 
 def _marks(name: str, dtype: pl.DataType, words: Sequence[str]) -> pl.Expr | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from danlu.data.frames import DiskFrame, Table
+from danlu.data.frames import Table, collect_like
 from danlu.data.questions import Question
 from danlu.data.reading.apply import read_columns
 from danlu.data.reading.formats import Formats, allowed, ask, formats_of_numbers, reading_of, said_formats
@@ -57,4 +57,4 @@ def as_labels(table: Table, names: Sequence[str]) -> Table:
     fits = lazy.select(form.is_in(list(TRUTHS)).all().alias(name) for name, form in forms.items())
     truths = [name for name, fit in fits.collect(engine="streaming").row(0, named=True).items() if fit]
     changed = lazy.with_columns((forms[name] == "true").alias(name) for name in truths)
-    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+    return collect_like(table, changed)

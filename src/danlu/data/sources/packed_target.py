@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from danlu.data.descriptors import RawData
-from danlu.data.frames import DiskFrame, Table
+from danlu.data.frames import Table, collect_like
 from danlu.data.messages import reason
 from danlu.errors import DataError, Problem, RecipeError
 from danlu.recipe.sections.data import Data
@@ -84,4 +84,4 @@ def _asked_tasks(section: Data) -> list[Task]:
 def _with_column(table: Table, column: pl.Expr, names: list[str]) -> Table:
     """Add or replace a column of the table, and keep these."""
     changed = table.lazy().with_columns(column).select(names)
-    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+    return collect_like(table, changed)

@@ -12,7 +12,7 @@ import polars as pl
 
 from danlu.data.column_names import refuse_patterns
 from danlu.data.file_form import ReadOptions, ReadTable, spelled_missing
-from danlu.data.frames import DiskFrame, Table
+from danlu.data.frames import Table, collect_like
 from danlu.data.sources.csv_copy import normalized_csv
 from danlu.data.sources.csv_dialect import refuse_uneven_rows
 from danlu.data.sources.narrowing import narrowed, suggested_types
@@ -87,7 +87,7 @@ def _with_spelled(table: Table, names: Sequence[str]) -> Table:
     if not names:
         return table
     lazy = narrowed(table.lazy(), (), names)
-    return lazy.collect() if isinstance(table, pl.DataFrame) else DiskFrame(lazy, table.height)
+    return collect_like(table, lazy)
 
 
 def _found_missing(sample: pl.DataFrame, held: pl.DataFrame) -> dict[str, tuple[str, ...]]:
