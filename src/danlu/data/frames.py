@@ -81,7 +81,7 @@ Table = pl.DataFrame | DiskFrame
 
 
 def collect_like(table: Table, changed: pl.LazyFrame) -> Table:
-    """Return a changed table, with as many rows, in memory or on disk as the table itself."""
+    """Return a changed table in memory or on disk, as the table itself is."""
     return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
 
 
