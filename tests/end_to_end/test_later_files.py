@@ -76,6 +76,22 @@ def test_a_mark_for_missing_is_taken_out_of_numbers_and_dates_of_any_file(
         assert len(column["reading"]["missing_words"]) == 1, name
 
 
+@pytest.mark.parametrize("mark", ["NA", " NA", "NA ", "  NA", "\tNA\t", " "])
+@pytest.mark.parametrize("values", [("red", "blue"), ("1.5", "2"), ("3", "5")])
+def test_white_space_around_a_missing_word_is_passed_over_in_every_format(
+    tmp_path: Path, mark: str, values: tuple[str, str]
+) -> None:
+    words = [mark if row % 3 == 1 else values[row % 2] for row in range(ROWS)]
+    frame = pl.DataFrame({"c": words, "y": ["a", "b"] * (ROWS // 2)})
+    frame.write_csv(tmp_path / "c.csv", quote_style="never")
+    frame.write_parquet(tmp_path / "c.parquet")
+    for name in ("c.csv", "c.parquet"):
+        (column,) = danlu.check({"data": {"source": str(tmp_path / name), "target": "y"}})["columns"]
+        assert (column["missing"], column["unique"]) == (40, 2), name
+        assert column["type"] == ("category" if values == ("red", "blue") else "number"), name
+        assert column["reading"]["missing_words"] == [mark.strip()], name
+
+
 def test_a_category_is_what_was_written_whatever_a_reader_makes_of_it(trained: Trained, tmp_path: Path) -> None:
     run = trained(thirds(["True", "False", "Unknown"]))
     assert answers(run, tmp_path / "three.csv", "c\nTrue\nFalse\nUnknown\n") == ["yes", "no", "no"]

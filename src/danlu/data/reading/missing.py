@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from danlu.data.file_form import spelled_missing
 from danlu.data.frames import DiskFrame, Table, collect_like
 
 TRUTHS = {"true": True, "false": False}
@@ -54,18 +55,9 @@ def _marks(name: str, dtype: pl.DataType, words: Sequence[str]) -> pl.Expr | Non
     """
     values = pl.col(name)
     if dtype in (pl.String, pl.Categorical, pl.Enum):
-        return values.cast(pl.String).is_in(spelled(words)).fill_null(False) if words else None
+        return values.cast(pl.String).is_in(spelled_missing(words)).fill_null(False) if words else None
     held = [value for word in words if (value := _as_type(word.strip(), dtype)) is not None]
     return values.is_in(pl.lit(pl.Series(held, dtype=dtype)).implode()).fill_null(False) if held else None
-
-
-def spelled(words: Sequence[str]) -> list[str]:
-    """Return words as cells spell them, with white space around.
-
-    Stripping every value instead takes longer than reading the file.
-    """
-    around = ("", " ", "  ", "\t")
-    return list(dict.fromkeys(f"{before}{word}{behind}" for word in words for before in around for behind in around))
 
 
 def _as_type(word: str, dtype: pl.DataType) -> object | None:

@@ -50,19 +50,21 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
     types = suggested_types(held.drop(said))
     worded = any(held[name].null_count() > sample[name].null_count() for name in types if types[name] != pl.String)
     unseen = [name for name in types if held[name].null_count() == held.height]
+    lost = _lost_words(sample, held)
+    # polars compares every number with each of these, so they are those that occur.
+    occurring = sorted({*options.missing_values, *(word for words in lost.values() for word in words)})
 
     def suggested(quick: bool) -> pl.LazyFrame:
-        lazy = scan(schema_overrides=types) if quick else scan(schema_overrides=types, null_values=absent)
-        return narrowed(_without_words(lazy, absent) if quick else lazy, [] if ends else unseen)
+        lazy = scan(schema_overrides=types) if quick else scan(schema_overrides=types, null_values=occurring)
+        return narrowed(_without_words(lazy, absent), [] if ends else unseen)
 
     def decided() -> pl.LazyFrame:
-        return narrowed(scan(null_values=absent), list(types))
+        return narrowed(_without_words(scan(), absent), list(types))
 
     def whole(make: Callable[[], pl.LazyFrame]) -> pl.LazyFrame:
         return _without_blank_rows(make()) if dialect.blank_lines else make()
 
     large = text.stat().st_size > LARGE
-    # polars compares every number with words for missing values, so they are given to it only where they occur.
     quick = () if worded else (partial(suggested, quick=True),)
     ways: tuple[Callable[[], pl.LazyFrame], ...] = (*quick, partial(suggested, quick=False), decided)
     for way in ways:
@@ -78,7 +80,8 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
         return read_csv(path, replace(options, words=options.words | set(spelled)), separator)
     if not large and table[table.columns[-1]].null_count():  # a short row is filled up with missing values
         refuse_uneven_rows(path, dialect, text)
-    form = replace(form, missing_words=_found_missing(sample, held), text_is_clean=True)
+    found = {name: tuple(sorted({word.strip() for word in words})) for name, words in lost.items()}
+    form = replace(form, missing_words=found, text_is_clean=True)
     return ReadTable(_with_spelled(table, said), form)
 
 
@@ -90,16 +93,15 @@ def _with_spelled(table: Table, names: Sequence[str]) -> Table:
     return collect_like(table, lazy)
 
 
-def _found_missing(sample: pl.DataFrame, held: pl.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Return the words in each column that stand for a missing value.
+def _lost_words(sample: pl.DataFrame, held: pl.DataFrame) -> dict[str, list[str]]:
+    """Return the words that stand for a missing value, as written, by column.
 
     Args:
         sample: rows as they are written.
         held: the same with null in place of those words.
     """
     lost = [values for values in sample if held[values.name].null_count() > values.null_count()]
-    found = {values.name: values.filter(held[values.name].is_null()).drop_nulls().unique() for values in lost}
-    return {name: tuple(sorted({word.strip() for word in words})) for name, words in found.items()}
+    return {values.name: values.filter(held[values.name].is_null()).drop_nulls().unique().to_list() for values in lost}
 
 
 def _infinite(table: Table) -> list[str]:
