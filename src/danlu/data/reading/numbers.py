@@ -133,7 +133,9 @@ def number_formats(words: pl.Series) -> tuple[NumberFormat, ...]:
         words: distinct ones, without missing ones.
     """
     folded = words.to_frame("word").select(fold_signs(pl.col("word"))).to_series()
-    if folded.is_empty() or folded.str.contains(CODE).any():
+    if folded.is_empty() or not folded.head(FEW).str.contains("[0-9]").all():
+        return ()  # most columns are no numbers, and the patterns below take long to compile
+    if folded.str.contains(CODE).any():
         return ()
     plain = NumberFormat()
     if _all_match(folded, PLAIN):
