@@ -51,20 +51,18 @@ def read_columns(table: Table, readings: Mapping[str, tuple[str, Reading]], orig
     }
     if not changes:
         return table
-    lazy = table.lazy()
-    for name, change in changes.items():
-        wrong = lazy.select(change.is_null() & pl.col(name).is_not_null()).collect(engine="streaming").to_series()
+    changed = collect_like(table, table.lazy().with_columns(changes.values()))
+    for name in changes:
+        words = table[name]
+        wrong = changed[name].is_null() & words.is_not_null()
         if wrong.any():
             row = int(wrong.arg_max() or 0)
-            word = lazy.select(name).slice(row, 1).collect().item()
-            type_, reading = readings[name]
             raise DataError(
-                f"{origin}: column {name!r}, row {row + 1}: {word!r} is not {describe_wanted(type_, reading)}; correct "
-                f"it, or add it to data.missing_values if it means missing",
+                f"{origin}: column {name!r}, row {row + 1}: {words[row]!r} is not {describe_wanted(*readings[name])}; "
+                "correct it, or add it to data.missing_values if it means missing",
                 code="DL211",
             )
-    changed = lazy.with_columns(changes.values())
-    return collect_like(table, changed)
+    return changed
 
 
 def describe_wanted(type_: str, reading: Reading) -> str:
