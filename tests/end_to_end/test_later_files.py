@@ -438,7 +438,7 @@ def test_several_numbers_to_predict_are_read_as_people_write_them(tmp_path: Path
 
 
 def test_several_targets_of_two_readings_are_asked_about(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text(lines("x;a;b", lambda row: f"{row % 7};1,10{row % 7};{row % 7},5"))
+    (tmp_path / "t.csv").write_text(lines("x;a;b", lambda row: f"{row % 7};1,10{row % 7};{row % 7}5"))
     data = {"source": str(tmp_path / "t.csv"), "target": ["a", "b"], "task": "multi-output-regression"}
     assert [each["subject"] for each in danlu.check({"data": data})["questions"]] == ["a"]
     told = {**data, "columns": {"a": {"type": "number", "decimal": ",", "grouping": ""}}}
@@ -472,3 +472,22 @@ def test_days_that_are_categories_are_known_with_midnight_too(tmp_path: Path, ty
     for dtype in (pl.Date, pl.Datetime("us"), pl.Datetime("ns")):
         later = pl.DataFrame({"c": pl.Series(days[:2]).cast(dtype)})
         assert danlu.predict(run.path, later)["prediction"].to_list() == ["yes", "no"], dtype
+
+
+def test_grouping_points_are_read_as_in_training_whatever_a_later_file_shows(trained: Trained, tmp_path: Path) -> None:
+    run = trained(
+        lines("s;p;y", lambda row: f"{1 + row % 9}.{100 + 7 * row};{row % 7},5;{'yes' if row % 9 > 3 else 'no'}")
+    )
+    assert answers(run, tmp_path / "alone.csv", "s;p\n1.234;3\n") == ["no"]
+    assert answers(run, tmp_path / "more.csv", "s;p\n1.234;3\n9.000;3,5\n900;1\n") == ["no", "yes", "no"]
+    assert answers(run, tmp_path / "other.csv", "s,p\n1234,3.5\n9000,3.5\n") == ["no", "yes"]
+    (tmp_path / "one.jsonl").write_text('{"s": "9.000", "p": "3,5"}\n')
+    assert danlu.predict(run.path, tmp_path / "one.jsonl")["prediction"].to_list() == ["yes"]
+
+
+def test_decimal_points_are_read_as_in_training_whatever_a_later_file_shows(trained: Trained, tmp_path: Path) -> None:
+    run = trained(
+        lines("s,p,y", lambda row: f"{1 + row % 9}.{100 + 7 * row},{row % 7}.5,{'yes' if row % 9 > 3 else 'no'}")
+    )
+    assert answers(run, tmp_path / "alone.csv", "s,p\n9.234,3\n") == ["yes"]
+    assert answers(run, tmp_path / "more.csv", "s,p\n1.234,3\n9.234,2.5\n") == ["no", "yes"]

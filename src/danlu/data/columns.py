@@ -4,7 +4,7 @@ Only looks; changes nothing. A recipe's `data.columns` overrides every guess mad
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,9 +21,11 @@ from danlu.data.reading.formats import (
     allowed,
     ask,
     formats_of_numbers,
+    plain_if_unsettled,
     reading_of,
     said_formats,
     settle_by_others,
+    style_shown,
     telling_word,
 )
 from danlu.data.reading.numbers import NumberFormat, has_leading_zeros
@@ -70,7 +72,11 @@ class Guess:
 
 
 def infer_columns(
-    frame: Table, said: Mapping[str, ColumnOptions], origin: str, added: Mapping[str, str] | None = None
+    frame: Table,
+    said: Mapping[str, ColumnOptions],
+    origin: str,
+    added: Mapping[str, str] | None = None,
+    shown: Collection[str] = (),
 ) -> tuple[tuple[Column, ...], tuple[Question, ...]]:
     """Infer the type of every column and how it is read.
 
@@ -79,6 +85,7 @@ def infer_columns(
         said: what the recipe says of columns; type `drop` leaves one out.
         origin: where the frame came from, for errors.
         added: columns that a program added, by what the file says of them, with the keys of their reasons.
+        shown: styles of writing that the rest of the file has, see `style_shown`.
 
     Returns:
         the columns, and a question for each that can be read in several ways.
@@ -88,7 +95,7 @@ def infer_columns(
     """
     counts = _distinct(frame)
     columns: list[Column] = []
-    guesses: list[Guess] = []
+    guesses: dict[str, Guess] = {}
     for name in frame.columns:
         values, options = frame[name], said.get(name, ColumnOptions())
         present = (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()
@@ -100,17 +107,26 @@ def infer_columns(
                 name=name, type=guess.type, reason=guess.reason, used=guess.used, missing=missing, unique=counts[name]
             )
         )
-        guesses.append(guess)
-    formats = settle_by_others([guess.formats for guess in guesses])
-    found = zip(columns, formats, strict=True)
-    questions = [
-        ask(column.name, several, guess.words)
-        for column, several, guess in zip(columns, formats, guesses, strict=True)
-        if len(several) > 1
-    ]
-    return tuple(column.model_copy(update={"reading": reading_of(several)}) for column, several in found), tuple(
-        questions
-    )
+        guesses[name] = guess
+    styles = {style for guess in guesses.values() if (style := style_shown(guess.formats, guess.words))} | {*shown}
+    read: list[Column] = []
+    questions: list[Question] = []
+    for column in columns:
+        guess = guesses[column.name]
+        formats = plain_if_unsettled(settle_by_others(guess.formats, styles))
+        why = _reason_of_numbers(guess, formats)
+        read.append(column.model_copy(update={"reading": reading_of(formats), "reason": why}))
+        questions.extend([ask(column.name, formats, guess.words)] if len(formats) > 1 else [])
+    return tuple(read), tuple(questions)
+
+
+def _reason_of_numbers(guess: Guess, formats: Formats) -> str:
+    """Return why a column is of its type, now that its formats are settled."""
+    if guess.reason != reason("worded-numbers"):
+        return guess.reason
+    if formats[0] == NumberFormat():
+        return reason("numbers") if len(guess.formats) > 1 else guess.reason  # a file's numbers are kept as words then
+    return reason("written-numbers", word=telling_word(guess.words, formats))
 
 
 def _said(present: pl.Series, options: ColumnOptions) -> Guess:
@@ -214,9 +230,7 @@ def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
         return Guess("image", reason("paths"))
     coded = has_leading_zeros(words)
     if not coded and (formats := formats_of_numbers(words)):
-        plain = formats[0] == NumberFormat()
-        why = reason("worded-numbers") if plain else reason("written-numbers", word=telling_word(words, formats))
-        return Guess("number", why, formats=formats, words=words)
+        return Guess("number", reason("worded-numbers"), formats=formats, words=words)
     if not coded:
         _refuse_mixture(present, words, origin)
     if layouts := date_layouts(words):

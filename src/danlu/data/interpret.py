@@ -5,6 +5,7 @@ In: RawData and the recipe's `data` section. Out: a Dataset, or a DataError that
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, partial
 
 import polars as pl
 
@@ -23,7 +24,7 @@ from danlu.data.reading.apply import read_columns, typed
 from danlu.data.reading.formats import Formats, ask, reading_of
 from danlu.data.reading.missing import without_missing
 from danlu.data.reading.reading import Reading
-from danlu.data.reading.target import as_labels, as_numbers, target_formats
+from danlu.data.reading.target import as_labels, as_numbers, settled_target, styles_of, target_formats
 from danlu.data.sources.chat_forms import PAGE
 from danlu.data.sources.packed_target import PackedSource, pack_target
 from danlu.data.sources.reader import read_source
@@ -85,9 +86,16 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
             raise DataError(f"{source.origin}: no column {name!r}{near}", code="DL210")
     target_readings: dict[str, Reading] = {}
     asked: tuple[Question, ...] = ()
+    written = source.form.separator is not None
+    styles = cache(partial(styles_of, source.frame, source.frame.columns, section.options_of, written))
+    shown = styles_of(source.frame, [name for name in said if name is not None], section.options_of, written)
     if isinstance(section.target, tuple):
         frame = as_labels(source.frame, section.target)
-        frame, target_readings, asked = as_numbers(frame, section.target, section.options_of, source.origin)
+        several = {
+            name: settled_target(target_formats(frame[name], section.options_of(name)), styles)
+            for name in section.target
+        }
+        frame, target_readings, asked = as_numbers(frame, several, source.origin)
         source = replace(source, frame=frame)
     packed = pack_target(source, section) if source.layout != "words" else None
     source = source if packed is None else packed.source
@@ -97,10 +105,10 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         source = replace(source, frame=as_plain_numbers(source.frame, target))
     features = source.frame.select([name for name in source.frame.columns if name != target])
     options = {name: section.options_of(name) for name in section.columns}
-    inferred, questions = infer_columns(features, options, source.origin, source.added)
+    inferred, questions = infer_columns(features, options, source.origin, source.added, shown)
     columns = _with_missing_words(_choose(inferred, section, source, set(helpers)), source.form)
     kind, columns = _recognize(columns, section, source)
-    formats = _target_formats(source, target, section, kind, packed)
+    formats = settled_target(_target_formats(source, target, section, kind, packed), styles)
     task, why = _task(source, target, section, kind, packed, formats)
     if target is not None and not task.learns_numbers:
         source = replace(source, frame=wide_integers_as_words(source.frame, target))

@@ -42,7 +42,9 @@ def only_reading(*words: str) -> list[float | None]:
         (["1e5", "1.5E-3", ".5", "5.", "-.5"], [1e5, 0.0015, 0.5, 5.0, -0.5]),
         ([" 1 ", f"{NBSP}2\t"], [1.0, 2.0]),
         (["0.1", "0.30000000000000004", "9007199254740993"], [0.1, 0.1 + 0.2, 9007199254740992.0]),
-        (["1.234", "5.678"], [1.234, 5.678]),  # a point is a point where nothing else is written
+        (["1.234", "5.6789"], [1.234, 5.6789]),
+        (["1.234", "0.500"], [1.234, 0.5]),
+        (["1.234", "5678"], [1.234, 5678.0]),  # who groups digits does so in every number
         (["１２", "－３．５"], [12.0, -3.5]),
         (["\u22121", "2"], [-1.0, 2.0]),
         (["(5)", "6"], [-5.0, 6.0]),
@@ -53,6 +55,11 @@ def only_reading(*words: str) -> list[float | None]:
 def test_plain_numbers_have_the_plain_format_only(words: list[str], expected: list[float]) -> None:
     assert formats(*words) == [{}]
     assert only_reading(*words) == expected
+
+
+@pytest.mark.parametrize("words", [["1.234", "5.678"], ["-1.234", "900", "0"], ["+12.500"], ["(1.234)"]])
+def test_points_that_may_group_digits_are_read_in_two_ways_the_plain_one_first(words: list[str]) -> None:
+    assert formats(*words) == [{}, {"decimal": ",", "grouping": "."}]
 
 
 @pytest.mark.parametrize(
@@ -291,5 +298,5 @@ def test_formats_read_all_words_and_differ(words: list[str]) -> None:
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_what_python_writes_is_plain_and_exact(numbers: list[float]) -> None:
     words = [repr(number) for number in numbers]
-    assert number_formats(series(words)) == (NumberFormat(),)
+    assert number_formats(series(words))[0] == NumberFormat()
     assert values(words) == numbers

@@ -1,7 +1,7 @@
 """Which of several ways a column's words are read in: by the recipe, by the other columns, or by asking."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import polars as pl
 
@@ -14,6 +14,8 @@ from danlu.recipe.sections.data import ColumnOptions
 
 Format = NumberFormat | str  # of numbers, or the layout of dates
 Formats = tuple[Format, ...]
+POINT = "decimal ."  # the style of a file with a decimal point
+SHOWN_POINT = r"(?:^|[0-9])\.[0-9]"
 
 
 def formats_of_numbers(words: pl.Series) -> tuple[NumberFormat, ...]:
@@ -56,26 +58,48 @@ def _fits(form: Format, options: ColumnOptions) -> bool:
     return options.decimal in (None, form.decimal) and (not form.grouping or options.grouping in (None, form.grouping))
 
 
-def settle_by_others(columns: Sequence[Formats]) -> list[Formats]:
+def settle_by_others(formats: Formats, shown: Collection[str]) -> Formats:
     """Settle a column that could be read in several ways by other columns.
 
     The one way in which others of the file are written decides.
+
+    Args:
+        formats: of the column.
+        shown: the styles of the others, see `style_shown`.
     """
-    agreed = {_style(formats[0]) for formats in columns if len(formats) == 1} - {None}
-    settled = []
-    for formats in columns:
-        fitting = tuple(form for form in formats if _style(form) in agreed)
-        settled.append(fitting if len(formats) > 1 and len(fitting) == 1 else formats)
-    return settled
+    fitting = tuple(form for form in formats if _style(form) in shown)
+    return fitting if len(formats) > 1 and len(fitting) == 1 else formats
+
+
+def plain_if_unsettled(formats: Formats) -> Formats:
+    """Return the plain format alone where it is one of several.
+
+    Words such as `1.234` are what every program reads, unless their own file tells otherwise.
+    """
+    return formats[:1] if formats[:1] == (NumberFormat(),) else formats
+
+
+def style_shown(formats: Formats, words: pl.Series) -> str | None:
+    """Return the style of writing that a column surely has, and its whole file with it.
+
+    That is the decimal sign, or whether the day or the month is first; None where the words do not tell.
+
+    Args:
+        formats: in which the column can be read.
+        words: its distinct ones.
+    """
+    if len(formats) != 1:
+        return None
+    (form,) = formats
+    if isinstance(form, NumberFormat) and form.decimal == "." and form.grouping != ",":
+        return POINT if words.str.contains(SHOWN_POINT).any() else None
+    return _style(form)
 
 
 def _style(form: Format) -> str | None:
-    """Return what a format tells of the whole file.
-
-    That is its decimal sign, or whether the day or the month is first.
-    """
+    """Return the style that a file has in which a column is written so."""
     if isinstance(form, NumberFormat):
-        return f"decimal {form.decimal}" if form.decimal == "," or form.grouping == "," else None
+        return f"decimal {form.decimal}"
     day, month = form.find("%d"), form.find("%m")
     if min(day, month) < 0 or form.startswith(("%Y", "%y")):
         return None

@@ -17,7 +17,13 @@ from danlu.data.file_form import MISSING_WORDS
 from danlu.data.frames import Table, collect_like
 from danlu.data.reading.apply import describe_wanted, typed
 from danlu.data.reading.dates import parse_any_date
-from danlu.data.reading.formats import Formats, formats_of_numbers, settle_by_others
+from danlu.data.reading.formats import (
+    Formats,
+    formats_of_numbers,
+    plain_if_unsettled,
+    settle_by_others,
+    style_shown,
+)
 from danlu.data.reading.missing import without_missing
 from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
@@ -96,8 +102,12 @@ def _changes(
         for name, (type_, reading) in readings.items()
         if type_ == "number" and frame.schema[name] == pl.String
     }
-    settled = dict(zip(written, settle_by_others(list(written.values())), strict=True))
-    settled = {name: _as_in_training(frame[name], formats, ranges.get(name)) for name, formats in settled.items()}
+    styles = {style for name, formats in written.items() if (style := style_shown(formats, frame[name].drop_nulls()))}
+    settled = {name: settle_by_others(formats, styles) for name, formats in written.items()}
+    settled = {
+        name: plain_if_unsettled(_as_in_training(frame[name], formats, ranges.get(name)))
+        for name, formats in settled.items()
+    }
     changes: dict[str, pl.Expr] = {}
     for name, (type_, reading) in readings.items():
         change = typed(name, frame.schema[name], type_, reading)

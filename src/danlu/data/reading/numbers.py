@@ -23,6 +23,7 @@ SIGNS: tuple[tuple[Decimal, Grouping], ...] = (
     *((",", grouping) for grouping in ("", ".", " ", "'", "_")),
 )
 EXPONENT = r"(?:[eE][+-]?[0-9]+)?"
+GROUPED = r"^\s*[+\-(]?\s*(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})*|0)\s*[\-)]?\s*$"  # each point may be decimal or group digits
 PLAIN = rf"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+){EXPONENT}$"
 AROUND = "+-() "  # what may stand around the digits beside the prefix and suffix
 
@@ -123,11 +124,14 @@ class NumberFormat(Frozen):
         return rf"^[+-]?(?:0+(?:{point}0*)?|{point}0+)$"
 
 
+POINTED = NumberFormat(decimal=",", grouping=".")  # may also read what looks like plain numbers, such as 1.234
+
+
 def number_formats(words: pl.Series) -> tuple[NumberFormat, ...]:
     """Return the formats in which all words are numbers, plain ones first.
 
-    Two or more where it is ambiguous.
-    Plain numbers have the plain format only, and words with leading zeros are codes, which have none.
+    Two or more where it is ambiguous, as of `1.234`, which Germans write for 1234.
+    Words with leading zeros are codes, which have none.
 
     Args:
         words: distinct ones, without missing ones.
@@ -139,13 +143,19 @@ def number_formats(words: pl.Series) -> tuple[NumberFormat, ...]:
         return ()
     plain = NumberFormat()
     if _all_match(folded, PLAIN):
-        return (plain,) if folded.cast(pl.Float64).is_finite().all() else ()
+        return _plain_formats(folded) if folded.cast(pl.Float64).is_finite().all() else ()
     affixes = _affixes(folded)
     if affixes is None:
         return ()
     if not any(affixes) and _read(folded, plain) is not None:  # as ledgers write them: (5)
-        return (plain,)
+        return _plain_formats(folded)
     return tuple(_distinct_formats(folded, *affixes))
+
+
+def _plain_formats(words: pl.Series) -> tuple[NumberFormat, ...]:
+    """Return the plain format of plain words, and another where each point may group digits."""
+    grouped = _all_match(words, GROUPED) and words.str.contains(".", literal=True).any()
+    return (NumberFormat(), POINTED) if grouped else (NumberFormat(),)
 
 
 def has_leading_zeros(words: pl.Series) -> bool:

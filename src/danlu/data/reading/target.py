@@ -3,14 +3,25 @@
 A class keeps the spelling of the file; a number to learn becomes a value.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import polars as pl
 
 from danlu.data.frames import Table, collect_like
 from danlu.data.questions import Question
 from danlu.data.reading.apply import read_columns
-from danlu.data.reading.formats import Formats, allowed, ask, formats_of_numbers, reading_of, said_formats
+from danlu.data.reading.formats import (
+    POINT,
+    Formats,
+    allowed,
+    ask,
+    formats_of_numbers,
+    plain_if_unsettled,
+    reading_of,
+    said_formats,
+    settle_by_others,
+    style_shown,
+)
 from danlu.data.reading.reading import Reading
 from danlu.data.reading.spelling import TRUTHS, canonical
 from danlu.recipe.sections.data import ColumnOptions
@@ -29,15 +40,40 @@ def target_formats(values: pl.Series, options: ColumnOptions) -> Formats:
     return () if options.type else allowed(formats_of_numbers(words), options)
 
 
+def styles_of(table: Table, names: Sequence[str], options: Callable[[str], ColumnOptions], written: bool) -> set[str]:
+    """Return the styles of writing that a file surely shows.
+
+    Args:
+        table: the file's columns.
+        names: those whose words are looked at.
+        options: what the recipe says of a column.
+        written: whether numbers stand in the file as words, with a decimal sign of their own.
+    """
+    worded = [name for name in names if table.schema[name] == pl.String]
+    words = {name: table[name].drop_nulls().unique(maintain_order=True) for name in worded}
+    shown = {style_shown(target_formats(values, options(name)), values) for name, values in words.items()}
+    pointed = written and any(dtype.is_float() for dtype in table.schema.values())
+    return {*filter(None, shown), *((POINT,) if pointed else ())}
+
+
+def settled_target(formats: Formats, styles: Callable[[], Collection[str]]) -> Formats:
+    """Settle a target that can be read in several ways by the styles of its file, asked for only then."""
+    return plain_if_unsettled(settle_by_others(formats, styles())) if len(formats) > 1 else formats
+
+
 def as_numbers(
-    table: Table, names: Sequence[str], options: Callable[[str], ColumnOptions], origin: str
+    table: Table, found: Mapping[str, Formats], origin: str
 ) -> tuple[Table, dict[str, Reading], tuple[Question, ...]]:
     """Return a table with several columns to predict as numbers.
 
     Columns with other words stay as they are. Also how these columns are read, and a question for each that can be
     read in several ways.
+
+    Args:
+        table: the rows.
+        found: the ways in which the columns are numbers.
+        origin: where the rows came from, for errors.
     """
-    found = {name: target_formats(table[name], options(name)) for name in names}
     readings = {name: reading_of(formats) for name, formats in found.items() if formats}
     questions = tuple(ask(name, each, table[name].drop_nulls()) for name, each in found.items() if len(each) > 1)
     changed = read_columns(table, {name: ("number", reading) for name, reading in readings.items()}, origin)

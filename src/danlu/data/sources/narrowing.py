@@ -1,8 +1,13 @@
-"""Types of columns that were read as words: whole numbers, numbers, truth values, where nothing of them is lost."""
+"""Types of columns that were read as words: whole numbers, numbers, truth values, where nothing of them is lost.
+
+Words such as `1.234` stay words: the other columns tell whether the point stands before a fraction; see `columns`.
+"""
 
 from collections.abc import Sequence
 
 import polars as pl
+
+from danlu.data.reading.numbers import GROUPED
 
 NUMBERS: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Int128, pl.Float64)
 FEW_ROWS = 500  # that suggest a type
@@ -35,6 +40,8 @@ def _holds(words: pl.Series, dtype: type[pl.DataType]) -> bool:
         return words.head(FEW_ROWS).null_count() < min(len(words), FEW_ROWS)
     if dtype == pl.Boolean:
         return bool(words.is_in(["true", "false"]).all())
+    if dtype == pl.Float64 and words.str.contains(GROUPED).all():
+        return False
     return words.cast(dtype, strict=False).null_count() == words.null_count() and not (
         words.str.contains(LEADING_ZEROS).any()
     )
@@ -68,7 +75,8 @@ def _tries(name: str, spelled: bool) -> pl.Expr:
 
     truth = words.is_in(["true", "false"]).all().alias("truth")
     empty = (words.null_count() == pl.len()).alias("empty")
-    return pl.struct(*map(fits, NUMBERS), truth, empty).alias(name)
+    grouped = words.str.contains(GROUPED).all().alias("grouped")
+    return pl.struct(*map(fits, NUMBERS), truth, empty, grouped).alias(name)
 
 
 def _type(fits: dict[str, bool]) -> type[pl.DataType]:
@@ -76,7 +84,8 @@ def _type(fits: dict[str, bool]) -> type[pl.DataType]:
         return pl.String
     if fits["truth"]:
         return pl.Boolean
-    return next((kind for kind in NUMBERS if fits[str(kind)]), pl.String)
+    found = next((kind for kind in NUMBERS if fits[str(kind)]), pl.String)
+    return pl.String if found == pl.Float64 and fits["grouped"] else found  # 1.234 may be 1234
 
 
 def _cast(name: str, dtype: type[pl.DataType]) -> pl.Expr:
