@@ -1,7 +1,7 @@
 """A model is asked with files that look otherwise than its training file, and the answers do not depend on that."""
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -491,3 +491,31 @@ def test_decimal_points_are_read_as_in_training_whatever_a_later_file_shows(trai
     )
     assert answers(run, tmp_path / "alone.csv", "s,p\n9.234,3\n") == ["yes"]
     assert answers(run, tmp_path / "more.csv", "s,p\n1.234,3\n9.234,2.5\n") == ["no", "yes"]
+
+
+def test_times_and_dates_of_typed_files_may_come_as_words_and_numbers(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "t": [time(row % 24, 30) for row in range(ROWS)],
+            "d": [datetime(2020, 1, 1) + timedelta(hours=7 * row) for row in range(ROWS)],
+            "e": [timedelta(minutes=row % 50) for row in range(ROWS)],
+            "y": ["late" if row % 24 > 12 or row > 80 else "early" for row in range(ROWS)],
+        }
+    )
+    frame.write_parquet(tmp_path / "train.parquet")
+    recipe = {"data": {"source": str(tmp_path / "train.parquet"), "target": "y"}, "model": "tree"}
+    run = danlu.train(recipe, output=tmp_path / "runs")
+    rows = frame.drop("y").gather_every(5)
+    expected = danlu.predict(run.path, rows)["prediction"].to_list()
+    assert len(set(expected)) == 2
+    pandas = rows.to_pandas()
+    pandas.to_csv(tmp_path / "new.csv", index=False)
+    pandas.drop(columns="e").assign(e="0 days 00:05:00").to_json(tmp_path / "new.jsonl", orient="records", lines=True)
+    for name in ("new.csv", "new.jsonl"):
+        answered = danlu.predict(run.path, tmp_path / name)
+        assert "error" not in answered.columns, name
+        assert answered["prediction"].to_list() == expected, name
+    (tmp_path / "bad.csv").write_text("t,d,e\n25:61,2020-01-01,0:01:00\n08:30:00,2020-01-01,0:01:00\n")
+    errors = danlu.predict(run.path, tmp_path / "bad.csv")["error"].to_list()
+    assert "25:61 is not a number of seconds, or a time like 08:30:00" in errors[0]
+    assert errors[1] is None

@@ -115,7 +115,9 @@ def infer_columns(
         guess = guesses[column.name]
         formats = plain_if_unsettled(settle_by_others(guess.formats, styles))
         why = _reason_of_numbers(guess, formats)
-        read.append(column.model_copy(update={"reading": reading_of(formats), "reason": why}))
+        spans = column.type == "number" and frame.schema[column.name] in (pl.Duration, pl.Time)
+        reading = Reading(spans=True) if spans else reading_of(formats)
+        read.append(column.model_copy(update={"reading": reading, "reason": why}))
         questions.extend([ask(column.name, formats, guess.words)] if len(formats) > 1 else [])
     return tuple(read), tuple(questions)
 

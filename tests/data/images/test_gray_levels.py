@@ -18,6 +18,7 @@ from danlu.data.images.gray_levels import learn_gray_levels
 from danlu.data.images.pixels import LazyPixels
 from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.images.store import _format_folder
+from danlu.data.sources.in_memory_images import encode_images
 from tests.support.pictures import classes
 
 HERE = Path()
@@ -134,3 +135,36 @@ def test_the_range_is_kept_in_the_bundle_and_used_to_predict(camera: Path, tmp_p
     by_path = model.predict(paths)
     arrays = model.predict(np.stack([np.asarray(Image.open(path)) for path in paths]))
     assert by_path.equals(arrays)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "int64", "uint32"])
+def test_an_image_of_whole_numbers_is_read_alike_alone_and_among_others(dtype: str) -> None:
+    dark, bright = (RAMP // 40).astype(dtype), RAMP.astype(dtype)
+    together = encode_images([dark, bright], "the test").to_list()
+    assert [encode_images(image, "the test")[0] for image in (dark, bright)] == together
+    assert learn_gray_levels(together, HERE) == (0, 4095)
+    alone = encode_images(dark, "the test")[0]
+    as_words = encoded((RAMP // 40).astype(np.uint16))
+    for levels in ((0, 4095), (50, 2000)):
+        shown = [np.asarray(decode(reference, HERE, levels=levels)) for reference in (alone, as_words)]
+        np.testing.assert_array_equal(*shown)
+
+
+def test_whole_numbers_up_to_255_are_gray_of_eight_bits_to_a_model_of_such() -> None:
+    gray = np.arange(256, dtype=np.int64).reshape(16, 16)
+    reference = encode_images(gray, "the test")[0]
+    assert learn_gray_levels([reference], HERE) is None
+    np.testing.assert_array_equal(np.asarray(decode(reference, HERE)), gray)
+
+
+def test_a_model_answers_a_dark_picture_alike_alone_and_in_a_batch(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    dark, bright = generator.integers(0, 200, (20, 8, 8)), generator.integers(1000, 4000, (20, 8, 8))
+    images = [*dark.astype(np.int32), *bright.astype(np.int32)]
+    recipe = {"data": {"image_size": 32}, "model": "small-resnet", "training": {"epochs": 1}}
+    run = package.train(recipe, data=(images, ["dark"] * 20 + ["bright"] * 20), output=tmp_path)
+    model = package.load(run.path)
+    together = model.predict(images[15:25])["probability"].to_list()
+    assert [model.predict(image)["probability"].item() for image in images[15:25]] == pytest.approx(together, abs=1e-6)
+    words = model.predict(images[0].astype(np.uint16))["probability"].item()
+    assert model.predict(images[0])["probability"].item() == pytest.approx(words, abs=1e-6)

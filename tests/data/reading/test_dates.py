@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.data.reading.dates import LAYOUTS, UNAMBIGUOUS, UNUSUAL, date_layouts, parse_any_date, parse_dates
+from danlu.data.reading.dates import parse_numbered_dates, LAYOUTS, UNAMBIGUOUS, UNUSUAL, date_layouts, parse_any_date, parse_dates
 
 DAYS = st.datetimes(datetime(1970, 1, 1), datetime(2068, 12, 31)).map(lambda time: time.replace(microsecond=0))
 
@@ -242,3 +242,23 @@ def test_the_expression_streams() -> None:
 def _written(time: datetime, layout: str) -> str:
     quarter = str((time.month + 2) // 3)
     return time.replace(tzinfo=UTC).strftime(layout.replace("%q", quarter))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (1_704_067_200_000, "2024-01-01 00:00:00"),  # pandas' milliseconds
+        (1_704_096_000_500, "2024-01-01 08:00:00.500"),
+        (-86_400_000, "1969-12-31 00:00:00"),
+        (0, "1970-01-01 00:00:00"),
+        (20_240_115, "2024-01-15 00:00:00"),
+        (1_704_067_200, None),  # seconds, or a time in January 1970
+        (1_704_067_200_000_000, None),
+        (5, None),
+    ],
+)
+@pytest.mark.parametrize("kind", [pl.Int64, pl.Float64])
+def test_numbers_are_dates_where_they_can_be_one_date_alone(number: int, expected: str | None, kind: type) -> None:
+    for layout in ("%Y%m%d", "%d/%m/%Y"):
+        found = pl.select(parse_numbered_dates(pl.lit(number, dtype=kind), layout)).item()
+        assert found == (None if expected is None else datetime.fromisoformat(expected)), layout

@@ -17,7 +17,7 @@ import numpy as np
 from danlu.core.console import progress
 from danlu.core.prefetch import prefetch
 from danlu.core.threads import usable_cores
-from danlu.data.sources.image_files import ADVICE, HEAD_BYTES, decodable_formats, image_format
+from danlu.data.sources.image_files import ADVICE, HEAD_BYTES, MAYBE_DEEP, decodable_formats, image_format
 from danlu.errors import DataError
 
 if TYPE_CHECKING:
@@ -90,13 +90,15 @@ def verify(reference: Reference, folder: Path) -> None:
 def read_gray_words(reference: Reference, folder: Path) -> np.ndarray | None:
     """Decode the values of gray of 16 bits, [height, width] uint16; None for other images.
 
+    A dark image among such ones may have values up to 255 alone.
+
     Raises:
         DataError: as `decode`.
     """
     name = name_of(reference, folder)
     with _decoder_errors(name), _open_bytes(reference, folder) as file:
         image = _open(file, name)
-        return _gray_words(np.asarray(image)) if _is_deep(image) else None
+        return _gray_words(np.asarray(image)) if _is_deep(image) or _may_be_deep(image) else None
 
 
 def decode(
@@ -286,6 +288,11 @@ def _is_deep(image: "Image") -> bool:
     return image.mode == "I" or image.mode.startswith("I;16")
 
 
+def _may_be_deep(image: "Image") -> bool:
+    """Return whether an image of 8 bits came as whole numbers that may be gray of 16."""
+    return image.mode == "L" and MAYBE_DEEP in image.info
+
+
 def _gray_words(values: np.ndarray) -> np.ndarray | None:
     """Return whole numbers as uint16; None if they are beyond it."""
     fits = values.dtype == np.uint16 or (values.size and values.min() >= 0 and values.max() <= LARGEST_WORD)
@@ -299,6 +306,8 @@ def _to_rgb_or_gray(image: "Image", levels: Levels | Literal["own"] | None) -> "
     gray = _is_gray(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _to_uint8(image, levels)
+    if _may_be_deep(image) and levels not in (None, "own"):  # the model's other images are of 16 bits
+        return _to_uint8(image.convert("I"), levels)
     if image.has_transparency_data:
         shown = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # La converts to nothing else
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), shown)

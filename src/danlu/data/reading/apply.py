@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import polars as pl
 
 from danlu.data.frames import Table, collect_like
-from danlu.data.reading.dates import EIGHT_DIGITS, parse_dates
+from danlu.data.reading.dates import EIGHT_DIGITS, parse_dates, parse_numbered_dates
 from danlu.data.reading.infinity import parse_infinity
 from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
+from danlu.data.reading.spans import parse_spans
 from danlu.errors import DataError
 
 TRUTHS = {"true": 1.0, "false": 0.0}
@@ -23,13 +24,12 @@ def typed(name: str, dtype: pl.DataType, type_: str, reading: Reading) -> pl.Exp
     if type_ == "number" and dtype == pl.String:
         plain = reading.number or NumberFormat()
         truth = words.str.strip_chars().str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Float64)
-        return pl.coalesce(plain.parse(words), parse_infinity(words), truth).alias(name)
+        ways = [plain.parse(words), parse_infinity(words), truth, *([parse_spans(words)] if reading.spans else ())]
+        return pl.coalesce(ways).alias(name)
     if type_ == "datetime" and dtype == pl.String and reading.format is not None:
         return parse_dates(words, reading.format).alias(name)
-    if type_ == "datetime" and dtype.is_numeric():  # with a gap they arrive as floating-point numbers
-        return parse_dates(words.cast(pl.Int64, strict=False).cast(pl.String), reading.format or EIGHT_DIGITS).alias(
-            name
-        )
+    if type_ == "datetime" and dtype.is_numeric():
+        return parse_numbered_dates(words, reading.format or EIGHT_DIGITS).alias(name)
     return None
 
 
@@ -69,4 +69,6 @@ def describe_wanted(type_: str, reading: Reading) -> str:
     """Describe what a word should be: `a number like 1.100,5`."""
     if type_ == "datetime":
         return f"a date like {reading.format or EIGHT_DIGITS}"
+    if reading.spans:
+        return "a number of seconds, or a time like 08:30:00"
     return "a number" if reading.number is None else f"a number like {reading.number.example}"

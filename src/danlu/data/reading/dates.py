@@ -40,6 +40,9 @@ UNAMBIGUOUS = (
 BARE = frozenset({"%Y%m%d", "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%d %m %Y"})
 EIGHT_DIGITS = "%Y%m%d"
 EARLIEST, LATEST = 19000101, 21001231  # of numbers that are dates
+EARLIEST_MILLISECONDS, LATEST_MILLISECONDS = -2_208_988_800_000, 4_133_980_800_000  # 1900 to 2100, since 1970
+MAYBE_SECONDS = 100_000_000_000  # as milliseconds less than four years from 1970, as seconds thousands
+MILLISECONDS_A_DAY = 86_400_000
 TRIED_WORDS = 8  # looked at before the whole column is
 LARGEST_OFFSET = 14  # hours, as in Kiritimati
 PIVOT = 69  # the first of two-digit years in the twentieth century
@@ -128,6 +131,26 @@ def parse_dates(words: pl.Expr, layout: str) -> pl.Expr:
     return pl.coalesce(
         _strptime(pl.when(plain).then(words), layout), _from_groups(pl.when(~plain).then(words), pattern)
     )
+
+
+def parse_numbered_dates(numbers: pl.Expr, layout: str) -> pl.Expr:
+    """Return numbers as Datetime("us") in UTC, null where one is no date.
+
+    Digits in a layout, such as 20240115, or milliseconds since 1970, as pandas writes dates into JSON. Around 1970 only
+    midnights are taken for milliseconds: other numbers of their size may be seconds.
+
+    Args:
+        numbers: whole ones; with a gap they arrive as floating-point numbers.
+        layout: as for `parse_dates`.
+    """
+    whole = numbers.cast(pl.Int64, strict=False)
+    clear = whole.is_between(EARLIEST_MILLISECONDS, LATEST_MILLISECONDS) & (
+        ~whole.is_between(-MAYBE_SECONDS, MAYBE_SECONDS) | (whole % MILLISECONDS_A_DAY == 0)
+    )
+    since = pl.when(clear & (whole == numbers)).then(whole).cast(pl.Datetime("ms")).cast(pl.Datetime("us"))
+    words = whole.cast(pl.String)
+    eight = parse_dates(pl.when(whole.is_between(EARLIEST, LATEST)).then(words), EIGHT_DIGITS)
+    return pl.coalesce(parse_dates(words, layout), eight, since)
 
 
 def parse_any_date(words: pl.Expr, layout: str) -> pl.Expr:

@@ -115,7 +115,7 @@ def _changes(
             continue
         form = settled[name][0] if len(settled.get(name, ())) == 1 else None
         if isinstance(form, NumberFormat):
-            other = typed(name, frame.schema[name], type_, Reading(number=form))
+            other = typed(name, frame.schema[name], type_, reading.model_copy(update={"number": form}))
             change = change if other is None else other
         elif type_ == "datetime" and frame.schema[name] == pl.String and reading.format is not None:
             change = parse_any_date(pl.col(name), reading.format).alias(name)

@@ -11,11 +11,13 @@ class Reading(Frozen):
     Attributes:
         number: how numbers are written; None for plain ones.
         format: of dates that are words, as `%d/%m/%Y`; a time of day may follow.
+        spans: whether numbers are times of day or durations, in seconds; words may be such.
         missing_words: those that occurred and stand for a missing value.
     """
 
     number: NumberFormat | None = None
     format: str | None = None
+    spans: bool = False
     missing_words: tuple[str, ...] = ()
 
     @property

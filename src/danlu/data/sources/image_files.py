@@ -34,6 +34,8 @@ _TEXTS = (
     ".zip .xlsx"
 )
 TEXT_SUFFIXES = frozenset(_TEXTS.split())
+# Stands in the text of a PNG whose gray came in whole numbers of more than 8 bits, though none is above 255.
+MAYBE_DEEP = "danlu:maybe-deep"
 HEAD_BYTES = 32  # that tell a format
 MOST_LOOKED_AT = 64  # values of a column of bytes
 SIGNATURES: tuple[tuple[bytes, str], ...] = (

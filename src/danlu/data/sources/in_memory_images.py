@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from danlu.data.sources.image_files import MAYBE_DEEP
 from danlu.errors import DataError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def encode_images(samples: object, origin: str, *, batch: bool = False) -> pl.Se
     scaled = iter(_as_integers(pixels, origin))
     return pl.Series(
         [
-            _encoded(sample, origin) if each is None else _encoded(_to_image(next(scaled)), origin)
+            _encoded(sample, origin) if each is None else _encoded(_to_image(next(scaled), each), origin)
             for each, sample in zip(plain, several, strict=True)
         ],
         dtype=pl.Binary,
@@ -133,7 +134,7 @@ def _channels_last(pixels: np.ndarray, origin: str, from_torch: bool) -> np.ndar
 def _as_integers(images: Sequence[np.ndarray], origin: str) -> list[np.ndarray]:
     """Return images as uint8, or gray ones as uint16.
 
-    Their range is that of all together.
+    The range of floats is that of all together; each image of whole numbers is read by itself.
     """
     if not images:
         return []
@@ -143,14 +144,20 @@ def _as_integers(images: Sequence[np.ndarray], origin: str) -> list[np.ndarray]:
     low, high = min(float(image.min()) for image in images), max(float(image.max()) for image in images)
     if "f" in kinds:
         return _from_floats(images, low, high, origin)
-    if {image.dtype for image in images} <= {np.dtype(np.uint8)}:
-        return list(images)
-    deep = any(image.dtype == np.uint16 for image in images) or high > LARGEST_BYTE
-    colour = any(image.ndim == 3 and image.shape[-1] > 1 for image in images)
+    return [_from_integers(image, origin) for image in images]
+
+
+def _from_integers(image: np.ndarray, origin: str) -> np.ndarray:
+    """Return an image of whole numbers as uint8, or a gray one with larger ones as uint16."""
+    if image.dtype == np.uint8:
+        return image
+    low, high = float(image.min()), float(image.max())
+    colour = image.ndim == 3 and image.shape[-1] > 1
     if low < 0 or high > LARGEST_WORD or (colour and high > LARGEST_BYTE):
         what = f"whole numbers from {low:.0f} to {high:.0f}" + (" in colour" if colour else "")
         raise _refusal(origin, f"cannot take {what} as pixels")
-    return [image.astype(np.uint16 if deep and not colour else np.uint8) for image in images]
+    deep = image.dtype == np.uint16 or high > LARGEST_BYTE
+    return image.astype(np.uint16 if deep and not colour else np.uint8)
 
 
 def _from_floats(images: Sequence[np.ndarray], low: float, high: float, origin: str) -> list[np.ndarray]:
@@ -162,11 +169,15 @@ def _from_floats(images: Sequence[np.ndarray], low: float, high: float, origin: 
     raise _refusal(origin, f"cannot take floats from {low:.4g} to {high:.4g} as pixels")
 
 
-def _to_image(pixels: np.ndarray) -> "Image":
+def _to_image(pixels: np.ndarray, given: np.ndarray) -> "Image":
+    """Return pixels as an image; a dark one of a type that may hold gray of 16 bits says so."""
     from PIL import Image
 
     flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
-    return Image.fromarray(np.ascontiguousarray(flat))
+    image = Image.fromarray(np.ascontiguousarray(flat))
+    if image.mode == "L" and given.dtype.kind in "iu" and given.dtype.itemsize > 1:
+        image.info[MAYBE_DEEP] = "yes"
+    return image
 
 
 def _encoded(sample: Any, origin: str) -> bytes | None:
@@ -187,9 +198,14 @@ def _encoded(sample: Any, origin: str) -> bytes | None:
 
 
 def _written(image: "Image") -> bytes:
+    from PIL.PngImagePlugin import PngInfo
+
     buffer = BytesIO()
     try:
-        image.save(buffer, format="PNG")
+        told = PngInfo()
+        if MAYBE_DEEP in image.info:
+            told.add_text(MAYBE_DEEP, image.info[MAYBE_DEEP])
+        image.save(buffer, format="PNG", pnginfo=told)
     except OSError:  # PNG has no CMYK, no floats and no spaces of hue or luma
         buffer = BytesIO()
         plain = {"HSV": "RGB", "LAB": "RGB", "YCbCr": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}

@@ -1,0 +1,44 @@
+"""Times of day and durations as programs write them, in seconds.
+
+`08:30:00`, `8:30 PM`, `1 days 02:03:04` (pandas), `1 day, 2:03:04` (Python), `P1DT2H3M4.5S` (ISO 8601). In: words; out:
+numbers. Files with a type for them need none of this.
+"""
+
+import polars as pl
+
+CLOCK = (
+    r"^\s*(?:(?P<days>-?\d+) days?,?(?:\s+\+?|\s*$))?"
+    r"(?:(?P<minus>-)?(?P<hours>\d{1,4}):(?P<minutes>[0-5]\d)(?::(?P<seconds>[0-5]\d(?:\.\d+)?))?)?"
+    r"(?:\s*(?P<half>[AaPp])\.?[Mm]\.?)?\s*$"
+)
+ISO = (
+    r"^\s*(?P<minus>-)?P(?:(?P<days>\d+)D)?"
+    r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?\s*$"
+)
+
+
+def parse_spans(words: pl.Expr) -> pl.Expr:
+    """Return words as seconds, Float64; null where one is no time of day and no duration."""
+    return pl.coalesce(_seconds(words, CLOCK), _seconds(words, ISO))
+
+
+def _seconds(words: pl.Expr, pattern: str) -> pl.Expr:
+    def part(name: str) -> pl.Expr:
+        return pl.field(name).cast(pl.Float64)
+
+    hours = part("hours")
+    if "half" in pattern:
+        half = pl.field("half").str.to_lowercase()
+        in_half = pl.when(hours.is_between(1, 12)).then(hours % 12 + pl.when(half == "p").then(12.0).otherwise(0.0))
+        hours = pl.when(half.is_null()).then(hours).otherwise(in_half)
+        impossible = half.is_not_null() & hours.is_null()
+    else:
+        impossible = pl.lit(False)
+    clock = hours.fill_null(0.0) * 3600 + part("minutes").fill_null(0.0) * 60 + part("seconds").fill_null(0.0)
+    sign = pl.when(pl.field("minus").is_null()).then(1.0).otherwise(-1.0)
+    days = part("days").fill_null(0.0) * 86_400
+    # pandas writes -1 days +23:59:00 for a minute before; of ISO's the sign is that of the whole.
+    together = days + sign * clock if pattern == CLOCK else sign * (days + clock)
+    said = pl.any_horizontal(pl.field(name).is_not_null() for name in ("days", "hours", "minutes", "seconds"))
+    seconds = pl.when(said & ~impossible).then(together)
+    return words.str.extract_groups(pattern).struct.with_fields(seconds.alias("span")).struct.field("span")
