@@ -438,7 +438,7 @@ def test_several_numbers_to_predict_are_read_as_people_write_them(tmp_path: Path
 
 
 def test_several_targets_of_two_readings_are_asked_about(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text(lines("x;a;b", lambda row: f"{row % 7};1,10{row % 7};{row % 7}5"))
+    (tmp_path / "t.csv").write_text(lines("x;a;b", lambda row: f"{row % 7};1,10{row % 7};1{row % 7}"))
     data = {"source": str(tmp_path / "t.csv"), "target": ["a", "b"], "task": "multi-output-regression"}
     assert [each["subject"] for each in danlu.check({"data": data})["questions"]] == ["a"]
     told = {**data, "columns": {"a": {"type": "number", "decimal": ",", "grouping": ""}}}
@@ -519,3 +519,43 @@ def test_times_and_dates_of_typed_files_may_come_as_words_and_numbers(tmp_path: 
     errors = danlu.predict(run.path, tmp_path / "bad.csv")["error"].to_list()
     assert "25:61 is not a number of seconds, or a time like 08:30:00" in errors[0]
     assert errors[1] is None
+
+
+@pytest.mark.parametrize(
+    "write", [lambda n: f"+49 {170 + n % 3} {100 + n} {200 + n}", lambda n: f"+49170{1000000 + n}"]
+)
+@pytest.mark.parametrize("distinct", [ROWS, 10])
+def test_telephone_numbers_are_identifiers(tmp_path: Path, write: Callable[[int], str], distinct: int) -> None:
+    text = lines("phone,x,y", lambda row: f"{write(row % distinct)},{row % 7},{'yes' if row % 2 else 'no'}")
+    (tmp_path / "t.csv").write_text(text)
+    pl.read_csv(tmp_path / "t.csv", infer_schema=False).write_parquet(tmp_path / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        column = danlu.check({"data": {"source": str(tmp_path / name), "target": "y"}})["columns"][0]
+        assert (column["type"], column["used"]) == ("identifier", False), name
+        assert column["reason"] == "telephone numbers", name
+
+
+@pytest.mark.parametrize("word", ["1e39", "-3.5e38"])
+def test_a_training_value_beyond_32_bits_is_refused_by_its_row(trained: Trained, tmp_path: Path, word: str) -> None:
+    text = lines("x,y", lambda row: f"{word if row == 40 else row % 7},{'yes' if row % 7 > 3 else 'no'}")
+    with pytest.raises(
+        DataError, match=r"train\.csv: column 'x', row 41: .* is beyond any number of 32 bits"
+    ) as caught:
+        trained(text)
+    assert caught.value.code == "DL211"
+    run = trained(text, missing_values=[word])
+    assert answers(run, tmp_path / "new.csv", f"x\n{word}\n6\n")[1] == "yes"
+    (column,) = danlu.check(
+        {"data": {"source": str(tmp_path / "train.csv"), "target": "y", "columns": {"x": "category"}}}
+    )["columns"]
+    assert column["type"] == "category"
+
+
+def test_a_value_beyond_32_bits_in_a_column_that_is_not_used_is_nobodys_concern(tmp_path: Path) -> None:
+    pl.DataFrame(
+        {"x": [1e39, *map(float, range(ROWS - 1))], "z": range(5, ROWS + 5), "y": ["a", "b"] * (ROWS // 2)}
+    ).write_parquet(tmp_path / "t.parquet")
+    source = {"source": str(tmp_path / "t.parquet"), "target": "y"}
+    assert danlu.check({"data": {**source, "columns": {"x": "drop"}}})["rows"] == ROWS
+    with pytest.raises(DataError, match="row 1: 1e\\+39 is beyond"):
+        danlu.check({"data": source})

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -104,6 +105,19 @@ def test_broken_images_are_left_out_or_refused_if_asked(image_run: Path, damaged
     assert "shapes/digit-1/" in done.stderr
     with pytest.raises(DataError, match="shapes/digit-1/"):
         package.predict(image_run, "shapes", broken="fail")
+
+
+def test_errors_of_images_to_predict_advise_what_predicting_can_do(image_run: Path, damaged: Path) -> None:
+    model = package.load(image_run)
+    broken: list[Any] = [*sorted(damaged.rglob("*.png"))[3:5], b"", b"no image", None]
+    told = model.predict(broken)["error"].to_list()
+    told += model.predict([Path("missing.png")])["error"].to_list()
+    for each in [*broken, Path("missing.png")]:
+        with pytest.raises(DataError) as caught:
+            model.predict([each], broken="fail")
+        told.append(str(caught.value))
+    assert all('--broken skip (in Python broken="skip")' in each for each in told)
+    assert not any("data.clean" in each for each in told)
 
 
 def test_where_every_image_is_broken_every_row_has_an_error(image_run: Path, damaged: Path) -> None:

@@ -28,7 +28,7 @@ from danlu.data.reading.formats import (
     style_shown,
     telling_word,
 )
-from danlu.data.reading.numbers import NumberFormat, has_leading_zeros
+from danlu.data.reading.numbers import NumberFormat, are_phone_numbers, has_leading_zeros
 from danlu.data.reading.reading import Reading
 from danlu.data.sources.image_files import IMAGE_SUFFIXES, holds_images
 from danlu.errors import DataError
@@ -230,6 +230,8 @@ def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
     named = words.str.to_lowercase().str.contains(IMAGE_NAME)
     if named.sum() >= IMAGE_NAMES * len(words):  # `0.png` is no number with a unit
         return Guess("image", reason("paths"))
+    if are_phone_numbers(words):
+        return Guess("identifier", reason("phone-numbers"), used=False)
     coded = has_leading_zeros(words)
     if not coded and (formats := formats_of_numbers(words)):
         return Guess("number", reason("worded-numbers"), formats=formats, words=words)

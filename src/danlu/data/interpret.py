@@ -20,7 +20,7 @@ from danlu.data.kind import DataKind
 from danlu.data.kinds.table import iter_kinds
 from danlu.data.messages import reason
 from danlu.data.questions import Question
-from danlu.data.reading.apply import read_columns, typed
+from danlu.data.reading.apply import read_columns, refuse_beyond_float32, typed
 from danlu.data.reading.formats import Formats, ask, reading_of
 from danlu.data.reading.missing import without_missing
 from danlu.data.reading.reading import Reading
@@ -118,8 +118,11 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         readings[target] = ("number", target_readings[target])
         if len(formats) > 1:
             questions = (*questions, ask(target, formats, source.frame[target].drop_nulls()))
+    frame = read_columns(source.frame, readings, source.origin)
+    numbers = [column.name for column in columns if column.used and column.type == "number"]
+    refuse_beyond_float32(frame, numbers, source.origin)
     return Dataset(
-        frame=read_columns(source.frame, readings, source.origin),
+        frame=frame,
         columns=columns,
         kind=kind,
         task=task,

@@ -30,6 +30,7 @@ REASONS: dict[str, str] = {
     "text": "{words} words and {characters} characters a value",
     "word-a-row": "a different word in every row",
     "words-in-rows": "{unique} different words in {rows} rows",
+    "phone-numbers": "telephone numbers",
     "words": "{unique} different words",
     "added-index": "numbers that a program gave to the rows",
     "geometry": "geometries in binary form, which no model reads",

@@ -11,6 +11,8 @@ import polars as pl
 from danlu.errors import DataError
 
 ERROR = "error"  # the column of reasons beside the predictions
+SKIPPED_IN_TRAINING = "data.clean.broken: skip"  # what errors of images advise, and what it is to predict
+SKIPPED_TO_PREDICT = '--broken skip (in Python broken="skip")'
 Broken = Literal["row", "skip", "fail"]  # keep a row in error without answer, leave it out, or refuse the whole
 
 
@@ -34,7 +36,7 @@ class RowErrors:
 
     def add(self, row: int, error: DataError) -> None:
         """Note why a row cannot be answered; the first reason stays."""
-        self.texts.setdefault(self.start + row, f"{error.code}: {error}")
+        self.texts.setdefault(self.start + row, f"{error.code}: {advice_to_predict(error)}")
 
     def from_row(self, start: int) -> "RowErrors":
         """Return the same collection for a part that begins at a row of this one."""
@@ -49,6 +51,14 @@ class RowErrors:
         return answers.with_columns(kept.then(pl.col(name)).alias(name) for name in answers.columns).with_columns(
             reasons
         )
+
+
+def advice_to_predict(error: DataError) -> DataError:
+    """Return an error that advises what whoever predicts can do: they have no recipe."""
+    text = str(error)
+    if SKIPPED_IN_TRAINING not in text:
+        return error
+    return DataError(text.replace(SKIPPED_IN_TRAINING, SKIPPED_TO_PREDICT), code=error.code)
 
 
 def errors_in(answers: pl.DataFrame) -> list[tuple[int, str]]:

@@ -23,7 +23,7 @@ from danlu.data.kind import SAMPLES, Preprocessor
 from danlu.data.kinds.table import get_kind
 from danlu.data.preprocessing import BLOCK_ROWS
 from danlu.data.reading.later import ROW_ERROR, read_as_trained, saved_missing_values
-from danlu.data.row_errors import Broken, RowErrors, without_errors
+from danlu.data.row_errors import Broken, RowErrors, advice_to_predict, without_errors
 from danlu.data.sources.tags import stack_ragged
 from danlu.data.splits import Split
 from danlu.data.tabular.preprocessor import TabularPreprocessor
@@ -200,7 +200,10 @@ class Predictor:
         self.require_columns(source)
         if source.frame.height == 0:
             raise DataError(f"{source.origin}: has no rows", code="DL203")
-        outputs = self.outputs(Split.of(source.frame), place, batch_size=batch_size)
+        try:
+            outputs = self.outputs(Split.of(source.frame), place, batch_size=batch_size)
+        except DataError as error:
+            raise advice_to_predict(error) from error.__cause__
         answers = self.target.decode(_without_infinite(outputs, source.origin, errors))
         if errors is None:
             return answers

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from danlu.data.reading.numbers import Decimal, Grouping, NumberFormat, has_leading_zeros, number_formats
+from danlu.data.reading.numbers import (
+    Decimal,
+    Grouping,
+    NumberFormat,
+    are_phone_numbers,
+    has_leading_zeros,
+    number_formats,
+)
 
 NBSP, NARROW, THIN = "\u00a0", "\u202f", "\u2009"
 
@@ -300,3 +307,33 @@ def test_what_python_writes_is_plain_and_exact(numbers: list[float]) -> None:
     words = [repr(number) for number in numbers]
     assert number_formats(series(words))[0] == NumberFormat()
     assert values(words) == numbers
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+49 170 123 456", "+49 30 901 820", "+1 212 555 0100"],
+        ["+49 170 123 456", "+49 171 123 456"],  # groups of three, as numbers have
+        ["+49 (0) 170 1234567", "+44 20 7946 0958"],
+        ["+49 170/1234567", "+49 30 110"],
+        ["+491701234567", "+4930901820"],
+        ["+1 (212) 555-0100", "+1-212-555-0199", "+49 30 901820"],
+    ],
+)
+def test_telephone_numbers_are_no_numbers(words: list[str]) -> None:
+    assert number_formats(series(words)) == ()
+    assert are_phone_numbers(series(words))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["+1 100", "+12 300"], [1100.0, 12300.0]),
+        (["+1 100 200", "-3 400 500"], [1100200.0, -3400500.0]),
+        (["+12345678", "-12345678"], [12345678.0, -12345678.0]),
+        (["+1.2345678", "+2.3456789"], [1.2345678, 2.3456789]),
+        (["+5", "+12"], [5.0, 12.0]),
+    ],
+)
+def test_numbers_with_a_sign_are_numbers(words: list[str], expected: list[float]) -> None:
+    assert only_reading(*words) == expected

@@ -17,6 +17,7 @@ import numpy as np
 from danlu.core.console import progress
 from danlu.core.prefetch import prefetch
 from danlu.core.threads import usable_cores
+from danlu.data.row_errors import SKIPPED_IN_TRAINING
 from danlu.data.sources.image_files import ADVICE, HEAD_BYTES, MAYBE_DEEP, decodable_formats, image_format
 from danlu.errors import DataError
 
@@ -32,7 +33,7 @@ LARGEST_WORD = 65_535
 SCALES = (8, 4, 2)  # scales that libjpeg decodes at a fraction of the work
 ORIENTATION = 0x0112  # of EXIF
 GRAY_MODES = ("1", "L", "LA", "La", "I", "F")  # and the 16-bit ones, I;16 and its byte orders
-CURE = "replace or remove it, or skip such images with data.clean.broken: skip"
+CURE = f"replace or remove it, or skip such images with {SKIPPED_IN_TRAINING}"
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,9 @@ def _drop_fourth_channel(image: "Image") -> "Image":
 def _open_bytes(reference: Reference, folder: Path) -> Iterator[IO[bytes]]:
     name = name_of(reference, folder)
     if reference is None:
-        raise DataError(f"{name}: the value is missing; remove the row, or set data.clean.broken: skip", code="DL230")
+        raise DataError(
+            f"{name}: the value is missing; remove the row, or skip such rows with {SKIPPED_IN_TRAINING}", code="DL230"
+        )
     if isinstance(reference, bytes):
         yield BytesIO(reference)
         return
@@ -219,7 +222,7 @@ def _too_large(name: str, pixels: str) -> DataError:
 
     return DataError(
         f"{name}: has {pixels} pixels, more than the {Image.MAX_IMAGE_PIXELS or 0:,} that one image may have, since "
-        f"a small file could fill the memory; shrink it first, or leave it out with data.clean.broken: skip",
+        f"a small file could fill the memory; shrink it first, or leave it out with {SKIPPED_IN_TRAINING}",
         code="DL230",
     )
 

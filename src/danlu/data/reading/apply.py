@@ -1,12 +1,12 @@
 """Words become values: each column of a table by its reading, at training and for every later file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from danlu.data.frames import Table, collect_like
 from danlu.data.reading.dates import EIGHT_DIGITS, parse_dates, parse_numbered_dates
-from danlu.data.reading.infinity import parse_infinity
+from danlu.data.reading.infinity import LARGEST, parse_infinity
 from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
 from danlu.data.reading.spans import parse_spans
@@ -63,6 +63,34 @@ def read_columns(table: Table, readings: Mapping[str, tuple[str, Reading]], orig
                 code="DL211",
             )
     return changed
+
+
+def refuse_beyond_float32(table: Table, names: Sequence[str], origin: str) -> None:
+    """Refuse columns with finite numbers that models cannot hold.
+
+    Args:
+        table: the rows, as values.
+        names: the columns of numbers that are given to the model.
+        origin: where they came from, for errors.
+
+    Raises:
+        DataError: such a number stands in a row.
+    """
+    floats = [name for name in names if table.schema[name] == pl.Float64]
+    if not floats:
+        return
+    values = pl.col(floats)
+    beyond = (values.is_finite() & (values.abs() > LARGEST)).any()
+    found = table.lazy().select(beyond).collect(engine="streaming").row(0, named=True)
+    for name in (name for name, is_beyond in found.items() if is_beyond):
+        numbers = table[name]
+        row = int((numbers.is_finite() & (numbers.abs() > LARGEST)).arg_max() or 0)
+        raise DataError(
+            f"{origin}: column {name!r}, row {row + 1}: {numbers[row]:g} is beyond any number of 32 bits, in which "
+            "models calculate; correct it, add it to data.missing_values if it means missing, or give the column "
+            "another unit",
+            code="DL211",
+        )
 
 
 def describe_wanted(type_: str, reading: Reading) -> str:

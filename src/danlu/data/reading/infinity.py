@@ -1,7 +1,8 @@
-"""Infinity as programs write it: a number that counts as a missing value."""
+"""Infinity as programs write it: a number that counts as a missing value. And the largest number that models hold."""
 
 import polars as pl
 
+LARGEST = 3.4028234663852886e38  # of float32, in which models calculate
 INFINITY = r"(?i)^\s*[+-]?inf(?:inity)?\s*$"
 
 

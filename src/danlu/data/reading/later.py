@@ -24,11 +24,11 @@ from danlu.data.reading.formats import (
     settle_by_others,
     style_shown,
 )
+from danlu.data.reading.infinity import LARGEST
 from danlu.data.reading.missing import without_missing
 from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
 
-LARGEST = 3.4028234663852886e38  # of float32, in which models calculate
 Range = tuple[float, float]
 FEW, MOST = 0.5, 0.9  # shares of values near those of the training that count against a way of writing, and for it
 ROW_ERROR = "\0error"  # a column beside the rows: why a row cannot be answered, with its code

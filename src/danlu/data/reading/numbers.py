@@ -22,8 +22,13 @@ SIGNS: tuple[tuple[Decimal, Grouping], ...] = (
     *((".", grouping) for grouping in ("", ",", " ", "'", "_")),
     *((",", grouping) for grouping in ("", ".", " ", "'", "_")),
 )
+# International ones, as +49 170 1234567, +1 (212) 555-0100 and +491701234567; no number has so many signs or digits.
+PHONE = r"^\s*\+[1-9](?:[0-9]{7,14}|[0-9]{0,3}(?:(?: ?\([0-9]{1,5}\))?[ /-]?[0-9]+)+)\s*$"
+PHONE_DIGITS = 7  # that most of them have at least
 EXPONENT = r"(?:[eE][+-]?[0-9]+)?"
-GROUPED = r"^\s*[+\-(]?\s*(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})*|0)\s*[\-)]?\s*$"  # each point may be decimal or group digits
+GROUPED = (
+    r"^\s*[+\-(]?\s*(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})*|0)\s*[\-)]?\s*$"  # each point may be decimal or group digits
+)
 PLAIN = rf"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+){EXPONENT}$"
 AROUND = "+-() "  # what may stand around the digits beside the prefix and suffix
 
@@ -139,7 +144,7 @@ def number_formats(words: pl.Series) -> tuple[NumberFormat, ...]:
     folded = words.to_frame("word").select(fold_signs(pl.col("word"))).to_series()
     if folded.is_empty() or not folded.head(FEW).str.contains("[0-9]").all():
         return ()  # most columns are no numbers, and the patterns below take long to compile
-    if folded.str.contains(CODE).any():
+    if folded.str.contains(CODE).any() or are_phone_numbers(folded):
         return ()
     plain = NumberFormat()
     if _all_match(folded, PLAIN):
@@ -156,6 +161,19 @@ def _plain_formats(words: pl.Series) -> tuple[NumberFormat, ...]:
     """Return the plain format of plain words, and another where each point may group digits."""
     grouped = _all_match(words, GROUPED) and words.str.contains(".", literal=True).any()
     return (NumberFormat(), POINTED) if grouped else (NumberFormat(),)
+
+
+def are_phone_numbers(words: pl.Series) -> bool:
+    """Return whether words are international telephone numbers, which begin with + all of them.
+
+    Words with fewer digits, such as `+1 100`, are numbers with a sign.
+    """
+    return (
+        len(words) > 0
+        and bool(words.head(FEW).str.contains(PHONE).all())
+        and bool(words.str.contains(PHONE).all())
+        and (words.str.count_matches("[0-9]") >= PHONE_DIGITS).sum() * 2 > len(words)
+    )
 
 
 def has_leading_zeros(words: pl.Series) -> bool:

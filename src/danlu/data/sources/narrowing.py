@@ -11,7 +11,7 @@ from danlu.data.reading.numbers import GROUPED
 
 NUMBERS: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Int128, pl.Float64)
 FEW_ROWS = 500  # that suggest a type
-LEADING_ZEROS = r"^\s*[+-]?0\d"  # a code: as a number it would lose them
+CODE = r"^\s*(?:[+-]?0\d|\+\d{8,15}\s*$)"  # leading zeros, a telephone number: as a number it would lose something
 
 
 def suggested_types(sample: pl.DataFrame) -> dict[str, type[pl.DataType]]:
@@ -42,9 +42,7 @@ def _holds(words: pl.Series, dtype: type[pl.DataType]) -> bool:
         return bool(words.is_in(["true", "false"]).all())
     if dtype == pl.Float64 and words.str.contains(GROUPED).all():
         return False
-    return words.cast(dtype, strict=False).null_count() == words.null_count() and not (
-        words.str.contains(LEADING_ZEROS).any()
-    )
+    return words.cast(dtype, strict=False).null_count() == words.null_count() and not (words.str.contains(CODE).any())
 
 
 def narrowed(lazy: pl.LazyFrame, names: Sequence[str], spelled: Sequence[str] = ()) -> pl.LazyFrame:
@@ -66,7 +64,7 @@ def narrowed(lazy: pl.LazyFrame, names: Sequence[str], spelled: Sequence[str] = 
 def _tries(name: str, spelled: bool) -> pl.Expr:
     """Return which types a column fits, as a struct."""
     words = pl.col(name)
-    plain = ~words.str.contains(LEADING_ZEROS).any()
+    plain = ~words.str.contains(CODE).any()
 
     def fits(kind: type[pl.DataType]) -> pl.Expr:
         values = words.cast(kind, strict=False)
