@@ -559,3 +559,20 @@ def test_a_value_beyond_32_bits_in_a_column_that_is_not_used_is_nobodys_concern(
     assert danlu.check({"data": {**source, "columns": {"x": "drop"}}})["rows"] == ROWS
     with pytest.raises(DataError, match="row 1: 1e\\+39 is beyond"):
         danlu.check({"data": source})
+
+
+def test_a_german_file_is_read_by_its_signs_where_only_they_give_values_as_in_training(
+    trained: Trained, tmp_path: Path
+) -> None:
+    run = trained(lines("s,p,y", lambda row: f"{1000 + 61 * row},{row % 7}.5,{'yes' if row > 60 else 'no'}"))
+    assert answers(run, tmp_path / "german.csv", "s;p\n1.234;3,5\n7.000;0,5\n") == ["no", "yes"]
+    assert answers(run, tmp_path / "english.csv", 's,p\n"1,234",3.5\n"7,000",0.5\n') == ["no", "yes"]
+
+
+def test_a_plain_file_is_read_by_its_signs_where_only_they_give_values_as_in_training(
+    trained: Trained, tmp_path: Path
+) -> None:
+    small = trained(
+        lines("s;p;y", lambda row: f"{1 + row / 30:.4f};{row % 7},5;{'yes' if row > 60 else 'no'}".replace(".", ","))
+    )
+    assert answers(small, tmp_path / "plain.csv", "s,p\n1.234,3.5\n4.321,0.5\n") == ["no", "yes"]

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.data.reading.dates import (
-    parse_numbered_dates,
     LAYOUTS,
     UNAMBIGUOUS,
     UNUSUAL,
     date_layouts,
     parse_any_date,
     parse_dates,
+    parse_numbered_dates,
 )
 
 DAYS = st.datetimes(datetime(1970, 1, 1), datetime(2068, 12, 31)).map(lambda time: time.replace(microsecond=0))

@@ -1,4 +1,4 @@
-"""`1.234` is 1234 where the same file surely writes decimal commas, and 1.234 where nothing says so; `1,234` likewise."""
+"""`1.234` is 1234 where its file surely has decimal commas, and 1.234 where nothing says so; `1,234` likewise."""
 
 import json
 from collections.abc import Callable

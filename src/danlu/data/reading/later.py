@@ -1,7 +1,9 @@
 """Rows of a later file, read as the training file was: whatever wrote them, one row is answered alike.
 
-The training file's way of writing numbers and dates comes first. Numbers that this file writes in another one way are
-read so; of several ways the one that the other columns have, or that alone gives values as training had them. A date
+The training file's way of writing numbers and dates comes first, even where this file's words fit another one, unless
+its other columns surely have another decimal sign and only that gives values as training had them. Numbers that this
+file writes in another one way are read so; of several ways the one that the other columns have, or that alone gives
+values as training had them. A date
 may be spelled in any way that is not ambiguous. A word that is no value of its column is an error
 of its row alone.
 """
@@ -18,6 +20,7 @@ from danlu.data.frames import Table, collect_like
 from danlu.data.reading.apply import describe_wanted, typed
 from danlu.data.reading.dates import parse_any_date
 from danlu.data.reading.formats import (
+    POINT,
     Formats,
     formats_of_numbers,
     plain_if_unsettled,
@@ -31,6 +34,7 @@ from danlu.data.reading.reading import Reading
 
 Range = tuple[float, float]
 FEW, MOST = 0.5, 0.9  # shares of values near those of the training that count against a way of writing, and for it
+NARROW = 0.1  # of the training's range: so far beyond it values speak against another reading than the model's own
 ROW_ERROR = "\0error"  # a column beside the rows: why a row cannot be answered, with its code
 
 
@@ -56,7 +60,7 @@ def read_as_trained(
     frame, _ = without_missing(source.frame, missing_values, source.form.text_is_clean)
     known = [column for column in columns if "reading" in column and column["name"] in frame.columns]
     readings = {column["name"]: (column["type"], Reading.model_validate(column["reading"])) for column in known}
-    changes = _changes(frame, readings, ranges or {})
+    changes = _changes(frame, readings, ranges or {}, written=source.form.separator is not None)
     errors = [
         pl.when(change.is_null() & pl.col(name).is_not_null()).then(
             pl.concat_str(
@@ -94,20 +98,37 @@ def saved_missing_values(reading: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _changes(
-    frame: Table, readings: Mapping[str, tuple[str, Reading]], ranges: Mapping[str, Range]
+    frame: Table, readings: Mapping[str, tuple[str, Reading]], ranges: Mapping[str, Range], written: bool
 ) -> dict[str, pl.Expr]:
-    """Return how the columns that hold words become values."""
+    """Return how the columns that hold words become values.
+
+    Args:
+        frame: the rows.
+        readings: type and reading by column.
+        ranges: of the training values.
+        written: whether numbers stand in the file as words, with a decimal sign of their own.
+    """
     written = {
         name: _formats(frame[name], reading)
         for name, (type_, reading) in readings.items()
         if type_ == "number" and frame.schema[name] == pl.String
     }
     styles = {style for name, formats in written.items() if (style := style_shown(formats, frame[name].drop_nulls()))}
+    own = {name: reading.number or NumberFormat() for name, (type_, reading) in readings.items() if type_ == "number"}
+    pointed = {name for name in own if written and frame.schema[name].is_float()}
+    styles |= {POINT} if pointed else set()
     settled = {name: settle_by_others(formats, styles) for name, formats in written.items()}
     settled = {
         name: plain_if_unsettled(_as_in_training(frame[name], formats, ranges.get(name)))
         for name, formats in settled.items()
     }
+    shown = {formats[0].decimal for name, formats in settled.items() if _differs(formats, own[name])}  # type: ignore[union-attr]
+    if any(own[name].decimal == "," for name in pointed):
+        shown.add(".")
+    if len(shown) == 1:  # the file surely has another sign than the training file
+        settled = {
+            name: _otherwise(frame[name], formats, *shown, ranges.get(name)) for name, formats in settled.items()
+        }
     changes: dict[str, pl.Expr] = {}
     for name, (type_, reading) in readings.items():
         change = typed(name, frame.schema[name], type_, reading)
@@ -123,14 +144,38 @@ def _changes(
     return changes
 
 
-def _as_in_training(values: pl.Series, formats: Formats, trained: Range | None) -> Formats:
+def _differs(formats: Formats, own: NumberFormat) -> bool:
+    """Return whether a column is surely written with another decimal sign than in training."""
+    return len(formats) == 1 and isinstance(formats[0], NumberFormat) and formats[0].decimal != own.decimal
+
+
+def _otherwise(values: pl.Series, formats: Formats, decimal: str, trained: Range | None) -> Formats:
+    """Return the format with a decimal sign where it alone gives values as training had them.
+
+    As of `6.275` beside `0,5`, to a model that learned from 6275. Else the column's own formats.
+    """
+    if len(formats) != 1 or trained is None:
+        return formats
+    found = formats_of_numbers(values.drop_nulls().unique())
+    others = tuple(form for form in found if form.decimal == decimal and form not in formats)
+    likely = _as_in_training(values, (*formats, *others), trained, NARROW) if others else ()
+    return likely if len(likely) == 1 else formats
+
+
+def _as_in_training(values: pl.Series, formats: Formats, trained: Range | None, beyond: float = 1.0) -> Formats:
     """Return the one format whose values lie where the training values did.
 
     All of them where no single one does.
+
+    Args:
+        values: words.
+        formats: that read them.
+        trained: the range of the training values.
+        beyond: how far values may lie beyond it, as a share of its width.
     """
     if len(formats) < 2 or trained is None:
         return formats
-    room = trained[1] - trained[0]
+    room = beyond * (trained[1] - trained[0])
     shares = []
     for form in formats:
         assert isinstance(form, NumberFormat)
