@@ -576,3 +576,52 @@ def test_a_plain_file_is_read_by_its_signs_where_only_they_give_values_as_in_tra
         lines("s;p;y", lambda row: f"{1 + row / 30:.4f};{row % 7},5;{'yes' if row > 60 else 'no'}".replace(".", ","))
     )
     assert answers(small, tmp_path / "plain.csv", "s,p\n1.234,3.5\n4.321,0.5\n") == ["no", "yes"]
+
+
+def german(number: float, digits: int = 2) -> str:
+    return f"{number:,.{digits}f}".translate(str.maketrans(",.", ".,"))
+
+
+@pytest.mark.slow
+@pytest.mark.training
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"evaluation": {"folds": 3}},
+        {"data": {"task": "quantile-regression"}},
+        {"data": {"task": "poisson-regression"}},
+        {"data": {"task": "ordinal"}},
+        {"evaluation": {"intervals": "conformal"}},
+        {"training": {"distill": {"teacher": "TEACHER"}}},
+    ],
+    ids=str,
+)
+def test_decimal_commas_are_read_by_every_task_and_stage(tmp_path: Path, recipe: dict[str, Any]) -> None:
+    def answer(row: int) -> float:
+        return float(row % 4) if recipe.get("data") else 100.0 * (row % 9) + row % 7
+
+    (tmp_path / "german.csv").write_text(
+        lines("s;p;y", lambda row: f"{german(1000 + 61 * row, 0)};{german(row % 7)};{german(answer(row))}")
+    )
+    (tmp_path / "plain.csv").write_text(lines("s,p,y", lambda row: f"{1000 + 61 * row},{row % 7}.0,{answer(row)}"))
+    (tmp_path / "new.csv").write_text("s;p\n1.061;1,5\n7.000;0,5\n")
+    (tmp_path / "new_plain.csv").write_text("s,p\n1061,1.5\n7000,0.5\n")
+    found = []
+    for name in ("german", "plain"):
+        asked = {
+            "model": "linear",
+            **recipe,
+            "data": {"source": str(tmp_path / f"{name}.csv"), "target": "y", **recipe.get("data", {})},
+            "training": {"epochs": 2, **recipe.get("training", {})},
+        }
+        if "distill" in asked["training"]:
+            plain = {**asked, "training": {"epochs": 2}}
+            teacher = danlu.train(plain, output=tmp_path, name=f"{name}-teacher")
+            asked["training"] = {"epochs": 2, "distill": {"teacher": str(teacher.path)}}
+        run = danlu.run(asked, output=tmp_path, name=name)
+        for file in ("new.csv", "new_plain.csv"):
+            told = danlu.predict(run.path, tmp_path / file)
+            classes = ["prediction"] if "probability" in told.columns else []  # words or numbers, as the file has them
+            found.append(told.drop(classes).select(pl.col(pl.Float32, pl.Float64)).to_numpy().ravel())
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], rel=1e-3)

@@ -169,3 +169,20 @@ def test_a_row_without_weight_has_a_probability_for_every_class() -> None:
     streaming.add(real)
     streaming.add_weighted(blank, np.zeros((1, 1)))
     assert blank.y_pred.shape == (1, 3) and streaming.compute() == {"accuracy": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("labels", "order"),
+    [
+        (["10,0", "1,5", "2,0"], ["1,5", "2,0", "10,0"]),
+        (["10.100", "1.200", "2.300"], ["1.200", "2.300", "10.100"]),
+        (["1.000 €", "5 €", "20,50 €"], ["5 €", "20,50 €", "1.000 €"]),
+    ],
+)
+def test_classes_that_are_numbers_as_people_write_them_have_their_order(
+    tmp_path: Path, labels: list[str], order: list[str]
+) -> None:
+    rows = "".join(f"{row % 3};{labels[row % 3]}\n" for row in range(60))
+    (tmp_path / "t.csv").write_text("x;y\n" + rows)
+    told = danlu.check({"data": {"source": str(tmp_path / "t.csv"), "target": "y", "task": "ordinal"}})
+    assert list(told["target"]["classes"]) == order

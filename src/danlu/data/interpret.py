@@ -24,7 +24,7 @@ from danlu.data.reading.apply import read_columns, refuse_beyond_float32, typed
 from danlu.data.reading.formats import Formats, ask, reading_of
 from danlu.data.reading.missing import without_missing
 from danlu.data.reading.reading import Reading
-from danlu.data.reading.target import as_labels, as_numbers, settled_target, styles_of, target_formats
+from danlu.data.reading.target import as_labels, as_numbers, as_ordered, settled_target, styles_of, target_formats
 from danlu.data.sources.chat_forms import PAGE
 from danlu.data.sources.packed_target import PackedSource, pack_target
 from danlu.data.sources.reader import read_source
@@ -97,6 +97,9 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         }
         frame, target_readings, asked = as_numbers(frame, several, source.origin)
         source = replace(source, frame=frame)
+    if isinstance(ordered, str):
+        numbered = settled_target(target_formats(source.frame[ordered], section.options_of(ordered)), styles)
+        source = replace(source, frame=as_ordered(source.frame, ordered, numbered))
     packed = pack_target(source, section) if source.layout != "words" else None
     source = source if packed is None else packed.source
     by_layout = source.target if section.task is None or _asked(section).has_target else None

@@ -22,6 +22,7 @@ from danlu.data.reading.formats import (
     settle_by_others,
     style_shown,
 )
+from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
 from danlu.data.reading.spelling import TRUTHS, canonical
 from danlu.recipe.sections.data import ColumnOptions
@@ -78,6 +79,22 @@ def as_numbers(
     questions = tuple(ask(name, each, table[name].drop_nulls()) for name, each in found.items() if len(each) > 1)
     changed = read_columns(table, {name: ("number", reading) for name, reading in readings.items()}, origin)
     return changed, readings, questions
+
+
+def as_ordered(table: Table, name: str, formats: Formats) -> Table:
+    """Return a table with classes that are numbers as people write them in their order, as an Enum.
+
+    Args:
+        table: the rows.
+        name: the column of classes.
+        formats: the ways in which its words are numbers; nothing changes where it is not one.
+    """
+    if table.schema[name] != pl.String or len(formats) != 1 or not isinstance(formats[0], NumberFormat):
+        return table
+    words = table[name].drop_nulls().unique(maintain_order=True)
+    numbers = words.to_frame("word").with_columns(number=formats[0].parse(pl.col("word")))
+    order = pl.Enum(numbers.sort("number", "word")["word"])
+    return collect_like(table, table.lazy().with_columns(pl.col(name).cast(order)))
 
 
 def as_labels(table: Table, names: Sequence[str]) -> Table:
