@@ -60,7 +60,7 @@ def read_as_trained(
     frame, _ = without_missing(source.frame, missing_values, source.form.text_is_clean)
     known = [column for column in columns if "reading" in column and column["name"] in frame.columns]
     readings = {column["name"]: (column["type"], Reading.model_validate(column["reading"])) for column in known}
-    changes = _changes(frame, readings, ranges or {}, written=source.form.separator is not None)
+    changes = _changes(frame, readings, ranges or {}, source.form.separator is not None)
     errors = [
         pl.when(change.is_null() & pl.col(name).is_not_null()).then(
             pl.concat_str(
@@ -98,7 +98,7 @@ def saved_missing_values(reading: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _changes(
-    frame: Table, readings: Mapping[str, tuple[str, Reading]], ranges: Mapping[str, Range], written: bool
+    frame: Table, readings: Mapping[str, tuple[str, Reading]], ranges: Mapping[str, Range], signed: bool
 ) -> dict[str, pl.Expr]:
     """Return how the columns that hold words become values.
 
@@ -106,7 +106,7 @@ def _changes(
         frame: the rows.
         readings: type and reading by column.
         ranges: of the training values.
-        written: whether numbers stand in the file as words, with a decimal sign of their own.
+        signed: whether numbers stand in the file as words, with a decimal sign of their own.
     """
     written = {
         name: _formats(frame[name], reading)
@@ -115,7 +115,7 @@ def _changes(
     }
     styles = {style for name, formats in written.items() if (style := style_shown(formats, frame[name].drop_nulls()))}
     own = {name: reading.number or NumberFormat() for name, (type_, reading) in readings.items() if type_ == "number"}
-    pointed = {name for name in own if written and frame.schema[name].is_float()}
+    pointed = {name for name in own if signed and frame.schema[name].is_float()}
     styles |= {POINT} if pointed else set()
     settled = {name: settle_by_others(formats, styles) for name, formats in written.items()}
     settled = {
@@ -126,8 +126,9 @@ def _changes(
     if any(own[name].decimal == "," for name in pointed):
         shown.add(".")
     if len(shown) == 1:  # the file surely has another sign than the training file
+        (decimal,) = shown
         settled = {
-            name: _otherwise(frame[name], formats, *shown, ranges.get(name)) for name, formats in settled.items()
+            name: _otherwise(frame[name], formats, decimal, ranges.get(name)) for name, formats in settled.items()
         }
     changes: dict[str, pl.Expr] = {}
     for name, (type_, reading) in readings.items():
