@@ -292,7 +292,7 @@ def _is_deep(image: "Image") -> bool:
 
 
 def _may_be_deep(image: "Image") -> bool:
-    """Return whether an image of 8 bits came as whole numbers that may be gray of 16."""
+    """Return whether an image of 8 bits may hold dark gray of 16."""
     return image.mode == "L" and MAYBE_DEEP in image.info
 
 

@@ -80,7 +80,7 @@ def plain_if_unsettled(formats: Formats) -> Formats:
 
 
 def style_shown(formats: Formats, words: pl.Series) -> str | None:
-    """Return the style of writing that a column surely has, and its whole file with it.
+    """Return the style of writing that a column, and so its file, surely has.
 
     That is the decimal sign, or whether the day or the month is first; None where the words do not tell.
 

@@ -151,7 +151,7 @@ def _differs(formats: Formats, own: NumberFormat) -> bool:
 
 
 def _otherwise(values: pl.Series, formats: Formats, decimal: str, trained: Range | None) -> Formats:
-    """Return the format with a decimal sign where it alone gives values as training had them.
+    """Return the format with a decimal sign where it alone fits the training values.
 
     As of `6.275` beside `0,5`, to a model that learned from 6275. Else the column's own formats.
     """

@@ -18,7 +18,7 @@ ISO = (
 
 
 def parse_spans(words: pl.Expr) -> pl.Expr:
-    """Return words as seconds, Float64; null where one is no time of day and no duration."""
+    """Return words as seconds, Float64; null where one is neither time nor duration."""
     return pl.coalesce(_seconds(words, CLOCK), _seconds(words, ISO))
 
 

@@ -58,7 +58,10 @@ def styles_of(table: Table, names: Sequence[str], options: Callable[[str], Colum
 
 
 def settled_target(formats: Formats, styles: Callable[[], Collection[str]]) -> Formats:
-    """Settle a target that can be read in several ways by the styles of its file, asked for only then."""
+    """Settle a target of several readings by the styles of its file.
+
+    These are computed only where they are needed.
+    """
     return plain_if_unsettled(settle_by_others(formats, styles())) if len(formats) > 1 else formats
 
 
@@ -82,7 +85,7 @@ def as_numbers(
 
 
 def as_ordered(table: Table, name: str, formats: Formats) -> Table:
-    """Return a table with classes that are numbers as people write them in their order, as an Enum.
+    """Return a table whose classes are an Enum in the order of their numbers.
 
     Args:
         table: the rows.

@@ -148,7 +148,7 @@ def _as_integers(images: Sequence[np.ndarray], origin: str) -> list[np.ndarray]:
 
 
 def _from_integers(image: np.ndarray, origin: str) -> np.ndarray:
-    """Return an image of whole numbers as uint8, or a gray one with larger ones as uint16."""
+    """Return whole numbers as uint8, or gray with larger ones as uint16."""
     if image.dtype == np.uint8:
         return image
     low, high = float(image.min()), float(image.max())
@@ -170,7 +170,7 @@ def _from_floats(images: Sequence[np.ndarray], low: float, high: float, origin: 
 
 
 def _to_image(pixels: np.ndarray, given: np.ndarray) -> "Image":
-    """Return pixels as an image; a dark one of a type that may hold gray of 16 bits says so."""
+    """Return pixels as an image; one that may be dark gray of 16 bits says so."""
     from PIL import Image
 
     flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
