@@ -170,7 +170,7 @@ def _from_floats(images: Sequence[np.ndarray], low: float, high: float, origin: 
 
 
 def _to_image(pixels: np.ndarray, given: np.ndarray) -> "Image":
-    """Return pixels as an image; one that may be dark gray of 16 bits says so."""
+    """Return pixels as an image, marked where they may be dark gray of 16 bits."""
     from PIL import Image
 
     flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
