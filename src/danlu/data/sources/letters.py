@@ -6,6 +6,8 @@ Read in a wrong encoding, a word becomes rare Han characters, capitals after sma
 from collections.abc import Callable, Iterator
 from functools import cache
 
+from danlu.data.sources.latin_letters import FREQUENCIES
+
 # The characters that texts use most, about half of what is written.
 _SIMPLIFIED = (
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成"
@@ -145,7 +147,7 @@ def _korean(word: str) -> Iterator[float]:
 
 
 WRITINGS: dict[str, Callable[[str], Iterator[float]]] = {
-    "latin": _latin,
+    **dict.fromkeys(FREQUENCIES, _latin),
     "cyrillic": _cyrillic,
     "greek": _greek,
     "hebrew": _hebrew,

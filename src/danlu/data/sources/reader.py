@@ -17,9 +17,9 @@ import polars as pl
 from danlu.core.text import suggestion
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import RawData
-from danlu.data.file_form import FileForm, ReadOptions
+from danlu.data.file_form import FileForm, ReadOptions, merge_forms
 from danlu.data.sources.compressed import OPENERS, unpacked
-from danlu.data.sources.encoding import text_file
+from danlu.data.sources.encoding import doubtful_encodings, text_file
 from danlu.data.sources.folder_tree import is_hidden
 from danlu.data.sources.hugging_face import is_saved_dataset, read_saved_dataset, saved_splits
 from danlu.data.sources.image_files import (
@@ -59,6 +59,8 @@ def read_source(source: Source, options: ReadOptions | None = None) -> RawData:
         DataError: it is not there, is empty, or cannot be read.
     """
     options = options or ReadOptions()
+    if not source or (isinstance(source, str) and not source.strip()):
+        raise DataError("the source is empty; give a file, a folder, a glob or builtin:NAME", code="DL201")
     if isinstance(source, SplitSources):
         read = {name: read_source(part, options) for name, part in source.given().items()}
         return stack_splits(read, ", ".join(part.origin for part in read.values()))
@@ -142,7 +144,11 @@ def _read_file(path: Path, options: ReadOptions) -> RawData:
         raise DataError(
             f"{path}: holds a column of a type that polars cannot take: {str(error).splitlines()[0]}", code="DL211"
         ) from error
-    return RawData(table.frame, str(path), path.parent, target=table.target, form=table.form, added=table.added)
+    form = table.form
+    if options.encoding is None:
+        others = doubtful_encodings(path, form.encoding, options.likely_encoding)
+        form = replace(form, other_encodings=others)
+    return RawData(table.frame, str(path), path.parent, target=table.target, form=form, added=table.added)
 
 
 def _read_packed(path: Path, options: ReadOptions) -> RawData:
@@ -264,15 +270,16 @@ def _inner_suffix(file: Path) -> str:
 def _documents(files: list[Path], origin: str, options: ReadOptions) -> RawData:
     """Read text files, one row per document or piece of one: columns `document`, `text`."""
     rows: list[tuple[str, str]] = []
-    encodings: list[str] = []
+    forms: list[FileForm] = []
     for file in files:
         text, encoding = text_file(file, options.encoding, options.likely_encoding)
-        encodings.append(encoding)
+        doubtful = {} if options.encoding else doubtful_encodings(file, encoding, options.likely_encoding)
+        forms.append(FileForm(encoding=encoding, other_encodings=doubtful))
         rows.extend((file.name, piece) for piece in _pieces(text.read_text(encoding="utf-8-sig")))
     if not rows:
         raise DataError(f"{', '.join(map(str, files[:3]))}: no text inside", code="DL203")
     frame = pl.DataFrame(rows, schema={"document": pl.String, "text": pl.String}, orient="row")
-    return RawData(frame, origin, files[0].parent, "corpus", form=FileForm(encoding=encodings[0]))
+    return RawData(frame, origin, files[0].parent, "corpus", form=merge_forms(forms))
 
 
 def _pieces(content: str) -> list[str]:
