@@ -1,8 +1,14 @@
-"""Names of columns that polars would read as something else."""
+"""Names of columns: without blanks around them, whatever wrote them; some that polars would read as something else."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeVar, cast
 
+import polars as pl
+
+from danlu.data.frames import Table, collect_like
 from danlu.errors import DataError
+
+AnyTable = TypeVar("AnyTable", pl.DataFrame, Table)
 
 
 def refuse_patterns(names: Iterable[str], origin: str) -> None:
@@ -15,3 +21,41 @@ def refuse_patterns(names: Iterable[str], origin: str) -> None:
             raise DataError(
                 f"{origin}: the column name {name!r} is a pattern for several columns; rename it", code="DL213"
             )
+
+
+def trimmed_names(names: Sequence[str], origin: str) -> tuple[str, ...]:
+    """Return column names without blanks around them; a name of blanks alone stays.
+
+    Raises:
+        DataError: two become one.
+    """
+    trimmed = tuple(name.strip() or name for name in names)
+    twice = next((name for at, name in enumerate(trimmed) if name.strip() and name in trimmed[:at]), None)
+    if twice is not None:
+        first, second = (name for name, short in zip(names, trimmed, strict=True) if short == twice)
+        raise DataError(
+            f"{origin}: the column names {first!r} and {second!r} are one without the blanks around them; rename one",
+            code="DL204",
+        )
+    return trimmed
+
+
+def with_trimmed_names(frame: Table, origin: str) -> Table:
+    """Return a table whose column names have no blanks around them.
+
+    Raises:
+        DataError: two names become one.
+    """
+    return _renamed(frame, dict(zip(frame.columns, trimmed_names(frame.columns, origin), strict=True)))
+
+
+def with_blanks_of(frame: AnyTable, known: Iterable[str]) -> AnyTable:
+    """Return a table with the names that a model knows, if these have blanks around them: older bundles kept such."""
+    blank = {name.strip(): name for name in known if name.strip() != name and name not in frame.columns}
+    names = {short: name for short, name in blank.items() if short in frame.columns}
+    return cast(AnyTable, _renamed(frame, names))
+
+
+def _renamed(frame: Table, names: dict[str, str]) -> Table:
+    changed = {name: short for name, short in names.items() if short != name}
+    return collect_like(frame, frame.lazy().rename(changed)) if changed else frame

@@ -32,6 +32,7 @@ REASONS: dict[str, str] = {
     "words-in-rows": "{unique} different words in {rows} rows",
     "words": "{unique} different words",
     "added-index": "numbers that a program gave to the rows",
+    "row-names": "names that R gave to the rows",
     "geometry": "geometries in binary form, which no model reads",
     "splits": "decides the split",
     "messages": "messages",

@@ -13,7 +13,9 @@ def drawn_splits(view: AuditContext) -> list[Finding]:
         return []
     given = set(view.dataset.frame[column].unique().to_list())
     return [
-        make_finding("drawn-splits", "note", mend=f"data.split.{name}: 0" * (name == "test"), split=name, rows=len(part))
+        make_finding(
+            "drawn-splits", "note", mend=f"data.split.{name}: 0" * (name == "test"), split=name, rows=len(part)
+        )
         for name, part in view.splits.items()
         if name not in given and len(part)
     ]

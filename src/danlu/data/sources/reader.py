@@ -16,6 +16,7 @@ import polars as pl
 
 from danlu.core.text import suggestion
 from danlu.data.builtin import read_builtin
+from danlu.data.column_names import with_trimmed_names
 from danlu.data.descriptors import RawData
 from danlu.data.file_form import FileForm, ReadOptions, merge_forms
 from danlu.data.sources.compressed import OPENERS, unpacked
@@ -29,7 +30,7 @@ from danlu.data.sources.image_files import (
     describe_suffixes,
     is_decodable,
 )
-from danlu.data.sources.image_folders import read_image_folder, read_images
+from danlu.data.sources.image_folders import SPLIT_WORDS, read_image_folder, read_images
 from danlu.data.sources.other_formats import instead_of
 from danlu.data.sources.partitions import partition_files, with_partitions
 from danlu.data.sources.stacking import stack, stack_splits
@@ -144,11 +145,12 @@ def _read_file(path: Path, options: ReadOptions) -> RawData:
         raise DataError(
             f"{path}: holds a column of a type that polars cannot take: {str(error).splitlines()[0]}", code="DL211"
         ) from error
-    form = table.form
+    form, frame = table.form, with_trimmed_names(table.frame, str(path))
     if options.encoding is None:
         others = doubtful_encodings(path, form.encoding, options.likely_encoding)
         form = replace(form, other_encodings=others)
-    return RawData(table.frame, str(path), path.parent, target=table.target, form=form, added=table.added)
+    added = {name.strip() or name: why for name, why in table.added.items()}
+    return RawData(frame, str(path), path.parent, target=table.target, form=form, added=added)
 
 
 def _read_packed(path: Path, options: ReadOptions) -> RawData:
@@ -219,11 +221,26 @@ def _read_folder(folder: Path, options: ReadOptions) -> RawData:
         read = _read_files(tables, str(folder), options)
         return replace(read, form=replace(read.form, unread=unread))
     below = count_suffixes([file.name for file in folder.rglob("*") if file.is_file()])
+    if named := _folders_of_splits(folder):
+        given = ", ".join(f"{split}: {path}" for split, path in named.items())
+        raise DataError(
+            f"{folder}: its folders are named like splits; give them as data.source: {{{given}}}", code="DL202"
+        )
     inside = f" (it holds {describe_suffixes(below)})" if below else ""
     cure = advice_for(set(below)) or (
         f"put images into one folder per class ({', '.join(IMAGE_SUFFIXES)}), tables are {', '.join(READERS)}"
     )
     raise DataError(f"{folder}: the folder holds no images and no data files{inside}; {cure}", code="DL202")
+
+
+def _folders_of_splits(folder: Path) -> dict[str, Path]:
+    """Return the folders of tables that are named like splits, if one is that of the training rows."""
+    named = {
+        SPLIT_WORDS[entry.name.lower()]: entry
+        for entry in sorted(folder.iterdir())
+        if entry.is_dir() and entry.name.lower() in SPLIT_WORDS and any(_holds_table(file) for file in entry.iterdir())
+    }
+    return named if "train" in named and len(named) > 1 else {}
 
 
 def _read_files(files: list[Path], origin: str, options: ReadOptions) -> RawData:

@@ -58,7 +58,9 @@ def stack(parts: Sequence[RawData], origin: str) -> RawData:
 def _with_added_columns(parts: Sequence[RawData]) -> Sequence[RawData]:
     """Give all parts the columns that a program added to some of them, empty where it did not."""
     frames = [part.frame for part in parts]
-    some = {name: None for frame in frames for name in frame.columns if not all(name in each.columns for each in frames)}
+    some = {
+        name: None for frame in frames for name in frame.columns if not all(name in each.columns for each in frames)
+    }
     reasons = {
         name: {added_by_program(name, part.frame[name], part.added) for part in parts if name in part.frame.columns}
         for name in some
