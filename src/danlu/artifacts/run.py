@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from danlu.artifacts.files import StrPath, append_jsonl, read_json, read_jsonl, translate_write_errors, truncate_jsonl
+from danlu.core.arguments import checked
 from danlu.core.display import render_html
 from danlu.errors import ArgumentError, ArtifactError
 
@@ -86,6 +87,7 @@ class RunDirectory:
         return cls(path)
 
     @classmethod
+    @checked
     def open(cls, path: StrPath) -> Self:
         """Open an existing run.
 
