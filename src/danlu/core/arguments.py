@@ -19,6 +19,7 @@ from danlu.errors import ArgumentError
 P = ParamSpec("P")
 R = TypeVar("R")
 LONGEST = 60  # characters of a value in a message
+LONGEST_NAME = 255  # bytes of a file's name on the systems in use
 WORDS: dict[Any, str] = {
     str: "text",
     int: "a whole number",
@@ -64,19 +65,23 @@ class _Check:
     def _adapter(self) -> TypeAdapter[Any]:
         return TypeAdapter(self.annotation, config=None if _is_model(self.annotation) else CONFIG)
 
+    @cached_property
+    def _is_path(self) -> bool:
+        kinds = (get_origin(each) or each for each in _options(self.annotation))
+        return any(isinstance(kind, type) and issubclass(kind, os.PathLike) for kind in kinds)
+
     def refuse_unfit(self, value: Any) -> None:
-        plain = (
-            value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") and not value.shape else value
-        )
         try:
-            self._adapter.validate_python(plain, strict=True)
+            self._adapter.validate_python(_plain(value), strict=True)
+            fits = not (self._is_path and is_no_path(value))
         except ValidationError:
-            near = (
-                suggestion(value, allowed) if isinstance(value, str) and (allowed := _choices(self.annotation)) else ""
-            )
+            fits = False
+        if not fits:
+            choices = _choices(self.annotation)
+            near = suggestion(value, choices) if isinstance(value, str) and choices else ""
             raise ArgumentError(
                 f"{self.name}: cannot take {_shown(value)}; give {described(self.annotation)}{near}", code="DL402"
-            ) from None
+            )
 
 
 CONFIG = ConfigDict(arbitrary_types_allowed=True)
@@ -143,9 +148,20 @@ def _says_something(annotation: Any) -> bool:
     return not isinstance(annotation, str) and not {Any, object, inspect.Parameter.empty} & set(options)
 
 
+def _plain(value: Any) -> Any:
+    """Return a number of numpy as Python's own."""
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
+
+
+def is_no_path(value: Any) -> bool:
+    """Return whether no system would take a text as a path: empty, too long, or with a zero byte in it."""
+    if not isinstance(value, str | os.PathLike):
+        return False
+    text = os.fspath(value)
+    return not text or "\0" in text or any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(text).parts)
+
+
 def _shown(value: Any) -> str:
     """Return a value of a short type as it is written, of others the type."""
-    written = (
-        repr(value) if isinstance(value, str | int | float | bool | bytes | Path | list | tuple | NoneType) else ""
-    )
+    written = repr(value) if isinstance(value, str | int | float | bytes | Path | list | tuple | NoneType) else ""
     return written if 0 < len(written) <= LONGEST else f"a value of type {type(value).__name__}"

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from danlu.core.arguments import is_no_path
 from danlu.core.text import suggestion
 from danlu.data.builtin import read_builtin
 from danlu.data.column_names import with_trimmed_names
@@ -62,6 +63,8 @@ def read_source(source: Source, options: ReadOptions | None = None) -> RawData:
     options = options or ReadOptions()
     if not source or (isinstance(source, str) and not source.strip()):
         raise DataError("the source is empty; give a file, a folder, a glob or builtin:NAME", code="DL201")
+    if is_no_path(source):
+        raise DataError("the source's name is longer than any file's, or has a zero byte in it", code="DL201")
     if isinstance(source, SplitSources):
         read = {name: read_source(part, options) for name, part in source.given().items()}
         return stack_splits(read, ", ".join(part.origin for part in read.values()))
