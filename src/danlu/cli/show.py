@@ -16,7 +16,7 @@ def print_json(value: Any) -> None:
 
 
 def print_document(found: Mapping[str, Any]) -> None:
-    """Print what a verb found as one JSON document, with the version of its form at the top."""
+    """Print what a verb found as JSON, with the version of its form."""
     print_json({"format": FORMAT, **found})
 
 

@@ -31,9 +31,9 @@ WORDS: dict[Any, str] = {
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Check the arguments of each call against the function's annotations; a default is taken as it is.
+    """Check the arguments of each call against the function's annotations.
 
-    A parameter that is annotated by a name in quotes, or takes any object, is not checked.
+    A default is taken as it is. A parameter that is annotated by a name in quotes, or takes any object, is not checked.
 
     Returns:
         the function, which raises ArgumentError for the first argument that does not fit.
@@ -154,7 +154,7 @@ def _plain(value: Any) -> Any:
 
 
 def is_no_path(value: Any) -> bool:
-    """Return whether no system would take a text as a path: empty, too long, or with a zero byte in it."""
+    """Return whether a text is no path: empty, too long, with a zero byte."""
     if not isinstance(value, str | os.PathLike):
         return False
     text = os.fspath(value)

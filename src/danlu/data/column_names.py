@@ -50,7 +50,7 @@ def with_trimmed_names(frame: Table, origin: str) -> Table:
 
 
 def with_blanks_of(frame: AnyTable, known: Iterable[str]) -> AnyTable:
-    """Return a table with the names that a model knows, if these have blanks around them: older bundles kept such."""
+    """Return a table with a model's names, which in older bundles have blanks around them."""
     blank = {name.strip(): name for name in known if name.strip() != name and name not in frame.columns}
     names = {short: name for short, name in blank.items() if short in frame.columns}
     return cast(AnyTable, _renamed(frame, names))

@@ -7,7 +7,7 @@ FEWEST_ROWS = 2  # that more than rounding is off by
 
 
 def drawn_splits(view: AuditContext) -> list[Finding]:
-    """Say which splits the source does not give, though it gives others, and that training rows make them."""
+    """Say which splits are made of rows given to train, where others are given."""
     column = view.dataset.split_column
     if column is None:
         return []

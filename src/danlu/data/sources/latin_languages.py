@@ -16,7 +16,7 @@ NO_LETTERS = "ªºˆƒ"  # though Unicode calls them so
 
 
 def language_likelihood(letters: Iterable[tuple[str, float]], writing: str) -> float:
-    """Return the logarithm of a rough chance of all letters, in the language that fits them best.
+    """Return the logarithm of all letters' chance in the language that fits best.
 
     Args:
         letters: each with the logarithm of its chance in any Latin text.
@@ -37,11 +37,10 @@ def _sum(counts: Mapping[str, int], chances: Mapping[str, float]) -> float:
 
 @cache
 def _languages(writing: str) -> tuple[dict[str, float], ...]:
-    """Return the chance of each letter in each language, and in texts that mix all of them, as a logarithm."""
-    shares = [
+    """Return each letter's chance by language, and in texts of all, as a logarithm."""
+    shares: list[dict[str, float]] = [
         {word[0]: int(word[1:]) / 10_000 for word in written.split()} for written in FREQUENCIES[writing].values()
     ]
-    mixed = Counter[str]()
-    for each in shares:
-        mixed.update({letter: share / len(shares) for letter, share in each.items()})  # type: ignore[arg-type]
+    letters = {letter for each in shares for letter in each}
+    mixed = {letter: sum(each.get(letter, 0.0) for each in shares) / len(shares) for letter in letters}
     return tuple({letter: math.log(share) for letter, share in each.items()} for each in (*shares, mixed))

@@ -19,7 +19,7 @@ LOOKED_AT = 100_000  # words beyond ASCII, at most, among which these are
 CLEAR = 4.0  # by how much the likelihood of an encoding is above the others', as a logarithm
 SURE = 10.0  # by how much it is so that nothing needs to be said
 UNUSUAL = 0.45  # share of unlikely letters from which a reading is none; names have rare characters
-VERSION = 3  # of what is kept in the cache
+VERSION = 4  # of what is kept in the cache
 UNUSUAL_LATIN = 0.2  # accented letters are few
 # (name, writing, how likely before the file is seen, as a logarithm)
 LEGACY = (
@@ -67,7 +67,7 @@ def legacy_encoding(path: Path, likely: str | None = None) -> str:
 
 
 def other_encodings(path: Path, likely: str | None = None) -> dict[str, tuple[str, str]]:
-    """Return the encodings that a file may be of as well, nearly as likely as the one of `legacy_encoding`.
+    """Return the encodings that are nearly as likely as that of `legacy_encoding`.
 
     Returns:
         by name, a word as the chosen encoding reads it and as this one does.

@@ -62,6 +62,8 @@ def _latin_sign(letter: str, before: str, after: str) -> float:
     among = sum(_is_letter(each) for each in (before, after))
     if letter in "’‘´":
         return -6.0 if among else -9.0
+    if letter in "®™©¹²³¼½¾" and _is_letter(after):  # these stand behind words, if at all
+        return -11.0
     if letter in "–—…\xa0®™":
         return -7.0 if among < 2 else -9.5
     if letter in "“”„«»‚‹›":  # not within a word, and a low one only before it

@@ -237,7 +237,7 @@ def _read_folder(folder: Path, options: ReadOptions) -> RawData:
 
 
 def _folders_of_splits(folder: Path) -> dict[str, Path]:
-    """Return the folders of tables that are named like splits, if one is that of the training rows."""
+    """Return folders of tables named like splits, if one is named like training."""
     named = {
         SPLIT_WORDS[entry.name.lower()]: entry
         for entry in sorted(folder.iterdir())

@@ -56,7 +56,7 @@ def stack(parts: Sequence[RawData], origin: str) -> RawData:
 
 
 def _with_added_columns(parts: Sequence[RawData]) -> Sequence[RawData]:
-    """Give all parts the columns that a program added to some of them, empty where it did not."""
+    """Give all parts the columns that a program added to some, empty elsewhere."""
     frames = [part.frame for part in parts]
     some = {
         name: None for frame in frames for name in frame.columns if not all(name in each.columns for each in frames)
