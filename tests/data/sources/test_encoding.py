@@ -180,7 +180,7 @@ def test_the_training_files_encoding_settles_a_doubt(tmp_path: Path) -> None:
 
 
 def test_a_sign_before_a_word_is_a_letter_of_another_encoding(tmp_path: Path) -> None:
-    words = "Žďár Šumperk Žatec Kroměříž Plzeň".split()
+    words = ["Žďár", "Šumperk", "Žatec", "Kroměříž", "Plzeň"]
     (tmp_path / "a.csv").write_bytes(("c\n" + "\n".join(words * 4)).encode("iso8859-2"))
     read = read_source(str(tmp_path / "a.csv"), ReadOptions(likely_encoding="windows-1250"))
     assert read.frame["c"].to_list() == words * 4

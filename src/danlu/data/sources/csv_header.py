@@ -160,7 +160,8 @@ def _fitted(names: list[str], body: list[Row]) -> list[str]:
 def _has_row_names(names: list[str], body: list[Row], lines: list[str], separator: str) -> bool:
     """Return whether rows begin with names that the header has none for.
 
-    R's write.table writes such. An unquoted text that holds the separator is wider than the header, too: names are quoted, or count the rows.
+    R's write.table writes such. A text that is not quoted and holds the separator is wider than the header, too, so
+    names must be quoted, or count the rows.
     """
     body = [row for row in body if row.cells]
     if len(names) < 2 or len(body) < 2 or ROW_NAMES in names or any(not name or _is_number(name) for name in names):
