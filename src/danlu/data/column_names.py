@@ -1,14 +1,9 @@
 """Names of columns: without blanks around them, whatever wrote them; some that polars would read as something else."""
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar, cast
-
-import polars as pl
 
 from danlu.data.frames import Table, collect_like
 from danlu.errors import DataError
-
-AnyTable = TypeVar("AnyTable", pl.DataFrame, Table)
 
 
 def refuse_patterns(names: Iterable[str], origin: str) -> None:
@@ -49,11 +44,15 @@ def with_trimmed_names(frame: Table, origin: str) -> Table:
     return _renamed(frame, dict(zip(frame.columns, trimmed_names(frame.columns, origin), strict=True)))
 
 
-def with_blanks_of(frame: AnyTable, known: Iterable[str]) -> AnyTable:
+def with_blanks_of(frame: Table, known: Iterable[str]) -> Table:
     """Return a table with a model's names, which in older bundles have blanks around them."""
-    blank = {name.strip(): name for name in known if name.strip() != name and name not in frame.columns}
-    names = {short: name for short, name in blank.items() if short in frame.columns}
-    return cast(AnyTable, _renamed(frame, names))
+    return _renamed(frame, blanks_of(frame.columns, known))
+
+
+def blanks_of(names: Sequence[str], known: Iterable[str]) -> dict[str, str]:
+    """Return the names that a model knows with blanks around them, by those without."""
+    blank = {name.strip(): name for name in known if name.strip() != name and name not in names}
+    return {short: name for short, name in blank.items() if short in names}
 
 
 def _renamed(frame: Table, names: dict[str, str]) -> Table:
