@@ -24,7 +24,7 @@ FINDINGS: dict[str, str] = {
     "unread-files.subject": "files not read",
     "doubtful-encoding": "read as {encoding}, but the text is too short to be sure; read otherwise: {shown}",
     "doubtful-encoding.subject": "encoding",
-    "drawn-splits": "data.source gives no {split}, so {rows:,} of the rows given to train are its {split} rows",
+    "drawn-splits": "data.source gives no {split}, so {rows:,} of the rows given to train are taken for it",
     "drawn-splits.subject": "split",
     "unread-columns": "no part of the conversations, so the model never reads them: {columns}",
     "unread-columns.subject": "columns not read",
