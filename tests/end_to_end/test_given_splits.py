@@ -9,9 +9,11 @@ import polars as pl
 import pytest
 
 import danlu
+from danlu.data.sources.reader import read_source
 from danlu.errors import DataError, RecipeError
 from danlu.experiment.data_context import load_data
 from danlu.recipe.load import check_recipe, dump_recipe, load_recipe
+from tests.support.pictures import classes
 
 QUICK = {"resamples": 100, "slices": False, "baselines": False}
 
@@ -61,6 +63,52 @@ def test_a_split_that_is_not_given_is_drawn_from_the_training_rows(parts: Path) 
         "validation": 8,
         "test": 8,
     }
+
+
+@pytest.mark.parametrize(
+    ("source", "split", "said"),
+    [
+        (("train", "validation"), {}, [("test", 8, "data.split.test: 0")]),
+        (("train", "test"), {}, [("validation", 8, "")]),
+        (("train", "validation"), {"test": 0}, []),
+        (("train", "validation", "test"), {}, []),
+    ],
+)
+def test_rows_drawn_for_a_split_that_is_not_given_are_said(
+    source: tuple[str, ...], split: dict[str, Any], said: list[tuple[str, int, str]], parts: Path
+) -> None:
+    files = {"train": "train", "validation": "val", "test": "test"}
+    given = {name: str(parts / f"{files[name]}.csv") for name in source}
+    findings = danlu.check(recipe(given, split=split))["findings"]
+    drawn = [each for each in findings if each["key"] == "drawn-splits"]
+    assert [(each["figures"]["split"], each["figures"]["rows"], each["cure"]) for each in drawn] == said
+
+
+def test_a_folder_with_splits_of_its_own_is_no_split(tmp_path: Path, parts: Path) -> None:
+    for split in ("train", "test"):
+        classes(tmp_path / "pictures" / split)
+        (tmp_path / "tables" / split).mkdir(parents=True)
+    assert len(load_data(check_recipe({"data": {"source": str(tmp_path / "pictures")}})).splits.test) == 24
+    with pytest.raises(DataError, match=r"pictures: holds splits of its own, and data\.source\.train takes one"):
+        load_data(check_recipe({"data": {"source": {"train": str(tmp_path / "pictures")}}}))
+    with pytest.raises(DataError, match="holds splits of its own, and the other sources do not"):
+        read_source([str(tmp_path / "pictures"), str(classes(tmp_path / "more"))])
+    for split in ("train", "test"):
+        pl.read_csv(parts / f"{split}.csv").write_csv(tmp_path / "tables" / split / "a.csv")
+    with pytest.raises(DataError, match=r"named like splits; give them as data\.source: \{test: .*, train: .*\}"):
+        read_source(str(tmp_path / "tables"))
+
+
+@pytest.mark.parametrize("source", [[], "", [""], {"train": []}, {"train": ""}, [{"path": []}], [{"path": ""}]])
+def test_a_source_that_names_nothing_is_refused(source: Any) -> None:
+    with pytest.raises(RecipeError, match=r"data\.source: is empty; give a file, a folder, a glob"):
+        check_recipe(recipe(source))
+
+
+@pytest.mark.parametrize("source", [[], "", " "])
+def test_nothing_to_read_is_refused(source: Any) -> None:
+    with pytest.raises(DataError, match="the source is empty"):
+        read_source(source)
 
 
 @pytest.mark.parametrize(

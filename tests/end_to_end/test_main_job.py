@@ -108,7 +108,7 @@ def test_evaluating_again_in_another_process_gives_the_same_figures(table_run: P
     done = danlu("evaluate", table_run, "--json")
     assert done.returncode == 0, done.stderr
     after = evaluation(table_run)
-    assert json.loads(done.stdout) == after
+    assert json.loads(done.stdout) == {"format": 1, **after}
     # The test split was looked at once more; nothing else may differ.
     assert after.pop("looks")["test"] == before.pop("looks")["test"] + 1
     assert after == before
@@ -124,6 +124,7 @@ def test_a_dry_run_goes_through_every_stage_and_leaves_nothing(tmp_path: Path, d
 
 def test_json_output_is_json_alone(tmp_path: Path, danlu: Command) -> None:
     done = danlu("run", "wine", "-o", tmp_path, "--json", "--set", "training.epochs=2")
+    assert json.loads(done.stdout)["format"] == 1
     assert json.loads(done.stdout)["evaluation"]["test"]["accuracy"]["value"] > 0
 
 

@@ -310,15 +310,16 @@ def test_every_verb_is_a_function_of_the_same_name() -> None:
 @pytest.mark.parametrize("verb", ["train", "run", "check", "plan", "tune", "visualize", "load_recipe"])
 @pytest.mark.parametrize("recipe", [3, None, ["wine"]])
 def test_a_recipe_of_another_type_is_refused(verb: str, recipe: object) -> None:
-    said = rf"^recipe: cannot take a value of type {type(recipe).__name__}; give"
-    with pytest.raises(ArgumentError, match=said) as caught:
+    with pytest.raises(ArgumentError, match=r"^(recipe|source): cannot take .*; give a .*(path|file)") as caught:
         getattr(package, verb)(recipe)
     assert caught.value.code == "DL402"
 
 
 def test_what_cannot_be_visualized_is_named_with_the_nearest(tmp_path: Path) -> None:
     only: Any = "augmnt"
-    with pytest.raises(ArgumentError, match="only: 'augmnt' cannot be shown; the nearest is \"augment\"") as caught:
+    with pytest.raises(
+        ArgumentError, match="only: cannot take 'augmnt'; give one of augment; the nearest is \"augment\""
+    ) as caught:
         package.visualize("wine", only=only, output=tmp_path / "page.html")
     assert caught.value.code == "DL402"
 

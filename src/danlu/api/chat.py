@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 from danlu.api.generate import check_options
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath
+from danlu.core.arguments import checked
 from danlu.core.seeds import Seed
 
 if TYPE_CHECKING:
     from danlu.models.chat_session import ChatSession
 
 
+@checked
 def chat(
     bundle: StrPath,
     *,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.files import StrPath
+from danlu.core.arguments import checked
 from danlu.errors import ArgumentError
 from danlu.experiment.against import check_against
 from danlu.experiment.data_context import load_input, show_row
@@ -14,6 +15,7 @@ from danlu.recipe.schema import Recipe
 from danlu.reporting.results import DataProfile, DriftReport
 
 
+@checked
 def check(
     recipe: Recipe | Mapping[str, Any] | str | Path | object,
     *,

@@ -6,12 +6,14 @@ from typing import Any
 
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.run import RunDirectory
+from danlu.core.arguments import checked
 from danlu.errors import ArgumentError
 from danlu.evaluation.run_comparison import compare_evaluated_runs, load_evaluated_run, run_label
 from danlu.reporting.comparison import write_comparison
 from danlu.reporting.results import ComparisonResult
 
 
+@checked
 def compare(runs: Sequence[StrPath], *, html: str | Path | None = None, language: str | None = None) -> dict[str, Any]:
     """Compare runs with the first one.
 
@@ -36,7 +38,7 @@ def compare(runs: Sequence[StrPath], *, html: str | Path | None = None, language
         >>> len(found["runs"]), sorted(found["metrics"])[:2]
         (2, ['accuracy', 'auroc'])
     """
-    if isinstance(runs, str) or len(runs) < 2:
+    if len(runs) < 2:
         raise ArgumentError("compare takes two runs or more; `danlu runs` lists the runs", code="DL401")
     tested = [load_evaluated_run(RunDirectory.open(path)) for path in runs]
     found = compare_evaluated_runs(tested)

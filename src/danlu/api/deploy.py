@@ -1,23 +1,26 @@
 """`danlu deploy --training`: write the files that train a recipe on an existing cluster."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import NonNegativeInt, PositiveInt
+
 from danlu.artifacts.files import translate_write_errors, write_bytes, write_text
+from danlu.core.arguments import checked
 from danlu.errors import ArgumentError
 from danlu.launch.clusters import CLUSTERS, ClusterKind, TrainingJob
 from danlu.launch.processes import check_processes
 from danlu.recipe.load import BUILTIN, find_recipe, load_recipe, recipe_files
 
 
+@checked
 def deploy(
     recipe: str | Path,
     *,
     training: ClusterKind,
     output: str | Path = "deploy",
-    nodes: int = 1,
-    gpus: int = 8,
+    nodes: PositiveInt = 1,
+    gpus: NonNegativeInt = 8,
     name: str | None = None,
     image: str | None = None,
     partition: str | None = None,
@@ -52,12 +55,8 @@ def deploy(
         >>> [file.name for file in danlu.deploy("wine", training="slurm", nodes=2, gpus=8)]
         ['train.sbatch']
     """
-    script, write = _writer_for(training)
+    script, write = CLUSTERS[training]
     file, loaded = find_recipe(recipe), load_recipe(recipe)
-    if nodes < 1 or gpus < 0:
-        raise ArgumentError(
-            f"--nodes {nodes} --gpus {gpus}: there must be at least 1 node and at least 0 GPUs", code="DL402"
-        )
     if training == "kubeflow" and image is None:
         raise ArgumentError("--training kubeflow needs --image: a container image with danlu installed", code="DL401")
     if not re.fullmatch(r"(\d+-)?\d+(:\d\d){0,2}", time):
@@ -90,15 +89,6 @@ def deploy(
         if (folder / path).resolve() != source.resolve():
             write_bytes(folder / path, source.read_bytes())
     return targets
-
-
-def _writer_for(training: str) -> tuple[str, Callable[[TrainingJob], str]]:
-    """Return a cluster's file name and the function that writes it."""
-    if training not in CLUSTERS:
-        raise ArgumentError(
-            f"--training {training}: unknown kind of cluster (allowed: {', '.join(CLUSTERS)})", code="DL402"
-        )
-    return CLUSTERS[training]
 
 
 def _recipe_files(recipe: Path) -> dict[Path, Path]:

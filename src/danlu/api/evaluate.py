@@ -5,6 +5,7 @@ from typing import Any
 
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.core.arguments import checked
 from danlu.errors import ArgumentError
 from danlu.experiment.data_evaluation import evaluate_data
 from danlu.experiment.run_data import load_run_data
@@ -15,6 +16,7 @@ from danlu.reporting.results import EvaluationResult
 from danlu.search.study import train_or_search
 
 
+@checked
 def evaluate(
     run: StrPath, data: object | None = None, *, language: str | None = None, output: str | Path | None = None
 ) -> dict[str, Any]:

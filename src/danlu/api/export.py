@@ -4,10 +4,12 @@ from pathlib import Path
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath, atomic_folder
+from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.errors import ArgumentError
 
 
+@checked
 def export(bundle: StrPath, folder: str | Path, *, to: str | None = None, own_code: bool = False) -> Path:
     """Write a bundle's model into a folder that can be read without danlu.
 

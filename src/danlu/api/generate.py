@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath
+from danlu.core.arguments import checked
 from danlu.core.seeds import Seed
 from danlu.data.sources.chat_rows import Message
 from danlu.data.sources.prompts import read_prompts
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from danlu.models.generation import Generation
 
 
+@checked
 def generate(
     bundle: StrPath,
     prompt: str | Sequence[str] | None = None,

@@ -1,9 +1,11 @@
 """`danlu models`: list the models a recipe may name, with parameters and FLOPs at a typical input."""
 
+from danlu.core.arguments import checked
 from danlu.errors import ArgumentError
 from danlu.models.catalog import ModelInfo, iter_models, listed_kinds
 
 
+@checked
 def list_models(task: str | None = None, *, like: str | None = None) -> list[ModelInfo]:
     """List the models for one kind of data, or all.
 

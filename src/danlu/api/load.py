@@ -3,11 +3,13 @@
 from typing import TYPE_CHECKING
 
 from danlu.artifacts.files import StrPath
+from danlu.core.arguments import checked
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
 
+@checked
 def load(bundle: StrPath, *, own_code: bool = False) -> "Predictor":
     """Open a bundle, or the bundle of a run.
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from danlu.artifacts.files import write_text
+from danlu.core.arguments import checked
 from danlu.data.interpret import open_dataset
 from danlu.errors import ArgumentError
 from danlu.experiment.defaults import resolve_recipe
@@ -11,7 +12,10 @@ from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import Data
 
 
-def new(source: str, *, target: str | None = None, output: str | Path | None = None, overwrite: bool = False) -> str:
+@checked
+def new(
+    source: str | Path, *, target: str | None = None, output: str | Path | None = None, overwrite: bool = False
+) -> str:
     """Write a recipe for the given data.
 
     Args:
@@ -32,7 +36,7 @@ def new(source: str, *, target: str | None = None, output: str | Path | None = N
         >>> print(danlu.new("builtin:wine").splitlines()[0])
         # 178 rows ...
     """
-    path = None if output is None else Path(output)
+    source, path = str(source), None if output is None else Path(output)
     if path is not None and path.exists() and not overwrite:
         raise ArgumentError(
             f"{path}: exists already; choose another file with -o, or replace it with --overwrite", code="DL404"

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import PositiveInt
+
+from danlu.core.arguments import checked
 from danlu.errors import ArgumentError
 from danlu.experiment.data_context import load_input
 from danlu.experiment.training_estimate import TrainingEstimate, estimate_training
@@ -15,11 +18,12 @@ from danlu.models.base import SelfFittingModel
 from danlu.recipe.schema import Recipe
 
 
+@checked
 def plan(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     *,
     data: object | None = None,
-    memory_bytes: int | None = None,
+    memory_bytes: PositiveInt | None = None,
 ) -> TrainingEstimate:
     """Predict the cost of training a recipe on this machine.
 

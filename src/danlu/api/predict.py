@@ -9,6 +9,7 @@ from polars import selectors
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath, translate_write_errors
+from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.core.text import suggestion
@@ -53,6 +54,7 @@ WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
 }
 
 
+@checked
 def predict(
     bundle: StrPath,
     source: object,

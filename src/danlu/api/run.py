@@ -12,6 +12,7 @@ from typing import Any
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.core.arguments import checked
 from danlu.core.distributed.env import dist_env
 from danlu.data.questions import require_answers
 from danlu.experiment.data_context import load_data, require_test_rows
@@ -22,6 +23,7 @@ from danlu.recipe.load import as_recipe, load_recipe
 from danlu.recipe.schema import Recipe
 
 
+@checked
 def run(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     *,

@@ -6,12 +6,14 @@ from typing import Any
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.run import RECIPE, RunDirectory, find_runs
 from danlu.artifacts.trials import is_search, read_trials
+from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.errors import DanluError
 from danlu.recipe.load import load_recipe
 from danlu.reporting.results import RunList
 
 
+@checked
 def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
     """List runs: folder, model, seed, state, main test metric and the best baseline's.
 

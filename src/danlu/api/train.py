@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import PositiveInt
+
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import is_search
+from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.data.sources.reader import IN_MEMORY
 from danlu.errors import ArgumentError
@@ -19,6 +22,7 @@ from danlu.recipe.schema import Recipe
 from danlu.search.study import resume_search, train_or_search
 
 
+@checked
 def train(
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     *,
@@ -77,7 +81,8 @@ def _begin_from(
     return with_earlier_run(as_recipe(recipe, source=IN_MEMORY if in_memory else None), from_run)
 
 
-def resume(run: StrPath, *, verify: int | None = None, profile: bool = False) -> RunDirectory:
+@checked
+def resume(run: StrPath, *, verify: PositiveInt | None = None, profile: bool = False) -> RunDirectory:
     """Resume an interrupted run, bit for bit as if never interrupted.
 
     A search goes on with its next trial.

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import PositiveInt
+
 from danlu.artifacts.run import RunDirectory
+from danlu.core.arguments import checked
 from danlu.experiment.folds import load_for_new_run
 from danlu.recipe.schema import Recipe
 from danlu.search.study import run_search
 
 
+@checked
 def tune(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     *,
@@ -17,7 +21,7 @@ def tune(
     output: str | Path = "runs",
     name: str | None = None,
     overwrite: bool = False,
-    trials: int | None = None,
+    trials: PositiveInt | None = None,
 ) -> RunDirectory:
     """Run the search described by the recipe's `tuning` section.
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
+
+from pydantic import PositiveInt
 
 from danlu.artifacts.files import write_bytes
-from danlu.core.text import suggestion
+from danlu.core.arguments import checked
 from danlu.errors import ArgumentError, Problem, RecipeError
 from danlu.experiment.data_context import load_input
 from danlu.recipe.schema import Recipe
@@ -13,14 +15,15 @@ from danlu.recipe.schema import Recipe
 Visual = Literal["augment"]
 
 
+@checked
 def visualize(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     *,
     data: object | None = None,
     only: Visual = "augment",
     output: str | Path | None = None,
-    samples: int = 6,
-    epochs: int = 6,
+    samples: PositiveInt = 6,
+    epochs: PositiveInt = 6,
     overwrite: bool = False,
 ) -> Path:
     """Write a picture of what a recipe does to its data.
@@ -48,13 +51,9 @@ def visualize(
         >>> danlu.visualize(noisy).name
         'noisy-augment.html'
     """
-    if only not in get_args(Visual):
-        raise ArgumentError(f"only: {only!r} cannot be shown{suggestion(str(only), get_args(Visual))}", code="DL402")
     context = load_input(recipe, data)
     if not context.recipe.data.augment:
         raise RecipeError(Problem("", "data.augment", "has no augmentation, so there is nothing to show", code="DL116"))
-    if samples < 1 or epochs < 1:
-        raise ArgumentError(f"samples and epochs must be at least 1, got {samples} and {epochs}", code="DL402")
     suffix = ".png" if context.dataset.kind.shows_pictures else ".html"
     path = Path(output) if output is not None else Path(f"{context.recipe.name}-augment{suffix}")
     if path.suffix.lower() != suffix:

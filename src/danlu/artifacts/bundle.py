@@ -29,6 +29,7 @@ from danlu.artifacts.files import (
     sha256_of_json,
     write_together,
 )
+from danlu.core.arguments import checked
 from danlu.core.component import Frozen
 from danlu.errors import ArtifactError
 
@@ -165,6 +166,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+@checked
 def open_bundle(path: StrPath) -> Bundle:
     """Open and verify a bundle, or the bundle of a run directory.
 

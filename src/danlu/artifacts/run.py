@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from danlu.artifacts.files import StrPath, append_jsonl, read_json, read_jsonl, translate_write_errors, truncate_jsonl
+from danlu.core.arguments import checked
 from danlu.core.display import render_html
 from danlu.errors import ArgumentError, ArtifactError
 
@@ -33,6 +34,9 @@ RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST,
     "throughput.jsonl",
     "alarms.jsonl",
 )
+
+
+LONGEST_NAME = 200  # characters of a run's name; its files and copies add to it
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class RunDirectory:
         return cls(path)
 
     @classmethod
+    @checked
     def open(cls, path: StrPath) -> Self:
         """Open an existing run.
 
@@ -165,7 +170,7 @@ def _exists_already(path: Path) -> ArgumentError:
 
 def _require_folder_name(name: str) -> None:
     """Raise ArgumentError unless a run's name is that of one folder."""
-    if not name.strip() or name in (".", "..") or any(sign in name for sign in "/\\\0"):
+    if not name.strip() or name in (".", "..") or any(sign in name for sign in "/\\\0") or len(name) > LONGEST_NAME:
         raise ArgumentError(
             f"--name {name!r}: names one folder below the folder of runs; leave out / and \\, and choose another "
             "place with --output",

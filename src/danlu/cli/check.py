@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from danlu.cli.options import Json, Overrides
-from danlu.cli.show import print_json, print_table
+from danlu.cli.show import print_document, print_table
 from danlu.errors import ArgumentError, DataError
 
 LEARNED = "⟪⟫"  # around what a model learns to say
@@ -46,7 +46,7 @@ def check(
         found = check_verb(load_recipe(recipe, overrides=overrides))
     serious = [finding for finding in found["findings"] if finding["severity"] != "note"]
     if json:
-        print_json(found)
+        print_document(found)
     elif against is not None:
         _print_comparison(found)
     else:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from danlu.cli.options import Json, Lang
-from danlu.cli.show import format_value, print_json, print_table
+from danlu.cli.show import format_value, print_document, print_table
 
 
 def compare(
@@ -25,7 +25,7 @@ def compare(
 
     found = compare_verb(list(runs), html=html, language=lang)
     if json:
-        print_json(found)
+        print_document(found)
         return
     print_table(_metric_rows(found))
     for each in found["differences"]:

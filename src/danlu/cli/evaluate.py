@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from danlu.cli.options import Json, Lang
-from danlu.cli.show import metric_rows, print_json, print_table
+from danlu.cli.show import metric_rows, print_document, print_table
 
 
 def evaluate(
@@ -27,7 +27,7 @@ def evaluate(
 
     evaluation = evaluate_verb(run, data, language=lang, output=output)
     if json:
-        print_json(evaluation)
+        print_document(evaluation)
         return
     print_table(metric_rows(evaluation))
     if data is None:

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from danlu.artifacts.files import read_json
 from danlu.cli.options import Json
-from danlu.cli.show import print_json
+from danlu.cli.show import print_document
 from danlu.core.console import info
 
 
@@ -30,5 +30,5 @@ def export(
     written = export_verb(bundle, folder, to=to, own_code=own_code)
     info(f"{written}: can be read without danlu")
     if as_json:
-        print_json({"format": 1, "folder": str(written), **read_json(written / "danlu.json")})
+        print_document({"folder": str(written), **read_json(written / "danlu.json")})
     return 0

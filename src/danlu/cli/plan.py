@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from danlu.cli.options import Json, OptionalRecipe, Overrides
-from danlu.cli.show import print_json, print_table
+from danlu.cli.show import print_document, print_json, print_table
 from danlu.core.console import info
 from danlu.errors import ArgumentError, DanluError
 
@@ -83,7 +83,7 @@ def plan(
 
     found = plan_verb(loaded, memory_bytes=None if memory is None else _to_bytes(memory))
     if json:
-        print_json(asdict(found))
+        print_document(asdict(found))
     else:
         _print(found)
     return 0 if found.fits else DanluError.exit_code

@@ -5,12 +5,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from danlu.core.error_document import FORMAT
+
 FIGURE = ("value", "low", "high")
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_document(found: Mapping[str, Any]) -> None:
+    """Print what a verb found as JSON, with the version of its form."""
+    print_json({"format": FORMAT, **found})
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:

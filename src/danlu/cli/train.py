@@ -22,7 +22,7 @@ from danlu.cli.options import (
     check_recipe_or_resume,
     resolve_restarts,
 )
-from danlu.cli.show import print_json
+from danlu.cli.show import print_document
 from danlu.core.distributed.env import dist_env
 from danlu.errors import ArgumentError
 
@@ -83,7 +83,7 @@ def train(
     if not dist_env().is_main:
         return 0
     if json:
-        print_json({"run": str(directory.path)})
+        print_document({"run": str(directory.path)})
     else:
         print(f"run     {directory.path}\nmodel   {directory.model}\nnext    danlu evaluate {directory.path}")
     return 0

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Resume, check_recipe_or_resume
-from danlu.cli.show import print_json, print_table
+from danlu.cli.show import print_document, print_table
 
 MAX_SHOWN = 10  # trials, the best first
 
@@ -41,7 +41,7 @@ def tune(
     best = ranked_trials(directory)
     if json:
         kept = [asdict(trial) for trial in read_trials(directory.path)]
-        print_json({"run": str(directory.path), "best": asdict(best[0]), "trials": kept})
+        print_document({"run": str(directory.path), "best": asdict(best[0]), "trials": kept})
         return
     rows = [{"trial": each.number + 1, each.metric: each.value, **each.values} for each in best[:MAX_SHOWN]]
     print_table(rows)

@@ -56,6 +56,8 @@ class FileForm:
         unread: files of a folder that were not read, counted by suffix.
         missing_words: of separated values, those that stand for a missing value, by column.
         text_is_clean: whether such words have been taken out of columns of text.
+        other_encodings: that the text may be of as well, each with a word as it was read and as it would be.
+        one_encoding: whether all files of a table are of the same.
     """
 
     encoding: str | None = None
@@ -64,6 +66,8 @@ class FileForm:
     unread: dict[str, int] = field(default_factory=dict)
     missing_words: dict[str, tuple[str, ...]] = field(default_factory=dict)
     text_is_clean: bool = False
+    other_encodings: dict[str, tuple[str, str]] = field(default_factory=dict)
+    one_encoding: bool = True
 
 
 def merge_forms(forms: Sequence[FileForm]) -> FileForm:
@@ -78,8 +82,14 @@ def merge_forms(forms: Sequence[FileForm]) -> FileForm:
         for name, words in form.missing_words.items():
             absent.setdefault(name, set()).update(words)
     missing_words = {name: tuple(sorted(found)) for name, found in absent.items()}
-    clean = all(form.text_is_clean for form in forms)
-    return replace(forms[0], unread=dict(unread), missing_words=missing_words, text_is_clean=clean)
+    return replace(
+        forms[0],
+        unread=dict(unread),
+        missing_words=missing_words,
+        text_is_clean=all(form.text_is_clean for form in forms),
+        other_encodings={name: pair for form in reversed(forms) for name, pair in form.other_encodings.items()},
+        one_encoding=all(form.one_encoding and form.encoding == forms[0].encoding for form in forms),
+    )
 
 
 @dataclass(frozen=True)

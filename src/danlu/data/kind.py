@@ -16,6 +16,7 @@ import polars as pl
 
 from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
+from danlu.data.column_names import blanks_of
 from danlu.data.columns import Column
 from danlu.data.descriptors import DataRequirements, Origin, RawData
 from danlu.data.frames import Table
@@ -239,7 +240,9 @@ class DataKind(ABC):
             DataError: a column mixes types.
         """
         frame = as_frame(samples)
-        return self.unnamed_to_frame(samples, columns) if frame is None else frame
+        if frame is None:
+            return self.unnamed_to_frame(samples, columns)
+        return frame.rename(blanks_of(frame.columns, columns))
 
     def unnamed_to_frame(self, samples: Any, columns: Sequence[str]) -> pl.DataFrame:
         """Convert samples without column names to a frame.

@@ -33,6 +33,7 @@ REASONS: dict[str, str] = {
     "phone-numbers": "telephone numbers",
     "words": "{unique} different words",
     "added-index": "numbers that a program gave to the rows",
+    "row-names": "names that R gave to the rows",
     "geometry": "geometries in binary form, which no model reads",
     "splits": "decides the split",
     "messages": "messages",

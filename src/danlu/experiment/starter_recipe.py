@@ -7,6 +7,7 @@ from typing import Any
 
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
+from danlu.data.sources.text_bytes import UTF_8
 from danlu.recipe.schema import Recipe
 
 
@@ -38,6 +39,7 @@ def render_recipe(source: str, dataset: Dataset, resolved: Recipe) -> str:
         "data:",
         f"  source: {_quoted(source)}{target}",
         f"  task: {dataset.task}   # {dataset.task_reason}",
+        *_form_lines(dataset),
         *_column_lines(dataset),
         f"  split: {{validation: 0.15, test: 0.15, by: {split_by}}}   # random | stratified | {{group: COLUMN}} | "
         "{time: COLUMN} | {column: COLUMN}",
@@ -57,6 +59,14 @@ def render_recipe(source: str, dataset: Dataset, resolved: Recipe) -> str:
         "# Every other key has a default: the run's recipe.yaml shows them, `danlu schema` explains them.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _form_lines(dataset: Dataset) -> list[str]:
+    """Return how the file is read, where that is not obvious."""
+    form = dataset.form
+    encoding = form.encoding if form.one_encoding and form.encoding != UTF_8 else None
+    doubt = "".join(f", or {name}: {read!r} for {chosen!r}" for name, (chosen, read) in form.other_encodings.items())
+    return [f"  encoding: {_quoted(encoding)}   # found{doubt}"] if encoding else []
 
 
 def _column_lines(dataset: Dataset) -> list[str]:

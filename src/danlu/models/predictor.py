@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
+from pydantic import PositiveInt
 
 from danlu.artifacts.bundle import GOLDEN, Bundle, Manifest, open_bundle
 from danlu.artifacts.files import StrPath
+from danlu.core.arguments import checked
 from danlu.core.component import components
 from danlu.core.devices import open_device
 from danlu.core.devices.setup import make_deterministic
@@ -151,7 +153,8 @@ class Predictor:
             device=self.device,
         )
 
-    def predict(self, samples: Any, *, batch_size: int | None = None, broken: Broken = "row") -> pl.DataFrame:
+    @checked
+    def predict(self, samples: Any, *, batch_size: PositiveInt | None = None, broken: Broken = "row") -> pl.DataFrame:
         """Predict samples.
 
         Args:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from danlu.artifacts.bundle import Bundle, Manifest
+from danlu.data.column_names import with_blanks_of
 from danlu.data.descriptors import RawData
 from danlu.data.file_form import ReadOptions
 from danlu.data.frames import with_words
@@ -72,7 +73,7 @@ def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, 
         read = _below_titles(manifest, place, options) or read_source(place, options)
     else:
         read = read_in_memory(_named(manifest, one_row(source)))
-    return replace(read, frame=with_words(read.frame))
+    return replace(read, frame=with_words(with_blanks_of(read.frame, _known_names(manifest))))
 
 
 def _below_titles(manifest: Manifest, source: str | list[str], options: ReadOptions) -> RawData | None:
@@ -87,7 +88,7 @@ def _below_titles(manifest: Manifest, source: str | list[str], options: ReadOpti
         read = read_source(source, replace(options, skip_rows=skip))
     except DataError:
         return None  # read without, it says what is wrong
-    return read if {column["name"] for column in manifest.columns} <= set(read.frame.columns) else None
+    return read if {column["name"] for column in manifest.columns} <= {*read.frame.columns} else None
 
 
 def _named(manifest: Manifest, source: object) -> object:
@@ -100,8 +101,13 @@ def _named(manifest: Manifest, source: object) -> object:
     return matrix_to_frame(source, manifest.in_training_order([column["name"] for column in manifest.columns]))
 
 
+def _known_names(manifest: Manifest) -> list[str]:
+    """Return the names of all columns that the model reads or predicts."""
+    return [*(column["name"] for column in manifest.columns), *parse_target(manifest.output).columns]
+
+
 def _worded(manifest: Manifest) -> list[str]:
     """Return the columns whose spelling counts: categories, texts, and what is predicted."""
     target = parse_target(manifest.output)
     spelled = [column["name"] for column in manifest.columns if column["type"] not in ("number", "datetime")]
-    return [*spelled, *target.columns]
+    return [*spelled, *target.columns, *(name.strip() for name in (*spelled, *target.columns))]

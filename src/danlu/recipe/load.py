@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from danlu.core.arguments import checked
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError, Problem, RecipeError
 from danlu.recipe.conflicts import find_conflicts
@@ -87,6 +88,7 @@ def recipe_files(file: Path) -> list[Path]:
     return [file, *(found for path in paths for found in recipe_files(path))]
 
 
+@checked
 def load_recipe(source: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     """Read, merge, override and check a recipe.
 

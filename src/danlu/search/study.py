@@ -177,8 +177,6 @@ def _new_study(context: DataContext, trials: int | None) -> Study:
     if dist_env().world_size > 1:
         raise ArgumentError("a search runs in one process; start it without torchrun or --processes", code="DL602")
     if trials is not None:
-        if trials < 1:
-            raise ArgumentError(f"--trials {trials}: must be at least 1", code="DL402")
         recipe = recipe.model_copy(update={"tuning": recipe.tuning.model_copy(update={"trials": trials})})
     seen = replace(context.splits, test=Split(np.empty(0, dtype=np.int64), context.splits.test.table))
     metric = search_metric(resolve_recipe(recipe, context.dataset))

@@ -247,7 +247,12 @@ def test_the_command_prints_cures_and_strict_means_it(tmp_path: Path, danlu: Com
     assert "    data.clean.duplicates: drop" in plain.stdout
     strict = danlu("check", "recipe.yaml", "--strict", "--json", cwd=tmp_path)
     assert strict.returncode == 3
-    assert json.loads(strict.stdout)["findings"][0]["severity"] == "warning"
+    told = json.loads(strict.stdout)
+    assert (next(iter(told)), told["format"]) == ("format", 1)
+    assert {"questions", "encoding", "separator", "skipped_rows", "unread", "splits"} <= told.keys()
+    known = {"type", "format", "decimal", "grouping", "encoding", "missing_words", "reason"}
+    assert all(known <= column["reading"].keys() for column in told["columns"])
+    assert told["findings"][0]["severity"] == "warning"
     mended = danlu("check", "recipe.yaml", "--strict", "--set", "data.clean.duplicates=drop", cwd=tmp_path)
     assert mended.returncode == 0
 

@@ -3,6 +3,7 @@
 import base64
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ from PIL import Image, features
 
 from danlu.data.columns import infer_columns
 from danlu.data.images import decode as decoding
-from danlu.data.images.decode import decode, read_header
+from danlu.data.images.decode import decode, read_header, verify
 from danlu.data.sources import image_files
 from danlu.data.sources.image_files import decodable_formats, image_format
 from danlu.errors import DataError
@@ -57,6 +58,20 @@ def test_avif_is_read_and_refused_cut_short() -> None:
             decode(content[:end], HERE)
 
 
+@pytest.mark.skipif(not features.check("jpg_2000"), reason="this Pillow has no JPEG 2000")
+@pytest.mark.parametrize("options", [{}, {"no_jp2": True}, {"tile_size": (32, 32)}], ids=str)
+def test_jpeg_2000_is_read_and_refused_cut_short(options: dict[str, Any]) -> None:
+    buffer, pixels = BytesIO(), np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, format="JPEG2000", **options)
+    content = buffer.getvalue()
+    np.testing.assert_array_equal(np.asarray(decode(content, HERE)), pixels)
+    for end in (*range(13, len(content), 97), len(content) - 1):
+        with pytest.raises(DataError, match="broken or cut short"):
+            decode(content[:end], HERE)
+        with pytest.raises(DataError, match="broken or cut short"):
+            verify(content[:end], HERE)
+
+
 def test_heic_is_read_and_refused_cut_short() -> None:
     pytest.importorskip("pi_heif")
     image = np.asarray(decode(HEIC, HERE)).astype(int)
@@ -74,7 +89,7 @@ def test_heic_is_read_and_refused_cut_short() -> None:
     [
         (HEIC, r"HEIC is read with an extra: pip install 'danlu\[heif\]'"),
         (encoded("AVIF"), r"AVIF is read by Pillow 11\.3 and later: pip install 'pillow>=11\.3'"),
-        (encoded("JPEG2000"), "JPEG 2000 is not read, .*; convert it to PNG"),
+        (encoded("JPEG2000"), "JPEG 2000 is read by a Pillow built with OpenJPEG"),
     ],
 )
 def test_what_cannot_be_decoded_here_is_named_with_its_cure(

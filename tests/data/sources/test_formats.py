@@ -7,6 +7,7 @@ import json
 import lzma
 import re
 import sqlite3
+import struct
 import subprocess
 import sys
 import zipfile
@@ -324,6 +325,60 @@ def test_other_panics_are_errors_of_the_file(tmp_path: Path, monkeypatch: pytest
         read_source(str(tmp_path / "a.arrow"))
 
 
+# Workbooks of other programs
+
+KEPT = Path(__file__).parents[2] / "files" / "formats"  # written by programs that are not installed for tests
+SHEET = {"x": [1.5, 2.0], "w": ["a", "é"], "d": [datetime.date(2024, 1, 2), datetime.date(2024, 1, 3)]}
+
+
+def record(kind: int, content: bytes) -> bytes:
+    """Return a record of a binary workbook: [MS-XLSB] 2.1.4."""
+    head = bytes([kind]) if kind < 0x80 else bytes([kind & 0x7F | 0x80, kind >> 7])
+    return head + bytes([len(content)]) + content
+
+
+def wide(text: str) -> bytes:
+    return struct.pack("<I", len(text)) + text.encode("utf-16-le")
+
+
+def binary_workbook(path: Path, rows: list[list[str | float]]) -> None:
+    """Write a sheet as Excel's binary workbooks have it, as far as a reader needs it."""
+    cells = b""
+    for number, row in enumerate(rows):
+        cells += record(0, struct.pack("<IIHHBI", number, 0, 300, 0, 0, 0))
+        for at, value in enumerate(row):
+            place = struct.pack("<II", at, 0)
+            cells += (
+                record(6, place + wide(value))
+                if isinstance(value, str)
+                else record(5, place + struct.pack("<d", value))
+            )
+    size = record(148, struct.pack("<IIII", 0, len(rows) - 1, 0, len(rows[0]) - 1))
+    sheet = record(129, b"") + size + record(145, b"") + cells + record(146, b"") + record(130, b"")
+    listed = record(156, struct.pack("<II", 0, 1) + wide("rId1") + wide("data"))
+    book = record(131, b"") + record(143, b"") + listed + record(144, b"") + record(132, b"")
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("xl/workbook.bin", book)
+        archive.writestr("xl/worksheets/sheet1.bin", sheet)
+        archive.writestr(
+            "xl/_rels/workbook.bin.rels",
+            '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+            f'<Relationship Id="rId1" Type="{kind}" Target="worksheets/sheet1.bin"/></Relationships>',
+        )
+
+
+@pytest.mark.parametrize("name", ["xlwt.xls.xz", "odfpy.ods.xz"])
+def test_workbooks_of_excel_97_and_libreoffice(name: str) -> None:
+    assert rows(KEPT / name) == SHEET
+
+
+def test_a_binary_workbook(tmp_path: Path) -> None:
+    binary_workbook(tmp_path / "a.xlsb", [["x", "w"], [1.5, "a"], [2.0, "é"]])
+    assert rows(tmp_path / "a.xlsb") == {"x": [1.5, 2.0], "w": ["a", "é"]}
+    assert rows(f"{tmp_path}/a.xlsb::data") == {"x": [1.5, 2.0], "w": ["a", "é"]}
+
+
 # Statistics programs
 
 LABELLED = {"sex": {1: "male", 2: "female"}, "score": {99: "refused"}}
@@ -363,6 +418,42 @@ def test_a_file_of_sas(tmp_path: Path) -> None:
 
     pyreadstat.write_xport(pd.DataFrame({"x": [1.5, None], "w": ["a", "b"]}), str(tmp_path / "a.xpt"))
     assert rows(tmp_path / "a.xpt") == {"x": [1.5, None], "w": ["a", "b"]}
+
+
+def test_a_portable_file_of_spss(tmp_path: Path) -> None:
+    import pandas as pd
+    import pyreadstat
+
+    pyreadstat.write_por(pd.DataFrame({"x": [1.5, None], "w": ["a", "b"]}), str(tmp_path / "a.por"))
+    expected = {"X": [1.5, None], "W": ["a", "b"]}
+    found = rows(tmp_path / "a.por")
+    assert {name.upper(): values for name, values in found.items()} == expected
+    assert rows(tmp_path / "a.por", ReadOptions(encoding="latin-1")) == found
+
+
+def test_a_file_that_sas_wrote() -> None:
+    found = rows(KEPT / "pyreadstat.sas7bdat.xz")
+    assert list(found) == ["mychar", "mynum", "mydate", "dtime", "mylabl", "myord", "mytime"]
+    assert found["mychar"] == ["a", "b", "c", "d", "e"]
+    assert found["mynum"] == [1.1, 1.2, -1000.3, -1.4, 1000.3]
+    assert found["mydate"][0] == datetime.date(2018, 5, 6)
+    assert found["dtime"][1] == datetime.datetime(1880, 5, 6, 10, 10, 10)
+    assert found["mytime"][-1] is None
+
+
+def test_a_geopackage_is_its_table_of_features(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.gpkg")) as database:
+        database.executescript(
+            "create table gpkg_contents (table_name text, data_type text);"
+            "insert into gpkg_contents values ('towns', 'features');"
+            "create table gpkg_spatial_ref_sys (srs_id integer); create table rtree_towns_geom (id integer);"
+            "create table towns (fid integer primary key, geom blob, name text, people integer)"
+        )
+        point = b"GP\0\x01" + struct.pack("<i", 4326) + struct.pack("<BIdd", 1, 1, 8.5, 47.4)
+        database.executemany("insert into towns values (?, ?, ?, ?)", [(1, point, "Zug", 30), (2, point, "Ulm", 126)])
+        database.commit()
+    found = rows(tmp_path / "a.gpkg")
+    assert (found["name"], found["people"]) == (["Zug", "Ulm"], [30, 126])
 
 
 def test_a_damaged_file_of_stata_is_refused(tmp_path: Path) -> None:

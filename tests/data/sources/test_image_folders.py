@@ -42,6 +42,22 @@ def without_heif(monkeypatch: pytest.MonkeyPatch) -> None:
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40  # the first box of a photo; enough to know it by
 
 
+@pytest.fixture
+def without_openjpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode as a Pillow does that has no JPEG 2000."""
+    formats = tuple(form for form in image_files.decodable_formats() if form != "JPEG2000")
+    monkeypatch.setattr(image_files, "decodable_formats", lambda: formats)
+
+
+def test_jpeg_2000_is_a_picture_like_others(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all")
+    for number in range(3):
+        save(root / f"cat/p{number}.jp2")
+    read = read_source(str(root))
+    assert (labels(read), read.form.unread) == ({"cat": 15, "dog": 12}, {})
+
+
+@pytest.mark.usefixtures("without_openjpeg")
 def test_what_can_be_decoded_is_taken_whatever_its_suffix_and_the_rest_is_counted(tmp_path: Path) -> None:
     root = classes(tmp_path / "mixed")
     for number in range(3):
@@ -375,6 +391,7 @@ def test_a_glob_of_folders_reads_each(tmp_path: Path) -> None:
     assert labels(read_source(str(tmp_path / "day*"))) == {"cat": 16, "dog": 16}
 
 
+@pytest.mark.usefixtures("without_openjpeg")
 def test_without_labels_an_image_that_cannot_be_decoded_is_a_row(tmp_path: Path) -> None:
     root = classes(tmp_path / "all")
     save(root / "cat/p.jp2")

@@ -14,11 +14,12 @@ from danlu.data.audit.quality import (
     broken_images,
     column_shapes,
     constant_columns,
+    doubtful_encoding,
     gray_range,
     inconsistent_spelling,
     unread_files,
 )
-from danlu.data.audit.shares import uneven_shares
+from danlu.data.audit.shares import drawn_splits, uneven_shares
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits
 from danlu.recipe.sections.data import Data
@@ -27,6 +28,7 @@ __all__ = ["CHECKS", "MOST_ROWS", "Finding", "audit"]
 
 CHECKS: dict[str, Check] = {
     "unread-files": unread_files,
+    "doubtful-encoding": doubtful_encoding,
     "unread-columns": unread_columns,
     "broken-images": broken_images,
     "gray-range": gray_range,
@@ -36,6 +38,7 @@ CHECKS: dict[str, Check] = {
     "telling-columns": target_leakage,
     "torn-groups": group_leakage,
     "dates-at-random": dates_at_random,
+    "drawn-splits": drawn_splits,
     "uneven-shares": uneven_shares,
     "drifting-columns": drifting_columns,
     "told-apart": adversarial_validation,

@@ -22,6 +22,10 @@ FINDINGS: dict[str, str] = {
     "what is beyond is cut",
     "unread-files": "{files:,} in the folder, by suffix: {suffixes}",
     "unread-files.subject": "files not read",
+    "doubtful-encoding": "read as {encoding}, but the text is too short to be sure; read otherwise: {shown}",
+    "doubtful-encoding.subject": "encoding",
+    "drawn-splits": "data.source gives no {split}, so {rows:,} of the rows given to train are taken for it",
+    "drawn-splits.subject": "split",
     "unread-columns": "no part of the conversations, so the model never reads them: {columns}",
     "unread-columns.subject": "columns not read",
     "repeated-rows": "{rows:,} of {of:,} {split} rows also stand in the training split; "

@@ -143,6 +143,23 @@ def unread_files(view: AuditContext) -> list[Finding]:
     ]
 
 
+def doubtful_encoding(view: AuditContext) -> list[Finding]:
+    """Say that the text may be of another encoding, with what it would read."""
+    form = view.dataset.form
+    if not form.other_encodings:
+        return []
+    return [
+        make_finding(
+            "doubtful-encoding",
+            "warning",
+            mend=f"data.encoding: {form.encoding}",
+            encoding=form.encoding,
+            shown=[f"{name} {read!r} ({chosen!r})" for name, (chosen, read) in form.other_encodings.items()],
+            readings={name: list(pair) for name, pair in form.other_encodings.items()},
+        )
+    ]
+
+
 def gray_range(view: AuditContext) -> list[Finding]:
     """Say which values of 16-bit gray become black and white, if learned."""
     if not view.dataset.kind.refers_to_files:

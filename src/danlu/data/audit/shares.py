@@ -6,6 +6,21 @@ FAR = 1 / 3  # of the asked share; nearer is what whole groups cannot help
 FEWEST_ROWS = 2  # that more than rounding is off by
 
 
+def drawn_splits(view: AuditContext) -> list[Finding]:
+    """Say which splits are made of rows given to train, where others are given."""
+    column = view.dataset.split_column
+    if column is None:
+        return []
+    given = set(view.dataset.frame[column].unique().to_list())
+    return [
+        make_finding(
+            "drawn-splits", "note", mend=f"data.split.{name}: 0" * (name == "test"), split=name, rows=len(part)
+        )
+        for name, part in view.splits.items()
+        if name not in given and len(part)
+    ]
+
+
 def uneven_shares(view: AuditContext) -> list[Finding]:
     """Find splits far larger or smaller than asked, if the recipe asks for shares."""
     if view.splitter is None or view.splitter.name == "column" or view.dataset.split_column is not None:

@@ -18,7 +18,14 @@ from danlu.core.console import progress
 from danlu.core.prefetch import prefetch
 from danlu.core.threads import usable_cores
 from danlu.data.row_errors import SKIPPED_IN_TRAINING
-from danlu.data.sources.image_files import ADVICE, HEAD_BYTES, MAYBE_DEEP, decodable_formats, image_format
+from danlu.data.sources.image_files import (
+    ADVICE,
+    HEAD_BYTES,
+    JPEG2000,
+    MAYBE_DEEP,
+    decodable_formats,
+    image_format,
+)
 from danlu.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,6 +35,7 @@ Reference = str | bytes | None  # a path relative to a folder, a file's content,
 Levels = tuple[int, int]  # values of 16-bit gray that are shown black and white
 
 JPEGS = ("JPEG", "MPO")  # MPO: a JPEG followed by further ones, as some cameras write
+JPEG_2000_TILE, JPEG_2000_END = b"\xff\x90", b"\xff\xd9"
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 LARGEST_WORD = 65_535
 SCALES = (8, 4, 2)  # scales that libjpeg decodes at a fraction of the work
@@ -83,6 +91,7 @@ def verify(reference: Reference, folder: Path) -> None:
             data = file.read()
         image = _open(BytesIO(data), name)
         image.verify()
+        _refuse_cut_jpeg_2000(data, image)
     # Neither marker can stand within a scan's own bytes. Anything may follow the end, so decoding decides.
     if image.format in JPEGS and data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
         decode(reference, folder, 1)
@@ -130,6 +139,7 @@ def decode(
                 return fast
             if divisor > 1:
                 image.draft(None, (image.width // divisor, image.height // divisor))
+        _refuse_cut_jpeg_2000(data, image)
         image.load()
         return _apply_orientation(_to_rgb_or_gray(image, levels), _orientation(image))
 
@@ -193,6 +203,15 @@ def _decoder_errors(name: str) -> Iterator[None]:
         raise DataError(
             f"{name}: broken or cut short ({error or type(error).__name__}); {CURE}", code="DL230"
         ) from error
+
+
+def _refuse_cut_jpeg_2000(data: bytes, image: "Image") -> None:
+    """Raise OSError if a picture in JPEG 2000 does not end with its own mark.
+
+    The decoder gives a blurred picture of what is left, silently. ISO/IEC 15444-1, A.4.4.
+    """
+    if image.format == JPEG2000 and data.rfind(JPEG_2000_END) <= data.rfind(JPEG_2000_TILE):
+        raise OSError("the end of its data is missing")
 
 
 def _open(file: IO[bytes], name: str) -> "Image":

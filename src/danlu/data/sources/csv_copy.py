@@ -10,7 +10,7 @@ import io
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from danlu.artifacts.cache import cached_dir, file_identity
@@ -75,7 +75,7 @@ def normalized_csv(path: Path, options: ReadOptions, separator: str | None = Non
         seems_packed = read_head(text, len(ZLIB)) == ZLIB
         if seems_packed or sniffed.header.line or names != sniffed.header.written or sniffed.survey.empty_rows:
             copy, dialect = _trimmed(text, sniffed, dialect)
-    return copy, dialect, form
+    return copy, replace(dialect, row_names=sniffed.header.row_names), form
 
 
 def _text(path: Path, options: ReadOptions) -> tuple[Path, str]:
@@ -129,7 +129,7 @@ def _trimmed(text: Path, sniffed: Sniffed, dialect: Dialect) -> tuple[Path, Dial
 
     copy = cached_dir("csv", key, write) / "table.csv"
     moved = sniffed.header.end - first.count(dialect.line_end)
-    return copy, Dialect(**{**vars(dialect), "moved": moved})
+    return copy, replace(dialect, moved=moved)
 
 
 def _line(names: tuple[str, ...], dialect: Dialect) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from danlu.data.column_names import trimmed_names
 from danlu.data.sources.csv_header import Header, find_header
 from danlu.data.sources.csv_rows import BARE, DOUBLED, Row, is_lone_return, lone_return, rows_of
 from danlu.data.sources.csv_survey import Survey, survey
@@ -32,6 +33,7 @@ class Dialect:
         blank_lines: whether a line may be empty.
         skip_rows: lines above the header.
         quote: stands around values that hold the separator; None if nothing does.
+        row_names: whether the first column holds R's names of the rows.
         moved: by how many lines a row stands further down in the file than in the copy that is read.
     """
 
@@ -42,6 +44,7 @@ class Dialect:
     skip_rows: int = 0
     quote: str | None = '"'
     moved: int = 0
+    row_names: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,9 @@ def column_names(header: Header, origin: Path) -> tuple[str, ...]:
         raise DataError(
             f"{origin}: the header names {twice[0]!r} more than once; give each column a different name", code="DL204"
         )
-    taken, names = set(header.names), []
-    for place, name in enumerate(header.names):
+    trimmed = trimmed_names(header.names, str(origin))
+    taken, names = set(trimmed), []
+    for place, name in enumerate(trimmed):
         given = name if name.strip() else f"Unnamed: {place}"
         while not name.strip() and given in taken:
             given += "_"

@@ -16,6 +16,7 @@ from danlu.data.sources.csv_rows import BARE, DOUBLED, ESCAPED, SINGLE, SPACED, 
 from danlu.errors import DataError
 
 ABOVE = 60  # lines, at most, above a header that is found
+ROW_NAMES = "row.names"  # as R calls them
 _YEAR = re.compile(r"(19|20)\d\d")
 COMMENTS = ("#", "%")
 
@@ -33,6 +34,7 @@ class Header:
         end: the line after it.
         even: the share of rows with as many values as there are names.
         rows: how many rows were seen below it.
+        row_names: whether R wrote names of rows, which the header does not name.
         torn: whether there is one name, and all rows have several values that look like a table's.
     """
 
@@ -45,6 +47,7 @@ class Header:
     even: float
     rows: int
     torn: bool
+    row_names: bool = False
 
 
 def find_header(lines: list[str], separators: Sequence[str], skip: int | None, where: str, cut: bool = False) -> Header:
@@ -125,10 +128,12 @@ def _header(lines: list[str], start: int, separator: str, quoting: Quoting, sett
     place = 0 if settled else _place(rows, filled)
     header, body = filled[place], filled[place + 1 :]
     names = _fitted(header.cells, body)
+    row_names = _has_row_names(header.cells, body, lines, separator)
+    names = [ROW_NAMES, *header.cells] if row_names else names
     even = sum(len(row.cells) == len(names) for row in body) / len(body) if body else 1.0
     line, end = start + header.line, start + header.end
     torn = _is_torn(names, body)
-    return Header(separator, quoting, tuple(header.cells), tuple(names), line, end, even, len(body), torn)
+    return Header(separator, quoting, tuple(header.cells), tuple(names), line, end, even, len(body), torn, row_names)
 
 
 def _readable(lines: list[str], separator: str, quoting: Quoting) -> Iterator[Row]:
@@ -150,6 +155,26 @@ def _fitted(names: list[str], body: list[Row]) -> list[str]:
     if width == len(names) + 1 and all(len(row.cells) == width and not row.cells[-1].strip() for row in body):
         return [*names, ""]
     return names
+
+
+def _has_row_names(names: list[str], body: list[Row], lines: list[str], separator: str) -> bool:
+    """Return whether rows begin with names that the header has none for.
+
+    R's write.table writes such. A text that is not quoted and holds the separator is wider than the header, too, so
+    names must be quoted, or count the rows.
+    """
+    body = [row for row in body if row.cells]
+    if len(names) < 2 or len(body) < 2 or ROW_NAMES in names or any(not name or _is_number(name) for name in names):
+        return False
+    firsts = [row.cells[0] for row in body]
+    quoted = separator == "\t" or all(lines[row.line].startswith('"') for row in body)
+    return (
+        all(len(row.cells) == len(names) + 1 for row in body)
+        and any(row.cells[-1].strip() for row in body)
+        and len(set(firsts)) == len(firsts)
+        and all(map(str.strip, firsts))
+        and (quoted or firsts == [str(number + 1) for number in range(len(firsts))])
+    )
 
 
 def _is_torn(names: list[str], body: list[Row]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from danlu.artifacts.cache import cached_dir, file_identity
 from danlu.core.text import suggestion
-from danlu.data.sources.legacy_encoding import LEGACY, legacy_encoding
+from danlu.data.sources.legacy_encoding import LEGACY, legacy_encoding, other_encodings
 from danlu.data.sources.text_bytes import BLOCK, UTF_8, broken_place, codec, is_utf_8, read_head
 from danlu.errors import DataError
 
@@ -64,6 +64,19 @@ def detect_encoding(path: Path, likely: str | None = None) -> str:
     if marked is not None:
         return marked
     return UTF_8 if is_utf_8(path) else legacy_encoding(path, likely)
+
+
+def doubtful_encodings(path: Path, encoding: str | None, likely: str | None = None) -> dict[str, tuple[str, str]]:
+    """Return the encodings that a text file may be of as well, see `other_encodings`.
+
+    Args:
+        path: the file.
+        encoding: the one that was found; none is in doubt beside UTF-8 and what a mark tells.
+        likely: the encoding that decides where several fit.
+    """
+    if encoding is None or encoding == UTF_8 or encoding_by_mark(path, read_head(path)) is not None:
+        return {}
+    return other_encodings(path, likely)
 
 
 def encoding_by_mark(path: Path, head: bytes) -> str | None:

@@ -11,8 +11,7 @@ import polars as pl
 
 from danlu.core.imports import install_command, missing_packages
 
-# Not all of PIL's formats: some run other programs (EPS), hold several sizes (ICO), or give a worse picture
-# silently when truncated (JPEG2000).
+# Not all of PIL's formats: some run other programs (EPS) or hold several sizes (ICO).
 ALWAYS_DECODED = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 AVIF, HEIF, JPEG2000 = "AVIF", "HEIF", "JPEG2000"
 SUFFIXES: dict[str, str] = {
@@ -56,7 +55,7 @@ BRANDS = {**dict.fromkeys((b"avif", b"avis"), AVIF)} | dict.fromkeys(
 ADVICE = {
     AVIF: "AVIF is read by Pillow 11.3 and later: pip install 'pillow>=11.3'",
     HEIF: f"HEIC is read with an extra: {install_command('heif')}",
-    JPEG2000: "JPEG 2000 is not read, since a file cut short gives a wrong picture; convert it to PNG",
+    JPEG2000: "JPEG 2000 is read by a Pillow built with OpenJPEG, as PyPI has it: pip install --force-reinstall pillow",
 }
 
 
@@ -101,6 +100,8 @@ def decodable_formats() -> tuple[str, ...]:
     found = list(ALWAYS_DECODED)
     if AVIF.lower() in features.modules and features.check(AVIF.lower()):
         found.append(AVIF)
+    if features.check("jpg_2000"):
+        found.append(JPEG2000)
     if not missing_packages("heif"):
         from pi_heif import register_heif_opener
 

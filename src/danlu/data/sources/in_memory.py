@@ -15,6 +15,7 @@ from uuid import UUID
 import numpy as np
 import polars as pl
 
+from danlu.data.column_names import trimmed_names
 from danlu.data.descriptors import RawData
 from danlu.data.frames import with_words
 from danlu.data.sources.arrays import series_of_array
@@ -194,7 +195,8 @@ def _frame(columns: list[pl.Series]) -> pl.DataFrame:
         raise DataError(
             f"{ORIGIN}: the columns differ in length ({lengths}); every row needs a value in each", code="DL207"
         )
-    return pl.DataFrame([_plain(column) for column in columns])
+    short = trimmed_names(names, ORIGIN)
+    return pl.DataFrame([_plain(column).alias(name) for column, name in zip(columns, short, strict=True)])
 
 
 def _plain(values: pl.Series) -> pl.Series:

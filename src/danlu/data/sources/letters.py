@@ -6,6 +6,8 @@ Read in a wrong encoding, a word becomes rare Han characters, capitals after sma
 from collections.abc import Callable, Iterator
 from functools import cache
 
+from danlu.data.sources.latin_letters import FREQUENCIES
+
 # The characters that texts use most, about half of what is written.
 _SIMPLIFIED = (
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成"
@@ -60,6 +62,8 @@ def _latin_sign(letter: str, before: str, after: str) -> float:
     among = sum(_is_letter(each) for each in (before, after))
     if letter in "’‘´":
         return -6.0 if among else -9.0
+    if letter in "®™©¹²³¼½¾" and _is_letter(after):  # these stand behind words, if at all
+        return -11.0
     if letter in "–—…\xa0®™":
         return -7.0 if among < 2 else -9.5
     if letter in "“”„«»‚‹›":  # not within a word, and a low one only before it
@@ -145,7 +149,7 @@ def _korean(word: str) -> Iterator[float]:
 
 
 WRITINGS: dict[str, Callable[[str], Iterator[float]]] = {
-    "latin": _latin,
+    **dict.fromkeys(FREQUENCIES, _latin),
     "cyrillic": _cyrillic,
     "greek": _greek,
     "hebrew": _hebrew,

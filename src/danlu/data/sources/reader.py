@@ -14,12 +14,14 @@ from typing import TypeVar
 
 import polars as pl
 
+from danlu.core.arguments import is_no_path
 from danlu.core.text import suggestion
 from danlu.data.builtin import read_builtin
+from danlu.data.column_names import with_trimmed_names
 from danlu.data.descriptors import RawData
-from danlu.data.file_form import FileForm, ReadOptions
+from danlu.data.file_form import FileForm, ReadOptions, merge_forms
 from danlu.data.sources.compressed import OPENERS, unpacked
-from danlu.data.sources.encoding import text_file
+from danlu.data.sources.encoding import doubtful_encodings, text_file
 from danlu.data.sources.folder_tree import is_hidden
 from danlu.data.sources.hugging_face import is_saved_dataset, read_saved_dataset, saved_splits
 from danlu.data.sources.image_files import (
@@ -29,7 +31,7 @@ from danlu.data.sources.image_files import (
     describe_suffixes,
     is_decodable,
 )
-from danlu.data.sources.image_folders import read_image_folder, read_images
+from danlu.data.sources.image_folders import SPLIT_WORDS, read_image_folder, read_images
 from danlu.data.sources.other_formats import instead_of
 from danlu.data.sources.partitions import partition_files, with_partitions
 from danlu.data.sources.stacking import stack, stack_splits
@@ -59,6 +61,10 @@ def read_source(source: Source, options: ReadOptions | None = None) -> RawData:
         DataError: it is not there, is empty, or cannot be read.
     """
     options = options or ReadOptions()
+    if not source or (isinstance(source, str) and not source.strip()):
+        raise DataError("the source is empty; give a file, a folder, a glob or builtin:NAME", code="DL201")
+    if is_no_path(source):
+        raise DataError("the source's name is longer than any file's, or has a zero byte in it", code="DL201")
     if isinstance(source, SplitSources):
         read = {name: read_source(part, options) for name, part in source.given().items()}
         return stack_splits(read, ", ".join(part.origin for part in read.values()))
@@ -142,7 +148,12 @@ def _read_file(path: Path, options: ReadOptions) -> RawData:
         raise DataError(
             f"{path}: holds a column of a type that polars cannot take: {str(error).splitlines()[0]}", code="DL211"
         ) from error
-    return RawData(table.frame, str(path), path.parent, target=table.target, form=table.form, added=table.added)
+    form, frame = table.form, with_trimmed_names(table.frame, str(path))
+    if options.encoding is None:
+        others = doubtful_encodings(path, form.encoding, options.likely_encoding)
+        form = replace(form, other_encodings=others)
+    added = {name.strip() or name: why for name, why in table.added.items()}
+    return RawData(frame, str(path), path.parent, target=table.target, form=form, added=added)
 
 
 def _read_packed(path: Path, options: ReadOptions) -> RawData:
@@ -213,11 +224,26 @@ def _read_folder(folder: Path, options: ReadOptions) -> RawData:
         read = _read_files(tables, str(folder), options)
         return replace(read, form=replace(read.form, unread=unread))
     below = count_suffixes([file.name for file in folder.rglob("*") if file.is_file()])
+    if named := _folders_of_splits(folder):
+        given = ", ".join(f"{split}: {path}" for split, path in named.items())
+        raise DataError(
+            f"{folder}: its folders are named like splits; give them as data.source: {{{given}}}", code="DL202"
+        )
     inside = f" (it holds {describe_suffixes(below)})" if below else ""
     cure = advice_for(set(below)) or (
         f"put images into one folder per class ({', '.join(IMAGE_SUFFIXES)}), tables are {', '.join(READERS)}"
     )
     raise DataError(f"{folder}: the folder holds no images and no data files{inside}; {cure}", code="DL202")
+
+
+def _folders_of_splits(folder: Path) -> dict[str, Path]:
+    """Return folders of tables named like splits, if one is named like training."""
+    named = {
+        SPLIT_WORDS[entry.name.lower()]: entry
+        for entry in sorted(folder.iterdir())
+        if entry.is_dir() and entry.name.lower() in SPLIT_WORDS and any(_holds_table(file) for file in entry.iterdir())
+    }
+    return named if "train" in named and len(named) > 1 else {}
 
 
 def _read_files(files: list[Path], origin: str, options: ReadOptions) -> RawData:
@@ -264,15 +290,16 @@ def _inner_suffix(file: Path) -> str:
 def _documents(files: list[Path], origin: str, options: ReadOptions) -> RawData:
     """Read text files, one row per document or piece of one: columns `document`, `text`."""
     rows: list[tuple[str, str]] = []
-    encodings: list[str] = []
+    forms: list[FileForm] = []
     for file in files:
         text, encoding = text_file(file, options.encoding, options.likely_encoding)
-        encodings.append(encoding)
+        doubtful = {} if options.encoding else doubtful_encodings(file, encoding, options.likely_encoding)
+        forms.append(FileForm(encoding=encoding, other_encodings=doubtful))
         rows.extend((file.name, piece) for piece in _pieces(text.read_text(encoding="utf-8-sig")))
     if not rows:
         raise DataError(f"{', '.join(map(str, files[:3]))}: no text inside", code="DL203")
     frame = pl.DataFrame(rows, schema={"document": pl.String, "text": pl.String}, orient="row")
-    return RawData(frame, origin, files[0].parent, "corpus", form=FileForm(encoding=encodings[0]))
+    return RawData(frame, origin, files[0].parent, "corpus", form=merge_forms(forms))
 
 
 def _pieces(content: str) -> list[str]:

@@ -82,7 +82,8 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
         refuse_uneven_rows(path, dialect, text)
     found = {name: tuple(sorted({word.strip() for word in words})) for name, words in lost.items()}
     form = replace(form, missing_words=found, text_is_clean=True)
-    return ReadTable(_with_spelled(table, said), form)
+    added = {dialect.names[0]: "row-names"} if dialect.row_names else {}
+    return ReadTable(_with_spelled(table, said), form, added=added)
 
 
 def _with_spelled(table: Table, names: Sequence[str]) -> Table:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
+from danlu.data.added_columns import added_by_program
 from danlu.data.descriptors import RawData
 from danlu.data.file_form import merge_forms
-from danlu.data.frames import DiskFrame
+from danlu.data.frames import DiskFrame, Table, collect_like
 from danlu.errors import DataError
 
 SPLIT_COLUMN, WEIGHT_COLUMN = "split", "weight"
@@ -22,6 +23,14 @@ def stack(parts: Sequence[RawData], origin: str) -> RawData:
         DataError: they differ in their columns or in their types.
     """
     parts = _with_weights(parts)
+    if len({part.split_column for part in parts}) > 1:
+        split = next(part for part in parts if part.split_column is not None)
+        raise DataError(
+            f"{split.origin}: holds splits of its own, and the other sources do not; give the folders of its splits "
+            "apart, as data.source: {train: FOLDER/train, test: FOLDER/test}",
+            code="DL204",
+        )
+    parts = _with_added_columns(parts)
     first = parts[0]
     if len(parts) == 1:
         return replace(first, origin=origin)
@@ -46,6 +55,29 @@ def stack(parts: Sequence[RawData], origin: str) -> RawData:
     )
 
 
+def _with_added_columns(parts: Sequence[RawData]) -> Sequence[RawData]:
+    """Give all parts the columns that a program added to some, empty elsewhere."""
+    frames = [part.frame for part in parts]
+    some = {
+        name: None for frame in frames for name in frame.columns if not all(name in each.columns for each in frames)
+    }
+    reasons = {
+        name: {added_by_program(name, part.frame[name], part.added) for part in parts if name in part.frame.columns}
+        for name in some
+    }
+    added = {name: why for name, found in reasons.items() for why in found if why is not None and None not in found}
+    if not added:
+        return parts
+    return [
+        replace(part, frame=_with_empty(part.frame, [name for name in added if name not in part.frame.columns]))
+        for part in (replace(part, added={**part.added, **added}) for part in parts)
+    ]
+
+
+def _with_empty(frame: Table, names: Sequence[str]) -> Table:
+    return collect_like(frame, frame.lazy().with_columns(pl.lit(None).alias(name) for name in names))
+
+
 def stack_splits(parts: Mapping[str, RawData], origin: str) -> RawData:
     """Put splits one under the other, with a column that names the split.
 
@@ -56,6 +88,13 @@ def stack_splits(parts: Mapping[str, RawData], origin: str) -> RawData:
     Raises:
         DataError: they differ in their columns or in their types.
     """
+    for name, part in parts.items():
+        if part.split_column is not None:
+            raise DataError(
+                f"{part.origin}: holds splits of its own, and data.source.{name} takes one; name the folder alone, as "
+                "data.source: FOLDER, or its splits apart, as {train: FOLDER/train, test: FOLDER/test}",
+                code="DL204",
+            )
     together = stack(list(parts.values()), origin)
     if len(parts) == 1:
         return together

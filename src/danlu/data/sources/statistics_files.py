@@ -32,7 +32,8 @@ def read_statistics(path: Path, options: ReadOptions) -> ReadTable:
 
     read = getattr(pyreadstat, READ_BY[path.suffix.lower()])
     try:
-        frame, meta = read(str(path), output_format="polars", encoding=options.encoding)
+        said = {} if options.encoding is None else {"encoding": options.encoding}  # .por knows no encodings
+        frame, meta = read(str(path), output_format="polars", **({} if path.suffix.lower() == ".por" else said))
     except (pyreadstat.ReadstatError, pyreadstat.PyreadstatError) as error:
         raise DataError(
             f"{path}: cannot be read as {path.suffix.lstrip('.')}: {error}; if its text is of an older encoding, "

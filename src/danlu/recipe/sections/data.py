@@ -4,9 +4,10 @@ Frozen values with defaults; a default that depends on the data is None here and
 `danlu.experiment.defaults`.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from danlu.core.component import Frozen, OneOf
 from danlu.recipe.components import (
@@ -140,6 +141,13 @@ class SplitSources(Frozen):
         return {name: source for name, source in splits.items() if source is not None}
 
 
+def _paths_in(source: str | Sequence[str | WeightedSource] | SplitSources) -> tuple[str, ...]:
+    """Return every path of a source; a list without any has an empty one."""
+    parts = source.given().values() if isinstance(source, SplitSources) else (source,)
+    listed = (each for part in parts for each in ((part,) if isinstance(part, str) else part or ("",)))
+    return tuple(path for each in listed for path in (each.paths if isinstance(each, WeightedSource) else (each,)))
+
+
 class Data(Frozen):
     """Set where the data is, what its columns mean and how it is prepared."""
 
@@ -204,6 +212,14 @@ class Data(Frozen):
         "or the name of one of the tokenizer's own; its only one, or the one named default, if left out",
     )
 
+    @field_validator("source")
+    @classmethod
+    def _names_a_source(cls, source: Any) -> Any:
+        paths = _paths_in(source)
+        if not paths or not all(path.strip() for path in paths):
+            raise ValueError("is empty; give a file, a folder, a glob, a list of these, or builtin:NAME")
+        return source
+
     @model_validator(mode="after")
     def _labels_in_one_form(self) -> "Data":
         if isinstance(self.target, tuple):
@@ -216,9 +232,7 @@ class Data(Frozen):
     @property
     def sources(self) -> tuple[str, ...]:
         """Every path that the source names."""
-        parts = self.source.given().values() if isinstance(self.source, SplitSources) else (self.source,)
-        listed = (each for part in parts for each in ((part,) if isinstance(part, str) else part))
-        return tuple(path for each in listed for path in (each.paths if isinstance(each, WeightedSource) else (each,)))
+        return _paths_in(self.source)
 
     def options_of(self, column: str) -> ColumnOptions:
         """Return the recipe's options of one column."""
