@@ -20,7 +20,7 @@ from danlu.data.chats.unwritten import unwritten_parts
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin
 from danlu.data.sources.chat_forms import CHOSEN, MESSAGES, PREFERENCE, PROMPT, REJECTED
-from danlu.data.sources.chat_rows import ChatRow, read_chat, read_messages
+from danlu.data.sources.chat_rows import ChatRow, Message, read_chat, read_messages
 from danlu.data.specs import PreferenceInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import choose_template
@@ -42,7 +42,6 @@ class _ChatPreprocessorBase(TokenizingPreprocessor):
     default_length = 512
     adds_special_tokens = False
     adds_turn_tokens = True
-    writes_text = True
     fitted_on: ClassVar[tuple[str, ...]]
 
     @classmethod
@@ -59,9 +58,19 @@ class _ChatPreprocessorBase(TokenizingPreprocessor):
     @classmethod
     def texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
         """Return the messages' contents, without roles."""
+        return [message["content"] for message in cls._messages(train)]
+
+    @classmethod
+    def written_texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
+        """Return what others than the assistant say."""
+        return [message["content"] for message in cls._messages(train) if message["role"] != "assistant"]
+
+    @classmethod
+    def _messages(cls, train: TrainSplit) -> Iterator[Message]:
         frame = train.columns(*cls.fitted_on)
-        chats = [read_messages(text) for column in cls.fitted_on for text in frame[column].to_list()]
-        return [message["content"] for chat in chats for message in chat]
+        for column in cls.fitted_on:
+            for text in frame[column].to_list():
+                yield from read_messages(text)
 
     @classmethod
     @abstractmethod

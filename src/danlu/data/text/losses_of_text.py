@@ -8,6 +8,7 @@ from danlu.data.descriptors import Origin, TokenizerFile
 from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
 
 UNKNOWN_SHARE = 0.01  # of tokens; more are warned of
+SHOWN = 6  # tokens in a message
 
 
 def log_cut_texts(
@@ -21,7 +22,8 @@ def log_cut_texts(
     full = np.flatnonzero(np.diff(tokens.offsets) >= longest)
     if not len(full):
         return
-    rule = TokenizeConfig(longest=None, special=True, end=None, blank=tokenizer.pad)
+    words = not tokenizer.parses_special
+    rule = TokenizeConfig(longest=None, special=True, end=None, blank=tokenizer.pad, words=words)
     cut = int((np.diff(tokenize(tokenizer, texts.gather(full), rule).offsets) > longest).sum())
     if cut:
         info(
@@ -52,4 +54,14 @@ def log_unknown_tokens(tokenizer: TokenizerFile, ids: np.ndarray, place: Origin)
         info(
             f"warning: {place.name}: {share:.1%} of the tokens are {name}: words that the model's tokenizer does not "
             "know, which it reads all alike; choose a model whose tokenizer knows this language or writing"
+        )
+
+
+def log_control_tokens(held: int, names: list[str], looked_at: int, origin: str) -> None:
+    """Say how many texts hold tokens of control, which are read as words."""
+    if held:
+        shown = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
+        info(
+            f"{origin}: {held:,} of {looked_at:,} texts hold tokens of the tokenizer ({shown}), which are read as words; "
+            "data.special_tokens: tokens reads them as these tokens"
         )

@@ -20,7 +20,8 @@ from danlu.data.kind import Preprocessor
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import CHATML, TURN, TURN_END, asks_for_date
-from danlu.data.text.losses_of_text import log_cut_texts, log_unknown_tokens
+from danlu.data.text.losses_of_text import log_control_tokens, log_cut_texts, log_unknown_tokens
+from danlu.data.text.special_tokens import count_held
 from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
 from danlu.errors import DataError, Problem, RecipeError
 from danlu.recipe.sections.data import Data
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset, Tensors
 
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
+LOOKED_AT = 10_000  # rows in which tokens of control are looked for
 BEGINNING = "a"  # a text that shows what a tokenizer puts before texts
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
@@ -130,13 +132,11 @@ class TokenizingPreprocessor(Preprocessor):
         default_length: tokens, where neither the recipe nor the model says.
         adds_special_tokens: whether a tokenizer trained here puts start and end around every text.
         adds_turn_tokens: whether a tokenizer trained here has tokens and a template for conversations.
-        writes_text: whether a model of it generates text, so that special tokens inside texts matter.
     """
 
     default_length: ClassVar[int]
     adds_special_tokens: ClassVar[bool]
     adds_turn_tokens: ClassVar[bool] = False
-    writes_text: ClassVar[bool] = False
     column: str
     longest: int
     tokenizer: TokenizerFile
@@ -152,8 +152,10 @@ class TokenizingPreprocessor(Preprocessor):
             tokenizer = train_tokenizer(
                 cls.texts(train, dataset), section.vocabulary, cls.adds_special_tokens, cls.adds_turn_tokens
             )
-        if cls.writes_text:
-            tokenizer = tokenizer.model_copy(update={"parses_special": section.special_tokens == "tokens"})
+        tokenizer = tokenizer.model_copy(update={"parses_special": section.special_tokens == "tokens"})
+        if not tokenizer.parses_special:
+            few = cls.written_texts(TrainSplit(train.rows[:LOOKED_AT], train.table), dataset)
+            log_control_tokens(*count_held(tokenizer, few), len(few), dataset.origin)
         longest = section.sequence_length or min(cls.default_length, hints.longest or cls.default_length)
         return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
 
@@ -171,6 +173,11 @@ class TokenizingPreprocessor(Preprocessor):
     def texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
         """Return the texts that a tokenizer is trained on."""
         return [str(text) for text in train.columns(dataset.content)[dataset.content].fill_null("").to_list()]
+
+    @classmethod
+    def written_texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
+        """Return the texts in which the tokenizer's tokens of control are words."""
+        return cls.texts(train, dataset)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -195,7 +202,8 @@ class TextPreprocessor(TokenizingPreprocessor):
         from danlu.data.text.sequences import PaddedTokens
 
         # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
-        rule = TokenizeConfig(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad)
+        words = not self.tokenizer.parses_special
+        rule = TokenizeConfig(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad, words=words)
         tokens = tokenize(self.tokenizer, frame[self.column], rule)
         log_cut_texts(self.tokenizer, frame[self.column], tokens, self.longest, place)
         log_unknown_tokens(self.tokenizer, tokens.ids, place)
@@ -218,7 +226,6 @@ class BlockPreprocessor(TokenizingPreprocessor):
         packed: whether blocks for training hold several texts; attention still stays within each.
     """
 
-    writes_text = True
     packed: bool = True
 
     @classmethod

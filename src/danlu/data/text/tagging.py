@@ -14,13 +14,14 @@ from danlu.data.splits import TrainSplit
 from danlu.data.text.losses_of_text import log_cut_words, log_unknown_tokens
 from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.data.text.sequences import PaddedTokens
+from danlu.data.text.special_tokens import open_for_texts
 from danlu.data.text.tokenize import RaggedTokens, cached_tokens
 from danlu.errors import DataError
 from danlu.tasks.tagging import read_list
 from danlu.tasks.token_losses import IGNORED
 
 STAND_IN = "?"  # for a word without tokens, as white space
-VERSION = "words 1"
+VERSION = "words 2"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class TaggingPreprocessor(TokenizingPreprocessor):
     def transform(self, frame: pl.DataFrame, place: Origin) -> PreparedDataset:
         """Convert sentences to model inputs, in order."""
         tokenizer, longest = self.tokenizer, self.longest
-        rule = f"{VERSION}, {longest}"
+        rule = f"{VERSION}, {longest}, {tokenizer.parses_special}"
         tokens = cached_tokens(frame[self.column], lambda some: _encode(tokenizer, some, longest), tokenizer, rule)
         marked = np.asarray(tokens.ids)
         given = sum(len(read_list(text)) for text in frame[self.column].to_list())
@@ -103,7 +104,7 @@ def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[n
 
     First tokens of words are stored as complements.
     """
-    reader = tokenizer.open()
+    reader = open_for_texts(tokenizer)
     reader.no_padding()
     reader.no_truncation()
     found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
