@@ -295,6 +295,8 @@ class _StoppingCriteria:
             (length for word in self.stop for length in range(len(word)) if text.endswith(word[:length])), default=0
         )
         ready = text[: len(text) - (0 if found else held)].rstrip(INCOMPLETE_CHARACTER)
+        if self.blanks[row].startswith(text):  # which is taken away as soon as it is whole
+            ready = ""
         if len(ready) > self.streamed_length:
             self.stream(ready[self.streamed_length :])
             self.streamed_length = len(ready)

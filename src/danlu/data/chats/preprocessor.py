@@ -23,7 +23,7 @@ from danlu.data.sources.chat_forms import CHOSEN, MESSAGES, PREFERENCE, PROMPT, 
 from danlu.data.sources.chat_rows import ChatRow, Message, read_chat, read_messages
 from danlu.data.specs import PreferenceInputs
 from danlu.data.splits import TrainSplit
-from danlu.data.text.chat_template import choose_template
+from danlu.data.text.chat_template import answer_beginnings, choose_template
 from danlu.data.text.losses_of_text import log_unknown_tokens
 from danlu.data.text.preprocessor import BlockPreprocessor, TokenizingPreprocessor
 from danlu.data.text.tokenize import RaggedTokens
@@ -47,7 +47,8 @@ class _ChatPreprocessorBase(TokenizingPreprocessor):
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
         found = super().fit(train, dataset, section, hints, seed)
-        tokenizer = choose_template(found.tokenizer, section.chat_template)
+        answers = (message["content"] for message in cls._messages(train) if message["role"] == "assistant")
+        tokenizer = choose_template(found.tokenizer, section.chat_template, answer_beginnings(answers))
         if lost := unwritten_parts(tokenizer, cls.conversations(train.columns(*cls.fitted_on))):
             info(
                 f"{dataset.origin}: the chat template does not write {', '.join(lost)}, so the model never reads them; "
