@@ -9,6 +9,7 @@ import polars as pl
 from danlu.data.descriptors import RawData
 from danlu.data.file_form import merge_forms
 from danlu.data.frames import DiskFrame
+from danlu.data.sources.chat_mixture import in_one_form
 from danlu.errors import DataError
 
 SPLIT_COLUMN, WEIGHT_COLUMN = "split", "weight"
@@ -16,15 +17,17 @@ LONGEST_PATH = 1024  # characters; a longer text names no file
 
 
 def stack(parts: Sequence[RawData], origin: str) -> RawData:
-    """Put parts with the same columns one under the other.
+    """Put parts with the same columns one under the other; conversations may be of different forms.
 
     Raises:
         DataError: they differ in their columns or in their types.
     """
     parts = _with_weights(parts)
-    first = parts[0]
     if len(parts) == 1:
-        return replace(first, origin=origin)
+        return replace(parts[0], origin=origin)
+    if _differ(parts):
+        parts = in_one_form(parts) or parts
+    first = parts[0]
     for part in parts[1:]:
         if differing := sorted(set(part.frame.columns) ^ set(first.frame.columns)):
             raise DataError(f"{part.origin}: other columns than {first.origin}: {', '.join(differing)}", code="DL204")
@@ -43,6 +46,16 @@ def stack(parts: Sequence[RawData], origin: str) -> RawData:
         form=merge_forms([part.form for part in parts]),
         questions=tuple(question for part in parts for question in part.questions),
         added=added,
+    )
+
+
+def _differ(parts: Sequence[RawData]) -> bool:
+    """Return whether parts have other columns, or a nested column of another type, which cannot stand together."""
+    schemas = [part.frame.schema for part in parts]
+    return any(
+        set(schema) != set(schemas[0])
+        or any(schema[name] != dtype and (dtype.is_nested() or schema[name].is_nested()) for name, dtype in schemas[0].items())
+        for schema in schemas[1:]
     )
 
 
