@@ -107,6 +107,10 @@ class Model(ModelOptions):
         """Return the model's requirements on the data; none by default."""
         return DataRequirements()
 
+    def requirements_by_files(self) -> DataRequirements | None:
+        """Return what files alone tell of the requirements, without torch; None where they do not."""
+        return None
+
     def default_lr(self, optimizer_lr: float) -> float:
         """Return the learning rate to use where the recipe sets none.
 

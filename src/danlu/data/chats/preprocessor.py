@@ -82,6 +82,13 @@ class _ChatPreprocessorBase(TokenizingPreprocessor):
     def marked(self, frame: pl.DataFrame, origin: str) -> dict[str, RaggedTokens]:
         """Return the marked tokens of each text that a row becomes."""
 
+    def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:
+        return list(self.marked(frame, origin).values())
+
+    @property
+    def cut_at(self) -> int:
+        return self.longest + 1  # the last token is an answer alone
+
     def shown_row(self, frame: pl.DataFrame, origin: str) -> list[dict[str, Any]]:
         """Return the first row as the model reads it, a text for each answer."""
         texts = self.marked(frame.head(1), origin)

@@ -20,7 +20,13 @@ from danlu.data.kind import Preprocessor
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import CHATML, TURN, TURN_END, asks_for_date
-from danlu.data.text.losses_of_text import log_control_tokens, log_cut_texts, log_unknown_tokens
+from danlu.data.text.losses_of_text import (
+    TextLosses,
+    count_losses,
+    log_control_tokens,
+    log_cut_texts,
+    log_unknown_tokens,
+)
 from danlu.data.text.special_tokens import count_held
 from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
 from danlu.errors import DataError, Problem, RecipeError
@@ -144,20 +150,33 @@ class TokenizingPreprocessor(Preprocessor):
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
         """Train a tokenizer on the training split, unless the model brings one."""
-        if section.sequence_length and hints.longest and section.sequence_length > hints.longest:
-            message = f"the model takes at most {hints.longest} tokens, got {section.sequence_length}"
-            raise RecipeError(Problem("", "data.sequence_length", message, code="DL120"))
-        tokenizer = hints.tokenizer
+        longest, tokenizer = cls.longest_text(section, hints), hints.tokenizer
         if tokenizer is None:
             tokenizer = train_tokenizer(
                 cls.texts(train, dataset), section.vocabulary, cls.adds_special_tokens, cls.adds_turn_tokens
             )
-        tokenizer = tokenizer.model_copy(update={"parses_special": section.special_tokens == "tokens"})
+        tokenizer = cls.reading(tokenizer, section)
         if not tokenizer.parses_special:
             few = cls.written_texts(TrainSplit(train.rows[:LOOKED_AT], train.table), dataset)
             log_control_tokens(*count_held(tokenizer, few), len(few), dataset.origin)
-        longest = section.sequence_length or min(cls.default_length, hints.longest or cls.default_length)
         return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
+
+    @classmethod
+    def longest_text(cls, section: Data, hints: DataRequirements) -> int:
+        """Return how many tokens of a text are read.
+
+        Raises:
+            RecipeError: the model takes fewer than the recipe asks for.
+        """
+        if section.sequence_length and hints.longest and section.sequence_length > hints.longest:
+            message = f"the model takes at most {hints.longest} tokens, got {section.sequence_length}"
+            raise RecipeError(Problem("", "data.sequence_length", message, code="DL120"))
+        return section.sequence_length or min(cls.default_length, hints.longest or cls.default_length)
+
+    @staticmethod
+    def reading(tokenizer: TokenizerFile, section: Data) -> TokenizerFile:
+        """Return the tokenizer that reads tokens of control inside texts as the recipe says."""
+        return tokenizer.model_copy(update={"parses_special": section.special_tokens == "tokens"})
 
     @property
     def asks_for_date(self) -> bool:
@@ -184,6 +203,19 @@ class TokenizingPreprocessor(Preprocessor):
         """The columns that `transform` reads."""
         return (self.column,)
 
+    @abstractmethod
+    def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:
+        """Return the marked tokens of each text that a row becomes, none cut off."""
+
+    def measure_losses(self, frame: pl.DataFrame, origin: str) -> TextLosses:
+        """Count what of rows the model does not read."""
+        return count_losses(self.tokenizer, self.whole_tokens(frame, origin), self.cut_at)
+
+    @property
+    def cut_at(self) -> int | None:
+        """The tokens of a text that are read at most; None for all."""
+        return self.longest
+
 
 class TextPreprocessor(TokenizingPreprocessor):
     """Tokenize texts one by one, cut to the model's maximum length."""
@@ -201,13 +233,19 @@ class TextPreprocessor(TokenizingPreprocessor):
         from danlu.data.loader import PreparedDataset
         from danlu.data.text.sequences import PaddedTokens
 
-        # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
-        words = not self.tokenizer.parses_special
-        rule = TokenizeConfig(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad, words=words)
-        tokens = tokenize(self.tokenizer, frame[self.column], rule)
+        tokens = self._tokens(frame, self.longest)
         log_cut_texts(self.tokenizer, frame[self.column], tokens, self.longest, place)
         log_unknown_tokens(self.tokenizer, tokens.ids, place)
         return PreparedDataset((PaddedTokens(tokens, self.tokenizer.pad),))
+
+    def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:
+        return [self._tokens(frame, None)]
+
+    def _tokens(self, frame: pl.DataFrame, longest: int | None) -> RaggedTokens:
+        # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
+        words = not self.tokenizer.parses_special
+        rule = TokenizeConfig(longest=longest, special=True, end=None, blank=self.tokenizer.pad, words=words)
+        return tokenize(self.tokenizer, frame[self.column], rule)
 
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Decode tokens one by one, separated by spaces, so that deletions and swaps are visible."""
@@ -254,6 +292,14 @@ class CorpusPreprocessor(BlockPreprocessor):
     adds_special_tokens = False
     adds_turn_tokens = True  # a model of a corpus may be fine-tuned on conversations
     kind: Literal["corpus"] = "corpus"
+
+    @property
+    def cut_at(self) -> None:
+        """None: a document goes on in the next block."""
+        return
+
+    def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:
+        return [self.tokens(frame)]
 
     def tokens(self, frame: pl.DataFrame) -> RaggedTokens:
         """Return each document's tokens, with its end and all of its lead but the first."""

@@ -1,6 +1,7 @@
 """Tagging: sentences of words -> token ids, with a target tag at the first token of each word."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -83,6 +84,11 @@ class TaggingPreprocessor(TokenizingPreprocessor):
         log_unknown_tokens(tokenizer, np.where(marked < 0, ~marked, marked), place)
         return PreparedDataset((TaggedTokens(tokens, tokenizer.pad),))
 
+    def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:
+        rule = f"{VERSION}, all, {self.tokenizer.parses_special}"
+        encode = partial(_encode, self.tokenizer, longest=None)
+        return [cached_tokens(frame[self.column], encode, self.tokenizer, rule)]
+
     @classmethod
     def tagged(cls, examples: PreparedDataset, rows: list[np.ndarray]) -> PreparedDataset:
         """Return the same samples with each sentence's tag codes."""
@@ -99,7 +105,7 @@ class TaggingPreprocessor(TokenizingPreprocessor):
             )
 
 
-def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[np.ndarray, np.ndarray]:
+def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return all tokens, [tokens] int32, and the number of each sentence, [sentences].
 
     First tokens of words are stored as complements.
@@ -120,7 +126,7 @@ def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[n
                 raise DataError(
                     f"the model's tokenizer has no token for {STAND_IN!r}, so words cannot be told apart", code="DL242"
                 )
-        if len(encoding.ids) > longest:  # truncated by the tokenizer, which keeps its end token
+        if longest is not None and len(encoding.ids) > longest:  # truncated by the tokenizer, which keeps its end token
             reader.enable_truncation(longest)
             encoding = reader.encode(words, is_pretokenized=True)
             reader.no_truncation()
