@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from danlu.core.console import info
 from danlu.core.imports import patch_torchvision, require_extra
 from danlu.data.descriptors import DataRequirements, TokenizerFile
 from danlu.data.text.preprocessor import load_tokenizer
+from danlu.data.text.stray_tokens import named_tokens, without_tokens
 from danlu.errors import DataError
 
 Pooling = Literal["mean", "cls"]
@@ -57,6 +59,8 @@ def folder_requirements(folder: Path, allow_code: bool = False, adds_rows: bool 
     config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     beyond = tokens_without_rows(tokenizer, getattr(config, "vocab_size", None))
     if beyond and not adds_rows:
+        tokenizer, beyond = _without_strays(folder, tokenizer, beyond)
+    if beyond and not adds_rows:
         named = ", ".join(repr(token) for token in beyond[:TOKENS_SHOWN]) + (" …" if len(beyond) > TOKENS_SHOWN else "")
         raise DataError(
             f"{folder}: the tokenizer has {len(beyond)} tokens beyond the {config.vocab_size} rows of the embeddings: "
@@ -67,6 +71,19 @@ def folder_requirements(folder: Path, allow_code: bool = False, adds_rows: bool 
     positions = getattr(config, "max_position_embeddings", None)
     taken = _taken_positions(config.model_type, config.pad_token_id)
     return DataRequirements(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
+
+
+def _without_strays(folder: Path, tokenizer: TokenizerFile, beyond: list[str]) -> tuple[TokenizerFile, list[str]]:
+    """Leave out the tokens without rows that only transformers added; return what is beyond then."""
+    strays = set(beyond) - named_tokens(folder, beyond)
+    found = without_tokens(tokenizer, strays) if strays else None
+    if found is None:
+        return tokenizer, beyond
+    info(
+        f"{folder}: {', '.join(sorted(strays))}, which transformers adds to the tokenizer, is named by no file of the "
+        "folder and has no row in the weights; it is left out, and a text that holds it is read as words"
+    )
+    return found, [token for token in beyond if token not in strays]
 
 
 def requirements_by_files(folder: Path) -> DataRequirements | None:
