@@ -110,7 +110,7 @@ def test_run_begins_from_a_run_too_and_judges_it(tmp_path: Path, danlu: Command)
     assert package.load(second).preprocessor == package.load(first).preprocessor
     changed = [not torch.equal(value, weights(first)[name]) for name, value in weights(second).items()]
     assert all(changed)
-    assert package.run(from_run=first, output=tmp_path, name="third").evaluation()["final"] == "test"
+    assert package.run(from_run=first, output=tmp_path, name="third").evaluation()["test"]
 
 
 @pytest.mark.training
