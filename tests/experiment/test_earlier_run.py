@@ -129,7 +129,10 @@ def test_run_and_train_take_the_same_words(first: RunDirectory, danlu: Command, 
 @pytest.mark.slow
 @pytest.mark.training
 def test_two_processes_begin_from_the_same_weights(tmp_path: Path, danlu: Command) -> None:
-    recipe = {**written_recipe("chat", tmp_path), "training": {**QUICK, "batch_size": 4, "optimizer": {"sgd": {"lr": 0.1}}}}
+    recipe = {
+        **written_recipe("chat", tmp_path),
+        "training": {**QUICK, "batch_size": 4, "optimizer": {"sgd": {"lr": 0.1}}},
+    }
     first = package.train(recipe, output=tmp_path, name="first")
     for name, processes in (("one", ()), ("two", ("--processes", "2"))):
         done = danlu("run", "--from", first.path, "-o", tmp_path, "--name", name, *processes)

@@ -18,10 +18,16 @@ LIMIT = 12
 TEXTS = [f"{sentence} {SENTENCES[0] if number % 3 == 0 else ''}" for number, sentence in enumerate(SENTENCES * 2)]
 # Of each kind: its rows, and the recipe's `data` section besides.
 KINDS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
-    "text": ([{"text": text, "label": "ab"[n % 2]} for n, text in enumerate(TEXTS)], {"text": "text", "target": "label"}),
+    "text": (
+        [{"text": text, "label": "ab"[n % 2]} for n, text in enumerate(TEXTS)],
+        {"text": "text", "target": "label"},
+    ),
     "words": ([{"tokens": text.split(), "tags": ["O"] * len(text.split())} for text in TEXTS], {}),
     "chat": ([{"prompt": text, "response": "yes"} for text in TEXTS], {"chat_template": "chatml"}),
-    "preference": ([{"prompt": "is it", "chosen": text, "rejected": "no"} for text in TEXTS], {"chat_template": "chatml"}),
+    "preference": (
+        [{"prompt": "is it", "chosen": text, "rejected": "no"} for text in TEXTS],
+        {"chat_template": "chatml"},
+    ),
 }
 
 
@@ -33,7 +39,13 @@ def recipe(path: Path, kind: str, longest: int, **data: Any) -> dict[str, Any]:
     else:
         model = folder(path / "model", tokenizer(CHATML, CHATML_TOKENS))
     return {
-        "data": {"source": str(source), "sequence_length": longest, "split": {"validation": 0.2, "test": 0.2}, **said, **data},
+        "data": {
+            "source": str(source),
+            "sequence_length": longest,
+            "split": {"validation": 0.2, "test": 0.2},
+            **said,
+            **data,
+        },
         "model": f"hf:{model}",
     }
 

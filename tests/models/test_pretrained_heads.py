@@ -75,7 +75,8 @@ def test_tags_follow_the_names(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    ("named", "rows"), [(["fan", "cable", "screen"], [1, 0, 2]), (["Screen", "FAN", "cable"], [2, 1, 0]), (["a", "b", "c"], None)]
+    ("named", "rows"),
+    [(["fan", "cable", "screen"], [1, 0, 2]), (["Screen", "FAN", "cable"], [2, 1, 0]), (["a", "b", "c"], None)],
 )
 def test_a_head_of_several_labels_follows_their_names(
     named: list[str], rows: list[int] | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -87,4 +87,3 @@ def generate(
 
     predictor = Predictor.load(opened_bundle)
     return generate_texts(predictor, prompts, sampling(), Seed(seed), tuple(stop), num_return, stream)
-

@@ -64,7 +64,9 @@ def check_recipe_or_resume(
             code="DL401",
         )
     if (recipe is None and from_run is None) == (resume is None):
-        raise ArgumentError("give either a recipe, or --from with a finished run, or --resume with a run that was stopped", code="DL401")
+        raise ArgumentError(
+            "give either a recipe, or --from with a finished run, or --resume with a run that was stopped", code="DL401"
+        )
     if resume is not None and (overrides or name):
         raise ArgumentError("--resume uses the run's own recipe and folder; leave out --set and --name", code="DL401")
 

@@ -45,8 +45,8 @@ def log_parsing(tokenizer: TokenizerFile) -> None:
     names = control_tokens(tokenizer.json_text)
     if names and not tokenizer.parses_special:
         info(
-            f"transformers parses the tokenizer's tokens inside what people write, such as {names[0]}, as these tokens; "
-            "danlu encodes them as words (data.special_tokens). Texts without them are read alike"
+            f"transformers parses the tokenizer's tokens inside what people write, such as {names[0]}, as these "
+            "tokens; danlu encodes them as words (data.special_tokens). Texts without them are read alike"
         )
 
 

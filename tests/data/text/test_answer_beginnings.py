@@ -116,7 +116,7 @@ HEADERS = {
     "alpaca": VICUNA.replace("ASSISTANT: ", "### Response:\n\n"),
     "trimming": CHATML.replace("m['content']", "m['content'] | trim"),
 }
-ANSWERS = st.text("a\n\t :)#-é\"", min_size=1, max_size=6).filter(lambda text: bool(text.strip()))
+ANSWERS = st.text('a\n\t :)#-é"', min_size=1, max_size=6).filter(lambda text: bool(text.strip()))
 
 
 @lru_cache

@@ -22,8 +22,8 @@ FINDINGS: dict[str, str] = {
     "what is beyond is cut",
     "unread-files": "{files:,} in the folder, by suffix: {suffixes}",
     "unread-files.subject": "files not read",
-    "cut-texts": "{cut:,} of {rows:,} rows that were tokenized ({share:.0%}) are longer than {longest:,} tokens and are "
-    "cut, by which {lost:.1%} of all tokens are not read",
+    "cut-texts": "{cut:,} of {rows:,} rows that were tokenized ({share:.0%}) are longer than {longest:,} tokens and "
+    "are cut, by which {lost:.1%} of all tokens are not read",
     "cut-texts.subject": "texts that are cut",
     "cut-texts.cure": "data.sequence_length sets the limit, up to what the model takes",
     "unknown-tokens": "{share:.1%} of the tokens are {token}: words that the model's tokenizer does not know, which it "

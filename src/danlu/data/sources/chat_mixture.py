@@ -1,6 +1,7 @@
 """Conversations of several forms, put together: ShareGPT beside OpenAI's messages beside Alpaca.
 
-In: tables of known forms with other columns each. Out: the same rows in danlu's own form, with the columns that all have.
+In: tables of known forms with other columns each. Out: the same rows in danlu's own form, with the columns that all
+have.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,10 @@ def in_one_form(parts: Sequence[RawData]) -> list[RawData] | None:
             )
     schemas = [part.frame.schema for part in read]
     said = (MESSAGES,) if first.layout == "chat" else PREFERENCE
-    kept = [*said, *(name for name, dtype in schemas[0].items() if name not in said and _all_have(schemas, name, dtype))]
+    kept = [
+        *said,
+        *(name for name, dtype in schemas[0].items() if name not in said and _all_have(schemas, name, dtype)),
+    ]
     return [
         replace(
             part,

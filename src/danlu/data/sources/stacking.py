@@ -54,7 +54,10 @@ def _differ(parts: Sequence[RawData]) -> bool:
     schemas = [part.frame.schema for part in parts]
     return any(
         set(schema) != set(schemas[0])
-        or any(schema[name] != dtype and (dtype.is_nested() or schema[name].is_nested()) for name, dtype in schemas[0].items())
+        or any(
+            schema[name] != dtype and (dtype.is_nested() or schema[name].is_nested())
+            for name, dtype in schemas[0].items()
+        )
         for schema in schemas[1:]
     )
 

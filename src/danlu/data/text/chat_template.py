@@ -55,9 +55,7 @@ NOTHING: Mapping[str, Any] = {}
 Span = tuple[int, int]
 
 
-def choose_template(
-    tokenizer: TokenizerFile, choice: str | None, beginnings: Iterable[str] = ()
-) -> TokenizerFile:
+def choose_template(tokenizer: TokenizerFile, choice: str | None, beginnings: Iterable[str] = ()) -> TokenizerFile:
     """Add the chat template and the tokens that end an answer to the tokenizer.
 
     Args:

@@ -104,6 +104,6 @@ def log_control_tokens(held: int, names: list[str], looked_at: int, origin: str)
     if held:
         shown = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
         info(
-            f"{origin}: {held:,} of {looked_at:,} texts hold tokens of the tokenizer ({shown}), which are read as words; "
-            "data.special_tokens: tokens reads them as these tokens"
+            f"{origin}: {held:,} of {looked_at:,} texts hold tokens of the tokenizer ({shown}), which are read as "
+            "words; data.special_tokens: tokens reads them as these tokens"
         )

@@ -85,7 +85,9 @@ def encode_rendered(tokenizer: TokenizerFile, reader: Any, texts: list[str]) -> 
     found, words_readers = list[Pieces](), list[Any]()
     for text, held in zip(texts, holds, strict=True):
         if held:
-            words_readers = words_readers or [open_for_words(tokenizer.json_text, first=first) for first in (True, False)]
+            words_readers = words_readers or [
+                open_for_words(tokenizer.json_text, first=first) for first in (True, False)
+            ]
             found.append(_encode_with_words(tokenizer.json_text, reader, words_readers, text))
             continue
         encoding = next(encodings)
