@@ -1,5 +1,7 @@
 """What follows a network, and how much of it a layer's weights can hold."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -113,6 +115,12 @@ class _PluginTarget(Target):
     @property
     def outputs(self) -> int:
         return 1
+
+    def encode(self, values: Any) -> Any:
+        return values
+
+    def decode(self, answers: Any) -> Any:
+        return answers
 
 
 @pytest.mark.parametrize("target", [NextTokenTarget.model_construct(), PreferenceTarget.model_construct()])

@@ -20,7 +20,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_sampling(num_return: int = 1, **options: Any) -> "Callable[[], Sampling]":
-    """Return what makes the sampling options, once a bundle is open; torch is imported only then.
+    """Check sampling options; return what makes them, which imports torch.
 
     Args:
         num_return: texts per prompt.

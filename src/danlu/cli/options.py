@@ -72,7 +72,7 @@ def check_recipe_or_resume(
 
 
 def recipe_to_run(recipe: str | None, overrides: tuple[str, ...], from_run: Path | None) -> "Recipe":
-    """Return the recipe of a new run, its own or that of the run from which it begins."""
+    """Return a new run's recipe, its own or that of the earlier run."""
     from danlu.experiment.earlier_run import recipe_from_run, with_earlier_run
     from danlu.recipe.load import load_recipe
 
@@ -84,7 +84,7 @@ def recipe_to_run(recipe: str | None, overrides: tuple[str, ...], from_run: Path
 
 
 def recipe_file(recipe: str | None, from_run: Path | None) -> str | None:
-    """Return the file of a recipe, or of the recipe of the run from which a new one begins."""
+    """Return a recipe's file, or that of the earlier run's recipe."""
     from danlu.artifacts.run import RECIPE, RunDirectory
 
     return recipe if recipe is not None or from_run is None else str(RunDirectory.open(from_run).path / RECIPE)

@@ -42,7 +42,7 @@ def run(
     restarts: Restarts = None,
     json: Json = False,
 ) -> int:
-    """Run every stage that a recipe names, begin from a finished run, or resume a stopped one."""
+    """Run every stage of a recipe, or resume a run that was stopped."""
     from danlu.api.run import dry_run as dry
     from danlu.api.run import resume_run
     from danlu.api.run import run as run_verb

@@ -17,7 +17,7 @@ LONGEST_PATH = 1024  # characters; a longer text names no file
 
 
 def stack(parts: Sequence[RawData], origin: str) -> RawData:
-    """Put parts with the same columns one under the other; conversations may be of different forms.
+    """Put parts with the same columns, or conversations, one under the other.
 
     Raises:
         DataError: they differ in their columns or in their types.
@@ -50,7 +50,7 @@ def stack(parts: Sequence[RawData], origin: str) -> RawData:
 
 
 def _differ(parts: Sequence[RawData]) -> bool:
-    """Return whether parts have other columns, or a nested column of another type, which cannot stand together."""
+    """Return whether parts differ in columns or in types of nested ones."""
     schemas = [part.frame.schema for part in parts]
     return any(
         set(schema) != set(schemas[0])

@@ -113,7 +113,7 @@ def _find_template(tokenizer: TokenizerFile, choice: str | None) -> str:
 
 
 def _joined_end(tokenizer: TokenizerFile, beginnings: tuple[str, ...]) -> str:
-    """Return the end of the assistant's header that a token joins with an answer; "" for none.
+    """Return the end of the assistant's header that tokens join with answers.
 
     Where it joins some answers and not others, it belongs to the answer all the same, so that generation, which does
     not know the answer, begins where training did. White space must stay apart from any letter, and all of the header
@@ -123,7 +123,7 @@ def _joined_end(tokenizer: TokenizerFile, beginnings: tuple[str, ...]) -> str:
     reader = tokenizer.open()
 
     def first_joined(begins: Sequence[str], earliest: int) -> int:
-        """Return the last place of the text at which no token joins it with what comes then."""
+        """Return the last place at which no token joins what comes then."""
         whole = reader.encode_batch([text + each for each in begins], add_special_tokens=False)
         for cut in range(len(text), earliest, -1):
             alone = reader.encode(text[:cut], add_special_tokens=False).ids
@@ -137,13 +137,13 @@ def _joined_end(tokenizer: TokenizerFile, beginnings: tuple[str, ...]) -> str:
 
 
 def answer_beginnings(answers: Iterable[str]) -> list[str]:
-    """Return the signs and white space with which answers begin, each with what follows, the most frequent first."""
+    """Return the signs and white space with which answers begin, the most frequent first."""
     counts = Counter(match[0] for answer in answers if (match := BEGINNING.match(answer)))
     return [beginning for beginning, _ in counts.most_common(MOST_BEGINNINGS)]
 
 
 def _written_beginnings(tokenizer: TokenizerFile, header: str, beginnings: tuple[str, ...]) -> set[str]:
-    """Return how the template writes the beginnings of answers; some take the white space around answers away."""
+    """Return how the template writes the beginnings of answers, which it may trim."""
     found: set[str] = set()
     for begins in beginnings:
         answer: Message = {"role": "assistant", "content": begins + SHORTEST[-1]["content"]}

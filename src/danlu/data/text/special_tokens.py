@@ -29,7 +29,7 @@ Pieces = tuple[list[int], np.ndarray]  # ids, and where each begins and ends in 
 
 
 def hide_in_chat(tokenizer: TokenizerFile, chat: ChatRow) -> ChatRow:
-    """Replace tokens of control inside messages, tools and documents by placeholders; nothing where they are parsed."""
+    """Replace tokens of control inside messages, tools and documents by placeholders."""
     if tokenizer.parses_special:
         return chat
     beside = {name: _hidden(tokenizer, value) if name in SHOWN else value for name, value in chat.beside.items()}
@@ -117,7 +117,7 @@ def open_for_words(json_text: str, first: bool = True) -> Any:
 
 @lru_cache(maxsize=4)
 def _without_control(json_text: str, first: bool) -> str:
-    """Return a tokenizer's JSON in which each token of control is special, and no piece of its vocabulary."""
+    """Return a tokenizer's JSON in which tokens of control are no words."""
     told = json.loads(json_text)
     names, model = set(control_tokens(json_text)), told["model"]
     renamed = _rename_pieces(model, names)
@@ -133,9 +133,9 @@ def _without_control(json_text: str, first: bool) -> str:
 
 
 def _rename_pieces(model: dict[str, Any], names: set[str]) -> set[str]:
-    """Rename the pieces that are tokens of control, where a model finds words in its vocabulary; return them.
+    """Rename the pieces that are tokens of control; return their names.
 
-    Merges make no such piece, unless whole words are looked up before.
+    Only where a model finds whole words: merges make no such piece.
     """
     vocabulary = model.get("vocab", {})
     if isinstance(vocabulary, list):
@@ -159,7 +159,7 @@ def _pair(merge: Any) -> list[str]:
 
 
 def _never_first(step: Any) -> Any:
-    """Return a pre-tokenizer that puts no blank before a text, where it puts one before the first word alone."""
+    """Return a pre-tokenizer that takes no word for a text's first."""
     if not isinstance(step, dict):
         return step
     changed = {**step, "prepend_scheme": "never"} if step.get("prepend_scheme") == FIRST_ALONE else dict(step)
@@ -169,7 +169,7 @@ def _never_first(step: Any) -> Any:
 
 
 def _encode_with_words(json_text: str, reader: Any, words_readers: list[Any], text: str) -> Pieces:
-    """Encode a text piece by piece between its tokens of control, which are the template's or the assistant's."""
+    """Encode a text piece by piece between the template's and assistant's tokens of control."""
     ids: list[int] = []
     places: list[tuple[int, int]] = []
     for begin, end, token in _pieces(json_text, text):
@@ -222,7 +222,7 @@ def _special_tokens(json_text: str) -> frozenset[str]:
 
 
 def is_mark(token: str) -> bool:
-    """Return whether an added token is written as a mark: a name between signs, as <think> or [TOOL].
+    """Return whether an added token is a mark: a name between signs.
 
     Of ":)" or a run of blanks nothing is a name, and "c++" does not begin with a sign.
     """
@@ -263,7 +263,7 @@ def _hiding(json_text: str, by_model: bool) -> re.Pattern[str] | None:
 
 @lru_cache(maxsize=4)
 def _taking(json_text: str) -> re.Pattern[str]:
-    """Return what finds tokens of control with the white space that they take along; the group is the token."""
+    """Return what finds tokens of control, as groups, with white space they take."""
     flags = {token["content"]: token for token in json.loads(json_text)["added_tokens"]}
     parts = [
         (r"\s*" if flags[name].get("lstrip") else "")
@@ -277,10 +277,10 @@ def _taking(json_text: str) -> re.Pattern[str]:
 def count_held(tokenizer: TokenizerFile, texts: Iterable[str]) -> tuple[int, list[str]]:
     """Return how many texts hold tokens of control, and which, the most frequent first."""
     names = control_tokens(tokenizer.json_text)
-    pattern = re.compile("|".join(map(re.escape, names))) if names else None
+    pattern = re.compile("|".join(map(re.escape, names)) if names else "(?!)")
     found: Counter[str] = Counter()
     held = 0
-    for text in texts if pattern is not None else ():
+    for text in texts:
         inside = set(pattern.findall(text))
         held += bool(inside)
         found.update(inside)

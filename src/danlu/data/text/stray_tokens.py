@@ -19,7 +19,7 @@ NAMED_IN = (
 
 
 def named_tokens(folder: Path, tokens: Collection[str]) -> set[str]:
-    """Return the tokens that a file of the folder names; all of them where its vocabulary is not readable as text."""
+    """Return the tokens that files of a folder name; all if unreadable."""
     if any(folder.glob("*.model")) or any(folder.glob("*.tiktoken")):
         return set(tokens)
     texts = [file.read_text(encoding="utf-8") for name in NAMED_IN if (file := folder / name).is_file()]
@@ -28,7 +28,7 @@ def named_tokens(folder: Path, tokens: Collection[str]) -> set[str]:
 
 
 def without_tokens(tokenizer: TokenizerFile, tokens: Collection[str]) -> TokenizerFile | None:
-    """Return the tokenizer without some of its last tokens; None where it needs one of them."""
+    """Return the tokenizer without some last tokens; None if it needs one."""
     reader = tokenizer.open()
     ids = {reader.token_to_id(token) for token in tokens}
     if tokenizer.end in ids or ids & {*tokenizer.begins, *tokenizer.stops}:

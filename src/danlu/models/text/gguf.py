@@ -91,7 +91,7 @@ def _convert(file: Path, folder: Path) -> None:
 
 
 def _without_strays(tokenizer: Any, file: Path, rows: int) -> Any:
-    """Return the tokenizer without tokens that the file does not have, and for which there are no rows.
+    """Return the tokenizer without tokens that file and weights do not have.
 
     transformers adds the default tokens of the tokenizer's class, such as <|endoftext|>.
     """
@@ -114,7 +114,7 @@ def _without_strays(tokenizer: Any, file: Path, rows: int) -> Any:
 
 
 def _fields(file: Path) -> Callable[[str], Any]:
-    """Return what reads a field of the file by its name; None for one that is not there."""
+    """Return what reads a field of the file by its name, or None."""
     from gguf import GGUFReader
 
     fields: Any = GGUFReader(file).fields

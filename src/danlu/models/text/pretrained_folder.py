@@ -110,7 +110,7 @@ def requirements_by_files(folder: Path) -> DataRequirements | None:
 
 
 def _taken_positions(model_type: str, pad: int | None) -> int:
-    """Return how many positions RoBERTa-like models use up, which number them from the padding id on."""
+    """Return how many positions RoBERTa-like models use up, counting from the padding id."""
     return (pad or 0) + 1 if "roberta" in model_type or model_type == "camembert" else 0
 
 
