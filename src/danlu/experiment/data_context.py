@@ -39,7 +39,6 @@ from danlu.tasks.base import FitInputs, Target
 from danlu.training.monitoring.trackers import check_trackers
 
 DRY_RUN_BATCH_SIZE = 16  # batch size of a dry run if the recipe leaves it on auto
-MOST_SHOWN_FROM = 1000  # rows of which a tokenizer is made to show one
 
 
 @dataclass(frozen=True)
@@ -174,22 +173,6 @@ def fit_preprocessing(context: DataContext) -> FittedPreprocessing:
     seed = Seed(context.recipe.seed).derive("preparation")
     preprocessor = fit_preprocessor(train, dataset, context.recipe.data, context.model.data_requirements(), seed)
     return FittedPreprocessing(preprocessor.on_date(context.date), _fit_target(context, preprocessor))
-
-
-def show_row(context: DataContext) -> list[dict[str, Any]]:
-    """Return the first training row as the model reads it, if its kind shows one.
-
-    Returns:
-        of each text of the row: `name`, `parts` (`text`, whether it is `learned`), and the numbers of `tokens`, of
-        `learned` and of `cut` ones. A tokenizer that training makes is made of fewer rows here, so numbers may differ.
-    """
-    if not context.dataset.kind.shows_a_row:
-        return []
-    train = context.splits.train
-    few = TrainSplit(train.rows[:MOST_SHOWN_FROM], train.table)
-    fitted = fit_preprocessing(replace(context, splits=replace(context.splits, train=few)))
-    frame = few.columns(*fitted.preprocessor.columns)
-    return fitted.preprocessor.shown_row(frame, context.dataset.origin)
 
 
 def _fit_target(context: DataContext, preprocessor: Preprocessor) -> Target:

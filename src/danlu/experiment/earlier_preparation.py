@@ -35,7 +35,7 @@ FITTED_WITH = (
         "select",
         "image_size",
     ),
-    *("sequence_length", "vocabulary", "packing", "chat_template"),
+    *("sequence_length", "vocabulary", "packing", "special_tokens", "chat_template"),
 )
 # What evaluation adds to a target, which belongs to the weights of before.
 OF_EVALUATION = ("calibration", "threshold", "conformal")

@@ -1,5 +1,6 @@
 """Begin a training from the weights of a finished run (`training.from_run`). Imports no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,11 +8,12 @@ from danlu.artifacts.bundle import Bundle, open_bundle
 from danlu.artifacts.files import StrPath, read_json
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import info
+from danlu.data.sources.reader import IN_MEMORY
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.experiment.earlier_preparation import KEY
 from danlu.experiment.run_data import SOURCE_FILE
 from danlu.experiment.seen_rows import count_learned_rows
-from danlu.recipe.load import load_recipe
+from danlu.recipe.load import as_recipe, load_recipe
 from danlu.recipe.schema import Recipe
 
 if TYPE_CHECKING:
@@ -40,6 +42,23 @@ def with_earlier_run(recipe: Recipe, run: StrPath) -> Recipe:
     """Return the recipe with `training.from_run`."""
     training = recipe.training.model_copy(update={"from_run": str(Path(run).absolute())})
     return recipe.model_copy(update={"training": training})
+
+
+def recipe_to_begin(
+    recipe: Recipe | Mapping[str, Any] | str | Path | None, from_run: StrPath | None, in_memory: bool
+) -> Recipe:
+    """Return a recipe in any form, with the run that its training begins from.
+
+    Args:
+        recipe: None for the run's own.
+        from_run: a finished run; None to begin anew.
+        in_memory: whether rows are handed over, instead of the recipe's source.
+    """
+    if from_run is None:
+        return as_recipe(recipe, source=IN_MEMORY if in_memory else None)
+    if recipe is None:
+        return recipe_from_run(from_run)
+    return with_earlier_run(as_recipe(recipe, source=IN_MEMORY if in_memory else None), from_run)
 
 
 def _quoted(text: str) -> str:

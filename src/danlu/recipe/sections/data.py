@@ -203,8 +203,9 @@ class Data(Frozen):
     )
     special_tokens: Literal["words", "tokens"] = Field(
         default="words",
-        description="what special tokens inside documents, messages and prompts are: words like any other, or the "
-        "tokens themselves, as in transformers; those that the chat template writes are always tokens",
+        description="what the tokenizer's special tokens and added marks (<think>) inside texts, documents, messages "
+        "and prompts are: words like any other, or the tokens themselves, as in transformers; those that the chat "
+        "template writes, and the marks that the assistant does, are always tokens",
     )
     chat_template: TemplatePath | None = Field(
         default=None,
