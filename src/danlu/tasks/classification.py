@@ -28,7 +28,7 @@ from danlu.tasks.base import (
     tile_rows,
 )
 from danlu.tasks.calibrations import AnyCalibration
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.summaries import count_classes
 
@@ -279,7 +279,8 @@ class Classification(ClassTask):
 
     def head(self, target: ClassTarget) -> Head:
         loss = ensemble_loss(classification_loss)
-        return Head(loss, ensemble_predict(classification_predict), len, ensemble_loss)
+        predict, answer = ensemble_predict(classification_predict), ensemble_answer(classification_answer)
+        return Head(loss, predict, len, ensemble_loss, answer)
 
     def mean_of_members(self, logits: "Tensor") -> "Tensor":
         import torch
@@ -357,6 +358,13 @@ def classification_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor
     import torch
 
     return torch.softmax(logits.float(), dim=1)
+
+
+def classification_answer(outputs: np.ndarray) -> np.ndarray:
+    """Return class probabilities of arrays, as `classification_predict`."""
+    shares = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
 
 
 def soft_classification_loss(logits: "Tensor", teacher_logits: "Tensor", temperature: float) -> "Tensor":

@@ -32,7 +32,7 @@ from danlu.tasks.base import (
     tile_rows,
 )
 from danlu.tasks.classification import fit_logistic, spread_labels
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict, log_sigmoid
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.summaries import count_listed
 
@@ -225,7 +225,8 @@ class MultiLabel(Task):
         return " + ".join(told) or "none"
 
     def head(self, target: MultiLabelTarget) -> Head:
-        return Head(ensemble_loss(multilabel_loss), ensemble_predict(multilabel_predict), len, ensemble_loss)
+        predict, answer = ensemble_predict(multilabel_predict), ensemble_answer(multilabel_answer)
+        return Head(ensemble_loss(multilabel_loss), predict, len, ensemble_loss, answer)
 
     def mean_of_members(self, logits: "Tensor") -> "Tensor":
         from torch.nn import functional
@@ -359,6 +360,12 @@ def multilabel_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor":
     import torch
 
     return torch.sigmoid(logits.float())
+
+
+def multilabel_answer(outputs: np.ndarray) -> np.ndarray:
+    """Return the probability of each label of arrays, as `multilabel_predict`."""
+    return np.exp(log_sigmoid(outputs))
+
 
 
 def soft_multilabel_loss(logits: "Tensor", teacher_logits: "Tensor", temperature: float) -> "Tensor":

@@ -24,7 +24,7 @@ from danlu.tasks.base import (
     Words,
     tile_rows,
 )
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.regression import fit_ridge, nonzero_std, tenths
 from danlu.tasks.summaries import describe_numbers
@@ -207,7 +207,8 @@ class MultiOutput(Task):
         return ", ".join(f"{name} {number:.4g}" for name, number in zip(target.names, found, strict=True))
 
     def head(self, target: MultiNumericTarget) -> Head:
-        return Head(ensemble_loss(multi_output_loss), ensemble_predict(multi_output_predict), len, ensemble_loss)
+        predict, answer = ensemble_predict(multi_output_predict), ensemble_answer(multi_output_answer)
+        return Head(ensemble_loss(multi_output_loss), predict, len, ensemble_loss, answer)
 
     def to_y_pred(self, target: MultiNumericTarget, outputs: np.ndarray) -> np.ndarray:
         return target.in_units(outputs)
@@ -327,3 +328,8 @@ def multi_output_loss(logits: "Tensor", target: "Tensor", emphasis: LossWeightin
 def multi_output_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor":
     """Return standardized predictions, [batch, outputs]."""
     return logits.float()
+
+
+def multi_output_answer(outputs: np.ndarray) -> np.ndarray:
+    """Return standardized predictions of arrays, as `multi_output_predict`."""
+    return outputs

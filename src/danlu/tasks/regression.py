@@ -21,7 +21,7 @@ from danlu.tasks.base import (
     Task,
     Words,
 )
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.summaries import describe_numbers
 
@@ -177,7 +177,8 @@ class Regression(NumericTask):
     can_distill = True
 
     def head(self, target: NumericTarget) -> Head:
-        return Head(ensemble_loss(regression_loss), ensemble_predict(regression_predict), len, ensemble_loss)
+        predict, answer = ensemble_predict(regression_predict), ensemble_answer(regression_answer)
+        return Head(ensemble_loss(regression_loss), predict, len, ensemble_loss, answer)
 
     def soft_loss(self, logits: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
         return soft_regression_loss(logits, teacher, temperature)
@@ -226,6 +227,12 @@ def regression_loss(logits: "Tensor", target: "Tensor", emphasis: LossWeighting)
 def regression_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor":
     """Return standardized predictions, [batch, 1]."""
     return logits.float()
+
+
+def regression_answer(outputs: np.ndarray) -> np.ndarray:
+    """Return standardized predictions of arrays, as `regression_predict`."""
+    return outputs
+
 
 
 def soft_regression_loss(logits: "Tensor", teacher_logits: "Tensor", temperature: float) -> "Tensor":

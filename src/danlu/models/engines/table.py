@@ -1,0 +1,39 @@
+"""The engines by name, and which of them answer a bundle, in which order."""
+
+from danlu.core.text import suggestion
+from danlu.errors import ArgumentError
+from danlu.models.engines.base import Engine, EngineSource
+from danlu.models.engines.numpy_engine import NumpyEngine
+from danlu.models.engines.torch_engine import TorchEngine
+
+AUTO = "auto"  # the bundle's own order
+# The rule of a bundle that names no order: numpy where it can, since it opens at once; torch can always.
+RULE = ("numpy", "torch")
+
+
+def engines_for(source: EngineSource, asked: str | None = None) -> list[type[Engine]]:
+    """Return the engines to try, in order, the last of which must open the bundle.
+
+    Args:
+        asked: an engine's name; None or `auto` for the bundle's own order.
+
+    Raises:
+        ArgumentError: there is no such engine, or it cannot answer this bundle.
+    """
+    if asked is None or asked == AUTO:
+        order = source.bundle.manifest.engines or RULE
+        known = [ENGINES[name] for name in order if name in ENGINES]
+        return [engine for engine in known if engine.obstacle(source) is None] or [TorchEngine]
+    if asked not in ENGINES:
+        names = ", ".join((AUTO, *ENGINES))
+        raise ArgumentError(f"engine: {asked!r} is unknown{suggestion(asked, ENGINES)} (known: {names})", code="DL402")
+    obstacle = ENGINES[asked].obstacle(source)
+    if obstacle is not None:
+        able = ", ".join(name for name, engine in ENGINES.items() if engine.obstacle(source) is None)
+        raise ArgumentError(
+            f"engine: {asked} cannot answer {source.bundle.folder}: {obstacle}; these can: {able}", code="DL409"
+        )
+    return [ENGINES[asked]]
+
+
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (NumpyEngine, TorchEngine)}
