@@ -1,11 +1,11 @@
 """The engine of plain numpy: models of tables, from the bundle's own files, without torch."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from danlu.artifacts.bundle import WEIGHTS, Bundle
 from danlu.data.specs import TabularInputs, require_inputs
 from danlu.errors import ArtifactError
 from danlu.models.base import Model
@@ -13,7 +13,7 @@ from danlu.models.engines.base import Arrays, Engine, EngineSource
 from danlu.models.engines.numpy_networks import FAMILIES, Network, Spec, build_network, read_safetensors
 from danlu.models.normalization import MIN_FEATURES_PER_GROUP, num_groups
 from danlu.models.tabular.options import Boosting, Tree
-from danlu.models.tabular.tree_arrays import boosted_groups, read_boosted_trees
+from danlu.models.tabular.tree_arrays import MODEL_FILE, boosted_groups, read_boosted_trees
 
 
 class NumpyEngine(Engine):
@@ -33,20 +33,20 @@ class NumpyEngine(Engine):
 
     @classmethod
     def open(cls, source: EngineSource) -> Self:
-        spec = network_spec(source)
+        options, outputs = source.options, source.target.outputs
+        folder, name = source.bundle.folder, options.name
+        spec = network_spec(options, require_inputs(source.inputs, TabularInputs, name), outputs)
         try:
-            return cls(build_network(spec, read_weights(source.bundle, source.options, source.target.outputs)))
+            return cls(build_network(spec, read_weights(source.bundle.require(options.weights_file), outputs)))
         except (KeyError, ValueError, IndexError) as error:
-            folder, name = source.bundle.folder, source.options.name
             raise ArtifactError(f"{folder}: the weights do not fit {name}: {error!r}", code="DL310") from error
 
     def run(self, inputs: Arrays) -> np.ndarray:
         return self.network(inputs.get("numeric"), inputs.get("categories"))
 
 
-def network_spec(source: EngineSource) -> Spec:
+def network_spec(options: Model, inputs: TabularInputs, outputs: int) -> Spec:
     """Return a network's description, as `numpy_networks.build_network` and JSON take it."""
-    inputs, options = require_inputs(source.inputs, TabularInputs, source.options.name), source.options
     spec: dict[str, Any] = {
         **options.model_dump(mode="json"),
         "family": options.name,
@@ -55,7 +55,6 @@ def network_spec(source: EngineSource) -> Spec:
         "edges": [list(edges) for edges in inputs.edges],
     }
     if isinstance(options, Boosting):
-        outputs = source.target.outputs
         spec |= {"groups": boosted_groups(outputs), "zero_first": outputs == 2}
     elif isinstance(options, Tree):
         spec |= {"groups": 1, "zero_first": False}
@@ -64,9 +63,8 @@ def network_spec(source: EngineSource) -> Spec:
     return spec
 
 
-def read_weights(bundle: Bundle, options: Model, outputs: int) -> Mapping[str, np.ndarray]:
-    """Read a bundle's weights by their names; of boosting the arrays of its trees."""
-    path = bundle.require(options.weights_file)
-    if options.weights_file == WEIGHTS:
-        return read_safetensors(path)
-    return read_boosted_trees(path.read_text(encoding="utf-8"), boosted_groups(outputs))
+def read_weights(path: Path, outputs: int) -> Mapping[str, np.ndarray]:
+    """Read a bundle's file of weights by their names; of boosting the arrays of its trees."""
+    if path.name == MODEL_FILE:
+        return read_boosted_trees(path.read_text(encoding="utf-8"), boosted_groups(outputs))
+    return read_safetensors(path)

@@ -347,7 +347,8 @@ def trees(spec: Spec, weights: Arrays) -> Network:
     """Return the sum of trees, `groups` sums of `width` outputs, and 0 before them with `zero_first`.
 
     All trees are walked at once, a level a step. A missing number becomes the infinity that goes its way, and whether a
-    category is in a split's set becomes a number of its own, so that every split is one comparison.
+    category is in a split's set becomes a number of its own, so that every split is one comparison. So does whether a
+    number is missing, where a split asks for nothing else.
     """
     nodes = {name: np.asarray(values) for name, values in weights.items()}
     numbers, groups, is_zero_first = spec["numeric"], spec["groups"], spec["zero_first"]
@@ -355,34 +356,38 @@ def trees(spec: Spec, weights: Arrays) -> Network:
     feature, size = nodes["feature"][order], nodes["set_size"][order]
     threshold = _float32(nodes["threshold"][order])
     value = _float32(nodes["value"][order])
-    is_set = size > 0
-    is_code = (feature >= numbers) & ~is_set & (first != np.arange(len(first)))
+    is_leaf, is_set = first == np.arange(len(first)), size > 0
+    is_code = (feature >= numbers) & ~is_set & ~is_leaf
     goes_left = nodes["missing_left"][order].astype(bool)
-    # Columns: numbers with -inf for missing, numbers with inf for missing, codes, one per split by a set.
+    is_gap = ~(is_leaf | is_set | is_code | goes_left) & np.isposinf(threshold)
+    # Columns: numbers with -inf for missing, numbers with inf for missing, codes, one per split by a set or a gap.
     columns = np.where(goes_left, feature, feature + numbers)
     columns[is_code] = feature[is_code] + numbers
     codes = int(feature[is_code].max()) + 1 - numbers if is_code.any() else 0
-    columns[is_set] = 2 * numbers + codes + np.arange(int(is_set.sum()))
-    columns[first == np.arange(len(first))] = 0
-    threshold[is_set] = 0.5
     own, begin, sizes = feature[is_set] - numbers, nodes["set_start"][order][is_set], size[is_set]
+    gaps, begin_sets = feature[is_gap], 2 * numbers + codes
+    begin_gaps = begin_sets + len(own)
+    columns[is_set], columns[is_gap] = begin_sets + np.arange(len(own)), begin_gaps + np.arange(len(gaps))
+    columns[is_leaf], threshold[is_set | is_gap] = 0, 0.5
     words, count = nodes["words"].astype(np.int64), len(nodes["roots"])
-    width = max(1, 2 * numbers + codes + len(own))
+    width = max(1, begin_gaps + len(gaps))
 
     def fill(numeric: np.ndarray | None, categories: np.ndarray | None, rows: int) -> np.ndarray:
         seen = np.empty((rows, width), dtype=np.float32)
         if numeric is not None:
             np.fmax(numeric, -np.inf, out=seen[:, :numbers])
             np.fmin(numeric, np.inf, out=seen[:, numbers : 2 * numbers])
+            if len(gaps):
+                seen[:, begin_gaps:] = np.isnan(numeric[:, gaps])
         if categories is not None:
             if codes:
-                seen[:, 2 * numbers : 2 * numbers + codes] = categories[:, :codes]
+                seen[:, 2 * numbers : begin_sets] = categories[:, :codes]
             if len(own):
                 given = categories[:, own]
                 word = given >> 5
                 known = (given >= 0) & (word < sizes)
                 held = words[begin + np.where(known, word, 0)] >> (given & 31) & 1
-                seen[:, 2 * numbers + codes :] = ~(known & (held == 1))  # in the set is left, and so not above 0.5
+                seen[:, begin_sets:begin_gaps] = ~(known & (held == 1))  # in the set is left, and so not above 0.5
         return seen
 
     def walk(seen: np.ndarray) -> np.ndarray:

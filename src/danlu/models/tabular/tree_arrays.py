@@ -90,7 +90,8 @@ class TreeBuilder:
 
 def round_down_to_float32(thresholds: np.ndarray) -> np.ndarray:
     """Round thresholds down to float32, so that comparisons of float32 values do not change."""
-    nearest = thresholds.astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 it becomes its largest number
+        nearest = thresholds.astype(np.float32)
     return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
