@@ -19,7 +19,9 @@ Network = Callable[[np.ndarray | None, np.ndarray | None], np.ndarray]
 Spec = Mapping[str, Any]
 
 NORM_EPSILON = 1e-5  # torch's, for all its norms
-WALKED_AT_ONCE = 1 << 16  # rows times trees, so that what a step touches stays in the processor's cache
+AT_ONCE = 1 << 16  # rows times what is asked of each, so that a step's arrays stay in the processor's cache
+WORD_BITS = 32  # category codes per number of a set
+SCANNED_LEAVES = 64  # of a tree whose splits are asked all at once: the bits of a number
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1",
     "BOOL": "?", "BF16": "<u2",
@@ -344,36 +346,84 @@ def _offsets(sizes: list[int]) -> np.ndarray:
 
 
 def trees(spec: Spec, weights: Arrays) -> Network:
-    """Return the sum of trees, `groups` sums of `width` outputs, and 0 before them with `zero_first`.
-
-    All trees are walked at once, a level a step. A missing number becomes the infinity that goes its way, and whether a
-    category is in a split's set becomes a number of its own, so that every split is one comparison. So does whether a
-    number is missing, where a split asks for nothing else.
-    """
+    """Return the sum of trees, `groups` sums of `width` outputs, and 0 before them with `zero_first`."""
     nodes = {name: np.asarray(values) for name, values in weights.items()}
-    numbers, groups, is_zero_first = spec["numeric"], spec["groups"], spec["zero_first"]
-    order, first, depth = _paired(nodes["left"], nodes["right"], nodes["roots"])
-    feature, size = nodes["feature"][order], nodes["set_size"][order]
-    threshold = _float32(nodes["threshold"][order])
-    value = _float32(nodes["value"][order])
+    order, first, levels = _paired(nodes["left"], nodes["right"], nodes["roots"])
+    per_node = ("feature", "threshold", "missing_left", "set_start", "set_size")
+    nodes |= {name: nodes[name][order] for name in per_node}
+    columns, threshold, fill = _comparisons(spec["numeric"], nodes, first)
+    leaves, start = _leaves(first, levels)
+    count, groups, value = len(nodes["roots"]), spec["groups"], _float32(nodes["value"][order])
+    most = int(leaves[:count].max())
+    if most <= SCANNED_LEAVES:
+        reach, ends = _scan(columns, threshold, first, leaves, start, count)
+        value, size = value[ends], count * most
+    else:
+        reach, size = _walk(columns, threshold, first, len(levels) - 1, count), count
+    step, width, zero = max(1, AT_ONCE // size), groups * value.shape[1], int(spec["zero_first"])
+
+    def answer(numeric: np.ndarray | None = None, categories: np.ndarray | None = None) -> np.ndarray:
+        seen = fill(numeric, categories)
+        sums = np.zeros((len(seen), zero + width), dtype=np.float32)
+        for begin in range(0, len(seen), step):
+            block = seen[begin : begin + step]
+            added = value.take(reach(block), axis=0).reshape(len(block), -1, width)
+            np.add.reduce(added, axis=1, out=sums[begin : begin + step, zero:])
+        return sums
+
+    return answer
+
+
+def _paired(left: np.ndarray, right: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[slice]]:
+    """Order nodes by level, the two children of a node side by side.
+
+    Returns:
+        the nodes in this order; the place of each one's left child, of a leaf its own; the places of each level.
+    """
+    rows, firsts, levels = [roots], [], list[slice]()
+    while True:
+        now = rows[-1]
+        begin = levels[-1].stop if levels else 0
+        levels.append(slice(begin, begin + len(now)))
+        is_split = left[now] != now
+        places = np.arange(begin, begin + len(now))
+        places[is_split] = begin + len(now) + 2 * np.arange(int(is_split.sum()))
+        firsts.append(places)
+        if not is_split.any():
+            return np.concatenate(rows), np.concatenate(firsts), levels
+        parents = now[is_split]
+        rows.append(np.stack([left[parents], right[parents]], axis=1).reshape(-1))
+
+
+def _comparisons(numbers: int, nodes: Arrays, first: np.ndarray) -> tuple[np.ndarray, np.ndarray, Network]:
+    """Make every split one comparison: a row goes right where its value in a column is above a threshold.
+
+    A missing number becomes the infinity that goes its way. Whether a category is in a split's set becomes a value of
+    its own, and so does whether a number is missing, where a split asks for nothing else.
+
+    Returns:
+        the column and the threshold of each node; and what makes the columns of some rows.
+    """
+    feature, size, threshold = nodes["feature"], nodes["set_size"], _float32(nodes["threshold"]).copy()
     is_leaf, is_set = first == np.arange(len(first)), size > 0
     is_code = (feature >= numbers) & ~is_set & ~is_leaf
-    goes_left = nodes["missing_left"][order].astype(bool)
+    goes_left = nodes["missing_left"].astype(bool)
     is_gap = ~(is_leaf | is_set | is_code | goes_left) & np.isposinf(threshold)
     # Columns: numbers with -inf for missing, numbers with inf for missing, codes, one per split by a set or a gap.
     columns = np.where(goes_left, feature, feature + numbers)
     columns[is_code] = feature[is_code] + numbers
     codes = int(feature[is_code].max()) + 1 - numbers if is_code.any() else 0
-    own, begin, sizes = feature[is_set] - numbers, nodes["set_start"][order][is_set], size[is_set]
+    own, is_outside, bases, limits = _sets(feature[is_set] - numbers, nodes["set_start"][is_set], size[is_set], nodes)
     gaps, begin_sets = feature[is_gap], 2 * numbers + codes
     begin_gaps = begin_sets + len(own)
     columns[is_set], columns[is_gap] = begin_sets + np.arange(len(own)), begin_gaps + np.arange(len(gaps))
     columns[is_leaf], threshold[is_set | is_gap] = 0, 0.5
-    words, count = nodes["words"].astype(np.int64), len(nodes["roots"])
     width = max(1, begin_gaps + len(gaps))
 
-    def fill(numeric: np.ndarray | None, categories: np.ndarray | None, rows: int) -> np.ndarray:
-        seen = np.empty((rows, width), dtype=np.float32)
+    def fill(numeric: np.ndarray | None, categories: np.ndarray | None) -> np.ndarray:
+        given = numeric if numeric is not None else categories
+        assert given is not None, "a row has numbers or categories"
+        seen = np.empty((len(given), width), dtype=np.float32)
         if numeric is not None:
             np.fmax(numeric, -np.inf, out=seen[:, :numbers])
             np.fmin(numeric, np.inf, out=seen[:, numbers : 2 * numbers])
@@ -383,58 +433,90 @@ def trees(spec: Spec, weights: Arrays) -> Network:
             if codes:
                 seen[:, 2 * numbers : begin_sets] = categories[:, :codes]
             if len(own):
-                given = categories[:, own]
-                word = given >> 5
-                known = (given >= 0) & (word < sizes)
-                held = words[begin + np.where(known, word, 0)] >> (given & 31) & 1
-                seen[:, begin_sets:begin_gaps] = ~(known & (held == 1))  # in the set is left, and so not above 0.5
+                place = np.minimum(categories.take(own, axis=1), limits)
+                place += bases
+                seen[:, begin_sets:begin_gaps] = is_outside.take(place)
         return seen
 
-    def walk(seen: np.ndarray) -> np.ndarray:
-        rows = len(seen)
-        flat = seen.reshape(-1)
-        at = np.broadcast_to(np.arange(count), (rows, count))
-        starts = np.arange(rows)[:, None] * width if rows > 1 else None
-        for _ in range(depth):
-            column = columns.take(at)
-            if starts is not None:
-                column += starts
-            above = flat.take(column) > threshold.take(at)
-            at = first.take(at)
-            at += above
-        found = value.take(at, axis=0)
-        return np.asarray(found.reshape(rows, -1, groups * value.shape[1]).sum(axis=1))
-
-    def answer(numeric: np.ndarray | None = None, categories: np.ndarray | None = None) -> np.ndarray:
-        rows = len(numeric if numeric is not None else categories)  # type: ignore[arg-type]
-        seen = fill(numeric, categories, rows)
-        step = max(1, WALKED_AT_ONCE // count)
-        parts = [walk(seen[begin : begin + step]) for begin in range(0, rows, step)]
-        sums = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return np.concatenate([np.zeros_like(sums[:, :1]), sums], axis=1) if is_zero_first else sums
-
-    return answer
+    return columns, threshold, fill
 
 
-def _paired(left: np.ndarray, right: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Order nodes by level, the two children of a node side by side.
+def _sets(own: np.ndarray, begin: np.ndarray, size: np.ndarray, nodes: Arrays) -> tuple[np.ndarray, ...]:
+    """Return each set as a list of its own: whether a code is outside, which is right.
 
     Returns:
-        the nodes in this order; the place of each one's left child, of a leaf its own; the most levels below a root.
+        the category that each split asks for; the lists, one behind the other; the place of each, and its last entry,
+        which stands for all codes beyond.
     """
-    levels, firsts, begin, depth = [roots], [], 0, 0
-    while True:
-        now = levels[-1]
-        is_split = left[now] != now
-        begin += len(now)
-        places = np.arange(begin - len(now), begin)
-        places[is_split] = begin + 2 * np.arange(int(is_split.sum()))
-        firsts.append(places)
-        if not is_split.any():
-            return np.concatenate(levels), np.concatenate(firsts), depth
-        parents = now[is_split]
-        levels.append(np.stack([left[parents], right[parents]], axis=1).reshape(-1))
-        depth += 1
+    limits = size * WORD_BITS
+    bases = np.cumsum(limits + 1) - (limits + 1)
+    is_outside = np.ones(int((limits + 1).sum()), dtype=np.bool_)
+    for base, first, count in zip(bases, begin, size, strict=True):
+        words = nodes["words"][first : first + count].astype("<u4")
+        is_outside[base : base + count * WORD_BITS] = np.unpackbits(words.view(np.uint8), bitorder="little") == 0
+    return own, is_outside, bases, limits
+
+
+def _leaves(first: np.ndarray, levels: list[slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many leaves are below each node, and how many of its tree stand left of them."""
+    leaves, start = np.ones(len(first), dtype=np.int64), np.zeros(len(first), dtype=np.int64)
+    splits = [np.flatnonzero(first[level] != np.arange(level.start, level.stop)) + level.start for level in levels]
+    for at in reversed(splits):
+        leaves[at] = leaves[first[at]] + leaves[first[at] + 1]
+    for at in splits:
+        start[first[at]], start[first[at] + 1] = start[at], start[at] + leaves[first[at]]
+    return leaves, start
+
+
+def _walk(columns: np.ndarray, threshold: np.ndarray, first: np.ndarray, depth: int, count: int) -> Layer:
+    """Return what walks all trees at once, a level a step: columns of rows -> the nodes reached, [rows, trees]."""
+
+    def reach(seen: np.ndarray) -> np.ndarray:
+        at = np.broadcast_to(np.arange(count), (len(seen), count))
+        flat, starts = seen.reshape(-1), np.arange(len(seen))[:, None] * seen.shape[1]
+        for _ in range(depth):
+            above = flat.take(columns.take(at) + starts) > threshold.take(at)
+            at = first.take(at)
+            at += above
+        return at
+
+    return reach
+
+
+def _scan(
+    columns: np.ndarray, threshold: np.ndarray, first: np.ndarray, leaves: np.ndarray, start: np.ndarray, count: int
+) -> tuple[Layer, np.ndarray]:
+    """Return what asks all splits at once: columns of rows -> places in a list of leaves, [rows, trees]; and the list.
+
+    A split that sends a row right rules out the leaves on its left; the first leaf that remains is reached. Lucchese et
+    al. 2015, QuickScorer, https://doi.org/10.1145/2766462.2767733. Splits stand in a matrix [splits, trees], filled up
+    with ones that never send right.
+    """
+    is_leaf, tree = first == np.arange(len(first)), np.arange(len(first))
+    parents = np.flatnonzero(~is_leaf)
+    for parent in parents:  # a node stands behind its parent
+        tree[first[parent] : first[parent] + 2] = tree[parent]
+    most, owners = int(leaves[:count].max()), tree[parents]
+    by_tree = np.argsort(owners, kind="stable")
+    parents, owners = parents[by_tree], owners[by_tree]
+    place = (np.arange(len(parents)) - np.searchsorted(owners, owners)) * count + owners
+    splits, kind = max(1, most - 1), np.uint32 if most <= 32 else np.uint64
+    asked, limit = np.zeros(splits * count, dtype=np.int64), np.full(splits * count, np.inf, dtype=np.float32)
+    asked[place], limit[place] = columns[parents], threshold[parents]
+    ruled_out = np.zeros(splits * count, dtype=kind)
+    left, before = leaves[first[parents]].tolist(), start[parents].tolist()
+    ruled_out[place] = [((1 << some) - 1) << others for some, others in zip(left, before, strict=True)]
+    ends, found = np.zeros((count, most), dtype=np.int64), np.flatnonzero(is_leaf)
+    ends[tree[found], start[found]] = found
+    begin, one = np.arange(count) * most, kind(1)
+
+    def reach(seen: np.ndarray) -> np.ndarray:
+        above = seen.take(asked, axis=1) > limit
+        gone = np.bitwise_or.reduce((above * ruled_out).reshape(len(seen), splits, count), axis=1)
+        kept = ~gone
+        return np.asarray(np.bitwise_count((kept & -kept) - one) + begin)  # the lowest bit that is left
+
+    return reach, ends.reshape(-1)
 
 
 FAMILIES: dict[str, Callable[[Spec, Arrays], Network]] = {
