@@ -11,6 +11,7 @@ from danlu.metrics.base import Metric, Predictions
 from danlu.metrics.classification import COUNT_METRICS, COUNTS, PROBABILITY_METRICS
 from danlu.metrics.per_class import per_class_metrics, per_class_values
 from danlu.metrics.ranking import ONE_VS_REST, RANKING_METRICS
+from danlu.tasks.activations import softmax
 from danlu.tasks.base import (
     Baseline,
     BaselineData,
@@ -279,7 +280,7 @@ class Classification(ClassTask):
 
     def head(self, target: ClassTarget) -> Head:
         loss = ensemble_loss(classification_loss)
-        predict, answer = ensemble_predict(classification_predict), ensemble_answer(classification_answer)
+        predict, answer = ensemble_predict(classification_predict), ensemble_answer(softmax)
         return Head(loss, predict, len, ensemble_loss, answer)
 
     def mean_of_members(self, logits: "Tensor") -> "Tensor":
@@ -358,13 +359,6 @@ def classification_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor
     import torch
 
     return torch.softmax(logits.float(), dim=1)
-
-
-def classification_answer(outputs: np.ndarray) -> np.ndarray:
-    """Return class probabilities of arrays, as `classification_predict`."""
-    shares = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
-
 
 
 def soft_classification_loss(logits: "Tensor", teacher_logits: "Tensor", temperature: float) -> "Tensor":

@@ -48,8 +48,3 @@ def ensemble_answer(answer: Callable[[np.ndarray], np.ndarray]) -> Answer:
         return np.asarray(found.reshape(*outputs.shape[:2], -1).mean(axis=1))
 
     return mean_answer
-
-
-def log_sigmoid(outputs: np.ndarray) -> np.ndarray:
-    """Return log(sigmoid(x)), exact where the sigmoid is 0 in float32."""
-    return np.asarray(np.minimum(outputs, 0.0) - np.log1p(np.exp(-np.abs(outputs))))

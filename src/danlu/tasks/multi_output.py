@@ -8,6 +8,7 @@ import polars as pl
 
 from danlu.errors import DataError
 from danlu.metrics.base import Metric, Predictions, Statistic, safe_divide, sum_statistic
+from danlu.tasks.activations import identity
 from danlu.tasks.base import (
     LARGEST_TARGET,
     Baseline,
@@ -207,7 +208,7 @@ class MultiOutput(Task):
         return ", ".join(f"{name} {number:.4g}" for name, number in zip(target.names, found, strict=True))
 
     def head(self, target: MultiNumericTarget) -> Head:
-        predict, answer = ensemble_predict(multi_output_predict), ensemble_answer(multi_output_answer)
+        predict, answer = ensemble_predict(multi_output_predict), ensemble_answer(identity)
         return Head(ensemble_loss(multi_output_loss), predict, len, ensemble_loss, answer)
 
     def to_y_pred(self, target: MultiNumericTarget, outputs: np.ndarray) -> np.ndarray:
@@ -328,8 +329,3 @@ def multi_output_loss(logits: "Tensor", target: "Tensor", emphasis: LossWeightin
 def multi_output_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor":
     """Return standardized predictions, [batch, outputs]."""
     return logits.float()
-
-
-def multi_output_answer(outputs: np.ndarray) -> np.ndarray:
-    """Return standardized predictions of arrays, as `multi_output_predict`."""
-    return outputs

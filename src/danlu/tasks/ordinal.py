@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from danlu.errors import DataError
 from danlu.metrics.base import Metric, Predictions, mean_statistic, ratio, safe_divide, sum_statistic
+from danlu.tasks.activations import ordinal
 from danlu.tasks.base import FitInputs, Head, Label, Target, Words
 from danlu.tasks.classification import ClassTarget, ClassTask, classification_loss
-from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict, log_sigmoid
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Ordinal(ClassTask):
         return [label for label in (self.order or order) if label in found]
 
     def head(self, target: OrdinalTarget) -> Head:
-        predict, answer = ensemble_predict(ordinal_predict), ensemble_answer(ordinal_answer)
+        predict, answer = ensemble_predict(ordinal_predict), ensemble_answer(ordinal)
         return Head(ensemble_loss(ordinal_loss), predict, len, ensemble_loss, answer)
 
 
@@ -196,12 +197,3 @@ def ordinal_loss(logits: "Tensor", target: "Tensor", emphasis: LossWeighting) ->
 def ordinal_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor":
     """Return class probabilities, [batch, classes]."""
     return ordinal_log_probabilities(logits).exp()
-
-
-def ordinal_answer(outputs: np.ndarray) -> np.ndarray:
-    """Return class probabilities of arrays, as `ordinal_predict`."""
-    falls = np.concatenate([outputs[:, :1], log_sigmoid(-outputs[:, 1:])], axis=1)
-    above = np.cumsum(falls, axis=1)
-    reached, missed = log_sigmoid(above), log_sigmoid(-above)
-    between = reached[:, :-1] + missed[:, 1:] + log_sigmoid(outputs[:, 1:])
-    return np.exp(np.concatenate([missed[:, :1], between, reached[:, -1:]], axis=1))

@@ -8,6 +8,7 @@ import polars as pl
 
 from danlu.errors import DataError
 from danlu.metrics.base import FROM_ZERO, Metric, Predictions, mean_statistic, ratio
+from danlu.tasks.activations import exp
 from danlu.tasks.base import Baseline, BaselineData, FitInputs, Head, Target, Words
 from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
@@ -118,7 +119,7 @@ class PoissonRegression(NumericTask):
         return super().fit_target(inputs)
 
     def head(self, target: CountTarget) -> Head:
-        predict, answer = ensemble_predict(poisson_predict), ensemble_answer(poisson_answer)
+        predict, answer = ensemble_predict(poisson_predict), ensemble_answer(exp)
         return Head(ensemble_loss(poisson_loss), predict, len, ensemble_loss, answer)
 
     def baselines(self, target: NumericTarget, data: BaselineData) -> list[Baseline]:
@@ -151,9 +152,3 @@ def poisson_loss(logits: "Tensor", target: "Tensor", emphasis: LossWeighting) ->
 def poisson_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor":
     """Return multiples of the mean count, [batch, 1]."""
     return logits.float().exp()
-
-
-def poisson_answer(outputs: np.ndarray) -> np.ndarray:
-    """Return multiples of the mean count of arrays, as `poisson_predict`."""
-    with np.errstate(over="ignore"):  # an infinite answer becomes a row's error
-        return np.exp(outputs)

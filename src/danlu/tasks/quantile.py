@@ -9,6 +9,7 @@ import polars as pl
 from pydantic import Field
 
 from danlu.metrics.base import Metric, Predictions, mean_statistic, ratio
+from danlu.tasks.activations import sort
 from danlu.tasks.base import FitInputs, Head, SplitRows, Target, Words
 from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
@@ -130,7 +131,7 @@ class QuantileRegression(NumericTask):
 
     def head(self, target: QuantileTarget) -> Head:
         levels = (0.05, 0.5, 0.95) if target is None else target.levels
-        predict, answer = ensemble_predict(quantile_predict), ensemble_answer(quantile_answer)
+        predict, answer = ensemble_predict(quantile_predict), ensemble_answer(sort)
         return Head(ensemble_loss(partial(quantile_loss, levels=levels)), predict, len, ensemble_loss, answer)
 
     def to_y_pred(self, target: NumericTarget, outputs: np.ndarray) -> np.ndarray:
@@ -182,8 +183,3 @@ def quantile_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor":
     Quantiles that cross are sorted (Chernozhukov et al. 2010, https://arxiv.org/abs/0704.3649).
     """
     return logits.float().sort(dim=1).values
-
-
-def quantile_answer(outputs: np.ndarray) -> np.ndarray:
-    """Return standardized quantiles of arrays in ascending order, as `quantile_predict`."""
-    return np.sort(outputs, axis=1)

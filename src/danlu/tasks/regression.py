@@ -9,6 +9,7 @@ import polars as pl
 from danlu.errors import DataError
 from danlu.metrics.base import Metric, Predictions
 from danlu.metrics.regression import REGRESSION_METRICS
+from danlu.tasks.activations import identity
 from danlu.tasks.base import (
     Baseline,
     BaselineData,
@@ -177,7 +178,7 @@ class Regression(NumericTask):
     can_distill = True
 
     def head(self, target: NumericTarget) -> Head:
-        predict, answer = ensemble_predict(regression_predict), ensemble_answer(regression_answer)
+        predict, answer = ensemble_predict(regression_predict), ensemble_answer(identity)
         return Head(ensemble_loss(regression_loss), predict, len, ensemble_loss, answer)
 
     def soft_loss(self, logits: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
@@ -227,12 +228,6 @@ def regression_loss(logits: "Tensor", target: "Tensor", emphasis: LossWeighting)
 def regression_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor":
     """Return standardized predictions, [batch, 1]."""
     return logits.float()
-
-
-def regression_answer(outputs: np.ndarray) -> np.ndarray:
-    """Return standardized predictions of arrays, as `regression_predict`."""
-    return outputs
-
 
 
 def soft_regression_loss(logits: "Tensor", teacher_logits: "Tensor", temperature: float) -> "Tensor":

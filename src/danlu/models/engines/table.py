@@ -25,8 +25,7 @@ def engines_for(source: EngineSource, asked: str | None = None) -> list[type[Eng
         known = [ENGINES[name] for name in order if name in ENGINES]
         return [engine for engine in known if engine.obstacle(source) is None] or [TorchEngine]
     if asked not in ENGINES:
-        names = ", ".join((AUTO, *ENGINES))
-        raise ArgumentError(f"engine: {asked!r} is unknown{suggestion(asked, ENGINES)} (known: {names})", code="DL402")
+        raise ArgumentError(f"engine: {asked!r} is unknown{suggestion(asked, [AUTO, *ENGINES])}", code="DL402")
     obstacle = ENGINES[asked].obstacle(source)
     if obstacle is not None:
         able = ", ".join(name for name, engine in ENGINES.items() if engine.obstacle(source) is None)
