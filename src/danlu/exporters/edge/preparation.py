@@ -41,11 +41,13 @@ class Model:
 
     def _number(self, told: Mapping[str, Any], rows: Sequence[Row]) -> np.ndarray:
         """Return one feature of all rows, [rows] float64."""
-        missing = {*self.missing, *told.get("missing_words", ())}
-        values = np.array([_to_number(row[told["column"]], missing) for row in rows], dtype=np.float64)
-        values[np.isinf(values)] = np.nan
+        words = [row[told["column"]] for row in rows]
+        gaps = self._gaps(told, words)
         if told["is"] == "gap":
-            return np.isnan(values).astype(np.float64)
+            return gaps.astype(np.float64)
+        pairs = zip(words, gaps, strict=True)
+        values = np.array([np.nan if gap else float(word) for word, gap in pairs], dtype=np.float64)
+        values[np.isinf(values)] = np.nan
         if told["is"] == "prepared":
             return values
         if told["limits"] is not None:
@@ -59,10 +61,14 @@ class Model:
         return np.asarray((values - told["offset"]) / told["scale"])
 
     def _codes(self, told: Mapping[str, Any], known: Mapping[str, int], rows: Sequence[Row]) -> list[int]:
-        missing = {*self.missing, *told["missing_words"]}
         words = [row[told["column"]] for row in rows]
-        gaps = [word is None or str(word).strip() in missing for word in words]
-        return [MISSING if gap else known.get(str(word).strip(), OTHER) for word, gap in zip(words, gaps, strict=True)]
+        pairs = zip(words, self._gaps(told, words), strict=True)
+        return [MISSING if gap else known.get(str(word).strip(), OTHER) for word, gap in pairs]
+
+    def _gaps(self, told: Mapping[str, Any], words: Sequence[Any]) -> np.ndarray:
+        """Return which words stand for a missing value, [rows] bool."""
+        missing = {*self.missing, *told["missing_words"]}
+        return np.array([word is None or str(word).strip() in missing for word in words], dtype=np.bool_)
 
     def outputs(self, rows: Sequence[Row]) -> np.ndarray:
         """Return calibrated outputs, [rows, ...], in the target's own units."""
@@ -97,12 +103,6 @@ class Model:
         limit, best = self.output["threshold"], int(np.argmax(values))
         best = best if limit is None else int(values[1] >= limit)
         return {"prediction": self.output["labels"][best], "probability": values[best], **probabilities}
-
-
-def _to_number(value: Any, missing: set[str]) -> float:
-    if value is None or (isinstance(value, str) and value.strip() in missing):
-        return float("nan")
-    return float(value)
 
 
 def open_model(folder: Path) -> Model:
