@@ -55,7 +55,11 @@ def holed_table(folder: Path) -> Path:
         ({"name": "boosting", "rounds": 8, "leaf_rows": 5}, "grade", {}),
         ({"name": "additive"}, "grade", {"clean": {"missing": {"impute": {"indicators": True}}}}),
         ({"name": "tree", "leaf_rows": 5}, "weight", {}),
-        ({"name": "tabm", "members": 3, "width": 16}, "grade", {"task": {"ordinal": {"order": ["grade 0", "grade 1", "grade 2"]}}}),
+        (
+            {"name": "tabm", "members": 3, "width": 16},
+            "grade",
+            {"task": {"ordinal": {"order": ["grade 0", "grade 1", "grade 2"]}}},
+        ),
         ({"name": "linear"}, "weight", {"task": "quantile-regression"}),
     ],
     ids=["boosting", "additive", "tree", "tabm", "quantiles"],

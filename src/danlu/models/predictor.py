@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.bundle import GOLDEN, Bundle, Manifest, open_bundle
+from danlu.artifacts.bundle import GOLDEN, Bundle, open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.component import components
 from danlu.core.console import info

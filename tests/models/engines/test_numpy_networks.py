@@ -155,7 +155,9 @@ def test_fitted_trees_answer_as_in_torch_on_gaps_and_categories(outputs: int) ->
         fit.load_rounds_into(network, rounds)
         found = in_numpy(options, inputs, outputs, network, rows)
         np.testing.assert_allclose(found, in_torch(network, rows), rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(found[:1], in_numpy(options, inputs, outputs, network, {k: v[:1] for k, v in rows.items()}))
+        np.testing.assert_allclose(
+            found[:1], in_numpy(options, inputs, outputs, network, {k: v[:1] for k, v in rows.items()})
+        )
         assert len(np.unique(found[:, -1])) > 3
 
 

@@ -34,4 +34,4 @@ def answer_all(model: Model, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapp
 
 if __name__ == "__main__":
     for told in answer_all(open_model(Path(__file__).parent), rows_of(sys.argv[1])):
-        print(json.dumps(told, ensure_ascii=False))
+        sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")

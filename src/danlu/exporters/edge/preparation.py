@@ -1,7 +1,7 @@
 """Rows as they are written -> arrays for the network -> answers, by what danlu.json says; imports numpy alone.
 
-In: rows as dicts of words, numbers or None. Out: a dict a row: `prediction` and probabilities or numbers. What danlu.json
-lists under `outside` is not done here: a feature that is `prepared` comes as the network takes it.
+In: rows as dicts of words, numbers or None. Out: a dict a row: `prediction` and probabilities or numbers. What
+danlu.json lists under `outside` is not done here: a feature that is `prepared` comes as the network takes it.
 """
 
 import json

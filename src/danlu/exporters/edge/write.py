@@ -79,7 +79,9 @@ def write_edge(bundle: Bundle, folder: Path) -> dict[str, Any]:
         "bundle": bundle.manifest.digest,
         "files": described_files(folder),
         "inputs": [{"name": name, "dtype": "any", "shape": ["batch"]} for name in _columns(runner)],
-        "outputs": [{"name": "answer", "dtype": "float32", "shape": ["batch", target.outputs], "names": answer["names"]}],
+        "outputs": [
+            {"name": "answer", "dtype": "float32", "shape": ["batch", target.outputs], "names": answer["names"]}
+        ],
         "inside": _inside(runner),
         "outside": [{"what": step.what, "value": step.value, "file": "danlu.json"} for step in (*prepared, *decisions)],
         "check": None,
@@ -173,7 +175,9 @@ def _check(predictor: Predictor, bundle: Bundle, folder: Path, runner: dict[str,
     Raises:
         ArtifactError: they answer something else.
     """
-    frames = [golden_inputs(golden, predictor.preprocessor.columns) for golden in [bundle.golden()] if golden is not None]
+    frames = [
+        golden_inputs(golden, predictor.preprocessor.columns) for golden in [bundle.golden()] if golden is not None
+    ]
     reference = bundle.reference_rows()
     frames += [] if reference is None else [reference.select(predictor.preprocessor.columns)]
     if not frames:
@@ -184,7 +188,7 @@ def _check(predictor: Predictor, bundle: Bundle, folder: Path, runner: dict[str,
     apart, agree = [0.0], []
     for name in (name for name in expected.columns if name in said[0]):
         before, after = expected[name].to_list(), [row[name] for row in said]
-        if expected.schema[name].is_numeric() and name != PREDICTION or runner["answer"]["decides"] == "number":
+        if (expected.schema[name].is_numeric() and name != PREDICTION) or runner["answer"]["decides"] == "number":
             apart += [abs(a - b) / max(1.0, abs(b)) for a, b in zip(after, before, strict=True)]
         elif name == PREDICTION:
             agree += [a == b for a, b in zip(after, before, strict=True)]
