@@ -76,7 +76,7 @@ class Preprocessor(Frozen):
     def iter_arrays(
         self, frame: pl.DataFrame, place: Origin, size: int
     ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray | None]]:
-        """Yield batches of model inputs as arrays by name, and the target where this makes it.
+        """Yield batches of inputs as arrays, and the target where this makes it.
 
         Args:
             frame, place: as `transform` takes them.

@@ -17,7 +17,7 @@ def softmax(outputs: np.ndarray) -> np.ndarray:
 
 def sigmoid(outputs: np.ndarray) -> np.ndarray:
     """Return the probability of each label, [batch, labels]."""
-    return np.exp(_log_sigmoid(outputs))
+    return np.asarray(np.exp(_log_sigmoid(outputs)))
 
 
 def ordinal(outputs: np.ndarray) -> np.ndarray:
@@ -26,13 +26,13 @@ def ordinal(outputs: np.ndarray) -> np.ndarray:
     above = np.cumsum(falls, axis=1)
     reached, missed = _log_sigmoid(above), _log_sigmoid(-above)
     between = reached[:, :-1] + missed[:, 1:] + _log_sigmoid(outputs[:, 1:])
-    return np.exp(np.concatenate([missed[:, :1], between, reached[:, -1:]], axis=1))
+    return np.asarray(np.exp(np.concatenate([missed[:, :1], between, reached[:, -1:]], axis=1)))
 
 
 def exp(outputs: np.ndarray) -> np.ndarray:
     """Return multiples of the mean count, [batch, 1]; infinite where they are beyond float32."""
     with np.errstate(over="ignore"):
-        return np.exp(outputs)
+        return np.asarray(np.exp(outputs))
 
 
 def sort(outputs: np.ndarray) -> np.ndarray:

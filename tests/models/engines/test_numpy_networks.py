@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from danlu.core.seeds import Seed
 from danlu.data.specs import TabularInputs
 from danlu.models.base import FitData, Model, Rows
+from danlu.models.engines import numpy_networks
 from danlu.models.engines.numpy_engine import network_spec, read_weights
 from danlu.models.engines.numpy_networks import FAMILIES, build_network, read_safetensors
 from danlu.models.tabular.options import MLP, Additive, Boosting, FTTransformer, Linear, ResNet, TabM, Tree
@@ -121,9 +123,19 @@ def grown(random: np.random.Generator, builder: TreeBuilder, inputs: TabularInpu
     return len(builder) - 1
 
 
-@settings(max_examples=150)
-@given(table_inputs(), st.integers(1, 3), st.booleans(), st.sampled_from([1, 2, 50]), st.integers(0, 2**31))
-def test_trees_answer_as_in_torch(inputs: TabularInputs, groups: int, zero: bool, count: int, seed: int) -> None:
+@settings(max_examples=200)
+@given(
+    table_inputs(),
+    st.integers(1, 3),
+    st.booleans(),
+    st.sampled_from([1, 2, 50]),
+    st.sampled_from([0, numpy_networks.SCANNED_LEAVES]),
+    st.integers(0, 2**31),
+)
+def test_trees_answer_as_in_torch(
+    inputs: TabularInputs, groups: int, zero: bool, count: int, scanned: int, seed: int
+) -> None:
+    """Whether all splits are asked at once, or the trees are walked, as they are where one has many leaves."""
     random = np.random.default_rng(seed)
     builder = TreeBuilder(int(random.integers(1, 4)))
     for _ in range(groups * int(random.integers(1, 5))):
@@ -135,7 +147,8 @@ def test_trees_answer_as_in_torch(inputs: TabularInputs, groups: int, zero: bool
     if "categories" in rows:
         rows["categories"][random.random(rows["categories"].shape) < 0.2] += 100  # beyond what any set knows
     spec = {"family": "tree", "numeric": inputs.numeric, "groups": groups, "zero_first": zero}
-    found = build_network(spec, builder.to_arrays())(**rows)
+    with patch.object(numpy_networks, "SCANNED_LEAVES", scanned):
+        found = build_network(spec, builder.to_arrays())(**rows)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, in_torch(network, rows), rtol=1e-5, atol=1e-5)
 

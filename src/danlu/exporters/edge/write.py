@@ -94,7 +94,7 @@ def write_edge(bundle: Bundle, folder: Path) -> dict[str, Any]:
 
 
 def _numbers(preparation: TabularPreprocessor) -> tuple[list[dict[str, Any]], list[Step]]:
-    """Return how each numeric feature is made, and which are expected as the network takes them."""
+    """Return how each numeric feature is made, and which come prepared."""
     made: list[dict[str, Any]] = []
     for state in preparation.numbers:
         scaling = state.scaling
@@ -170,7 +170,7 @@ def _inside(runner: dict[str, Any]) -> list[str]:
 
 
 def _check(predictor: Predictor, bundle: Bundle, folder: Path, runner: dict[str, Any]) -> dict[str, Any] | None:
-    """Run the written files on golden and reference rows, a row of gaps and one of unseen categories; compare.
+    """Run the written files on kept rows, gaps and unseen categories; compare.
 
     Raises:
         ArtifactError: they answer something else.

@@ -58,7 +58,7 @@ class Engine(ABC):
     @classmethod
     @abstractmethod
     def obstacle(cls, source: EngineSource) -> str | None:
-        """Return why this engine cannot answer a bundle, as the end of a sentence; None where it can.
+        """Return why this engine cannot answer a bundle; None where it can.
 
         It looks at options and the list of files, not into the weights, and imports no library.
         """

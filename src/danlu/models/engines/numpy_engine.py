@@ -64,7 +64,7 @@ def network_spec(options: Model, inputs: TabularInputs, outputs: int) -> Spec:
 
 
 def read_weights(path: Path, outputs: int) -> Mapping[str, np.ndarray]:
-    """Read a bundle's file of weights by their names; of boosting the arrays of its trees."""
+    """Read a file of weights by names; of boosting the arrays of its trees."""
     if path.name == MODEL_FILE:
         return read_boosted_trees(path.read_text(encoding="utf-8"), boosted_groups(outputs))
     return read_safetensors(path)

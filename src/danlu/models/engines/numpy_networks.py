@@ -83,7 +83,7 @@ def _affine(weight: np.ndarray, bias: np.ndarray) -> Layer:
     matrix, shift = _float32(weight.T), _float32(bias)
 
     def apply(values: np.ndarray) -> np.ndarray:
-        found = values @ matrix
+        found: np.ndarray = values @ matrix
         found += shift
         return found
 
@@ -91,7 +91,7 @@ def _affine(weight: np.ndarray, bias: np.ndarray) -> Layer:
 
 
 def _relu(values: np.ndarray) -> np.ndarray:
-    return np.maximum(values, 0.0)
+    return np.asarray(np.maximum(values, 0.0))
 
 
 def _silu(values: np.ndarray) -> np.ndarray:
@@ -137,7 +137,7 @@ def _group_norm(weights: Arrays, name: str, groups: int) -> Layer:
 
 
 def _each(matrices: np.ndarray) -> Layer:
-    """Return a matrix of its own for each of several vectors: [batch, n, i] -> [batch, n, o]."""
+    """Return a matrix for each vector: [batch, n, i] -> [batch, n, o]."""
     kept = _float32(matrices)
     return lambda values: np.matmul(values.transpose(1, 0, 2), kept).transpose(1, 0, 2)
 
@@ -190,7 +190,7 @@ def _line(weights: Arrays, name: str) -> Layer:
 
 
 def _placing(edges: list[list[float]]) -> Layer:
-    """Return the place of numbers in each of their bins, [batch, n] -> [batch, n, bins], from 0 to 1."""
+    """Return the place in each bin, 0 to 1: [batch, n] -> [batch, n, bins]."""
     bins = max((len(own) - 1 for own in edges), default=1)
     start, width, there = (np.full((len(edges), bins), value, np.float32) for value in (0.0, 1.0, 0.0))
     for row, own in enumerate(edges):
@@ -346,7 +346,7 @@ def _offsets(sizes: list[int]) -> np.ndarray:
 
 
 def trees(spec: Spec, weights: Arrays) -> Network:
-    """Return the sum of trees, `groups` sums of `width` outputs, and 0 before them with `zero_first`."""
+    """Return the sums of trees: `groups` of `width` outputs, 0 before them with `zero_first`."""
     nodes = {name: np.asarray(values) for name, values in weights.items()}
     order, first, levels = _paired(nodes["left"], nodes["right"], nodes["roots"])
     per_node = ("feature", "threshold", "missing_left", "set_start", "set_size")
@@ -396,7 +396,7 @@ def _paired(left: np.ndarray, right: np.ndarray, roots: np.ndarray) -> tuple[np.
 
 
 def _comparisons(numbers: int, nodes: Arrays, first: np.ndarray) -> tuple[np.ndarray, np.ndarray, Network]:
-    """Make every split one comparison: a row goes right where its value in a column is above a threshold.
+    """Make every split one comparison: above a threshold is right.
 
     A missing number becomes the infinity that goes its way. Whether a category is in a split's set becomes a value of
     its own, and so does whether a number is missing, where a split asks for nothing else.
@@ -442,7 +442,7 @@ def _comparisons(numbers: int, nodes: Arrays, first: np.ndarray) -> tuple[np.nda
 
 
 def _sets(own: np.ndarray, begin: np.ndarray, size: np.ndarray, nodes: Arrays) -> tuple[np.ndarray, ...]:
-    """Return each set as a list of its own: whether a code is outside, which is right.
+    """Return each set as a list: whether a code is outside, which is right.
 
     Returns:
         the category that each split asks for; the lists, one behind the other; the place of each, and its last entry,
@@ -458,7 +458,7 @@ def _sets(own: np.ndarray, begin: np.ndarray, size: np.ndarray, nodes: Arrays) -
 
 
 def _leaves(first: np.ndarray, levels: list[slice]) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many leaves are below each node, and how many of its tree stand left of them."""
+    """Return the leaves below each node, and those of its tree left of them."""
     leaves, start = np.ones(len(first), dtype=np.int64), np.zeros(len(first), dtype=np.int64)
     splits = [np.flatnonzero(first[level] != np.arange(level.start, level.stop)) + level.start for level in levels]
     for at in reversed(splits):
@@ -469,7 +469,7 @@ def _leaves(first: np.ndarray, levels: list[slice]) -> tuple[np.ndarray, np.ndar
 
 
 def _walk(columns: np.ndarray, threshold: np.ndarray, first: np.ndarray, depth: int, count: int) -> Layer:
-    """Return what walks all trees at once, a level a step: columns of rows -> the nodes reached, [rows, trees]."""
+    """Walk all trees at once, a level a step: columns of rows -> nodes, [rows, trees]."""
 
     def reach(seen: np.ndarray) -> np.ndarray:
         at = np.broadcast_to(np.arange(count), (len(seen), count))
@@ -486,7 +486,7 @@ def _walk(columns: np.ndarray, threshold: np.ndarray, first: np.ndarray, depth: 
 def _scan(
     columns: np.ndarray, threshold: np.ndarray, first: np.ndarray, leaves: np.ndarray, start: np.ndarray, count: int
 ) -> tuple[Layer, np.ndarray]:
-    """Return what asks all splits at once: columns of rows -> places in a list of leaves, [rows, trees]; and the list.
+    """Ask all splits at once: columns of rows -> places in a list of leaves, [rows, trees].
 
     A split that sends a row right rules out the leaves on its left; the first leaf that remains is reached. Lucchese et
     al. 2015, QuickScorer, https://doi.org/10.1145/2766462.2767733. Splits stand in a matrix [splits, trees], filled up

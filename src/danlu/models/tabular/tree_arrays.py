@@ -96,7 +96,7 @@ def round_down_to_float32(thresholds: np.ndarray) -> np.ndarray:
 
 
 def boosted_groups(outputs: int) -> int:
-    """Return how many trees a round has: one per class, but one for two classes or a number."""
+    """Return the trees of a round: one per class beyond two, else one."""
     return outputs if outputs > 2 else 1
 
 
