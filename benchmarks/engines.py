@@ -149,10 +149,10 @@ def trained(families: list[str], folder: Path) -> dict[str, tuple[Path, Path]]:
     import danlu
 
     random = np.random.default_rng(0)
-    columns: dict[str, Any] = {f"n{at}": random.normal(size=3000).round(4) for at in range(10)}
-    columns |= {f"c{at}": random.integers(0, size, 3000).astype(str) for at, size in enumerate((5, 12, 30))}
+    columns: dict[str, Any] = {f"n{at}": random.normal(size=2000).round(4) for at in range(10)}
+    columns |= {f"c{at}": random.integers(0, size, 2000).astype(str) for at, size in enumerate((5, 12, 30))}
     score = columns["n0"] + columns["n1"] * columns["n2"] + (columns["c1"].astype(int) % 3)
-    frame = pl.DataFrame({**columns, "answer": np.where(score + random.normal(size=3000) > 1, "yes", "no")})
+    frame = pl.DataFrame({**columns, "answer": np.where(score + random.normal(size=2000) > 1, "yes", "no")})
     rows = folder / "rows.csv"
     frame.with_columns(pl.col("^c.$").map_elements(lambda word: f"w{word}", return_dtype=pl.String)).write_csv(rows)
     found: dict[str, tuple[Path, Path]] = {}
@@ -161,7 +161,7 @@ def trained(families: list[str], folder: Path) -> dict[str, tuple[Path, Path]]:
             "name": family,
             "data": {"source": str(rows), "target": "answer"},
             "model": {"name": family, **FAMILIES[family]},
-            "training": {} if family in ("tree", "boosting") else {"epochs": 2},
+            "training": {} if family in ("tree", "boosting") else {"max_steps": 20},
             "evaluation": {"baselines": False},
         }
         found[family] = danlu.run(recipe, output=folder / "runs", name=family).path, rows

@@ -37,7 +37,7 @@ OUTPUTS = st.floats(-90, 80, width=32)
 def test_arrays_and_tensors_get_the_same_answers(task: str) -> None:
     head = HEADS[task]
 
-    @settings(max_examples=60)
+    @settings(max_examples=60, deadline=None)
     @given(arrays(np.float32, st.sampled_from([(1, 3), (4, 3), (2, 5, 3)]), elements=OUTPUTS))
     def check(outputs: np.ndarray) -> None:
         expected = head.predict(torch.from_numpy(outputs), None).numpy()
@@ -48,7 +48,7 @@ def test_arrays_and_tensors_get_the_same_answers(task: str) -> None:
     check()
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(arrays(np.float32, (3, 5, 4), elements=OUTPUTS), arrays(np.int64, (3, 5), elements=st.sampled_from([0, -100])))
 def test_tags_are_those_of_each_words_first_token(outputs: np.ndarray, target: np.ndarray) -> None:
     head = Tagging().head(TagTarget(column="y", labels=("a", "b", "c", "d")))

@@ -92,7 +92,7 @@ def shaken(network: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 @pytest.mark.parametrize("family", OPTIONS)
 def test_a_network_answers_as_in_torch(family: str) -> None:
-    @settings(max_examples=40)
+    @settings(max_examples=40, deadline=None)
     @given(OPTIONS[family], table_inputs(), st.integers(1, 4), st.sampled_from([1, 2, 33]), st.integers(0, 2**31))
     def check(options: Any, inputs: TabularInputs, outputs: int, count: int, seed: int) -> None:
         torch.manual_seed(seed)
@@ -123,7 +123,7 @@ def grown(random: np.random.Generator, builder: TreeBuilder, inputs: TabularInpu
     return len(builder) - 1
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     table_inputs(),
     st.integers(1, 3),
