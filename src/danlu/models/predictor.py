@@ -109,8 +109,6 @@ class Predictor:
         target = parse_target(manifest.output)
         opened = EngineSource(bundle, options, preprocessor.inputs, target, own_code, recipe_model)
         *others, last = engines_for(opened, engine)
-        if task_of(target).head(target).answer is None:  # what comes after the network is torch's alone
-            others, last = [], TorchEngine
         golden = bundle.golden()
         for tried in others:
             try:

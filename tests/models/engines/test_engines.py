@@ -60,6 +60,12 @@ def test_a_text_is_answered_by_torch(text_run: Path) -> None:
         package.load(text_run, engine="numpy")
 
 
+def test_what_only_torch_answers_is_refused_to_others_by_name(corpus_run: Path) -> None:
+    assert package.load(corpus_run).engine.name == "torch"
+    with pytest.raises(ArgumentError, match=r"engine: numpy cannot answer .*computed by torch alone; these can: torch"):
+        package.load(corpus_run, engine="numpy")
+
+
 def test_an_unknown_engine_is_named_with_the_nearest(table_run: Path, danlu: Command) -> None:
     with pytest.raises(ArgumentError, match=r"engine: 'nunpy' is unknown.*numpy"):
         package.load(table_run, engine="nunpy")
