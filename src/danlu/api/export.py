@@ -22,7 +22,8 @@ def export(bundle: StrPath, folder: str | Path, *, to: str | None = None, own_co
     Args:
         bundle: folder of a bundle or a run.
         folder: must not exist yet.
-        to: transformers, sentence-transformers, timm or lightgbm; by default the model's own library.
+        to: transformers, sentence-transformers, timm or lightgbm; by default the model's own library; or numpy, a table
+            model as plain numpy with a program that answers rows.
         own_code: import the module that the bundle names, if its model is your own.
 
     Returns:
@@ -48,7 +49,13 @@ def export(bundle: StrPath, folder: str | Path, *, to: str | None = None, own_co
     if target.exists():
         raise ArgumentError(f"{target}: exists already; choose another folder", code="DL404")
     opened_bundle = open_bundle(bundle)
-    predictor = Predictor.load(opened_bundle, own_code=own_code)
+    if to == "numpy":
+        from danlu.exporters.edge.write import write_edge
+
+        with atomic_folder(target) as written:
+            write_edge(opened_bundle, written)
+        return target
+    predictor = Predictor.load(opened_bundle, engine="torch", own_code=own_code)
     golden, name = opened_bundle.golden(), choose_format(predictor, to)
     exporter, check = EXPORTERS[name], None
     with atomic_folder(target) as written:

@@ -61,6 +61,7 @@ def predict(
     *,
     output: str | Path | None = None,
     keep: Sequence[str] = (),
+    engine: str | None = None,
     own_code: bool = False,
     broken: Broken = "row",
 ) -> pl.DataFrame:
@@ -74,6 +75,7 @@ def predict(
             Columns that the model does not use are ignored.
         output: file for the predictions: .parquet, .csv or .jsonl; by default they are only returned.
         keep: input columns to put before the predictions, such as an identifier. Image files are always named.
+        engine: what computes the network, `numpy` or `torch`; by default the bundle's own order decides.
         own_code: import the module that the bundle names, if its model is your own.
         broken: a row that cannot be answered, such as a broken image, has no prediction and its reason in the column
             `error` (`row`), is left out (`skip`), or is refused with all others (`fail`).
@@ -82,7 +84,8 @@ def predict(
         one row per sample, in the order of the source.
 
     Raises:
-        ArgumentError: `output` has another suffix, or a kept column has the name of a prediction column.
+        ArgumentError: `output` has another suffix, a kept column has the name of a prediction column, or the engine
+            cannot answer this bundle.
         ArtifactError: the bundle is damaged or no longer reproduces its golden samples.
         DataError: the source is unreadable, or a column is missing.
 
@@ -92,11 +95,17 @@ def predict(
         >>> answers.height, answers.columns[:2]
         (178, ['prediction', 'probability'])
     """
-    return predict_with_errors(bundle, source, output, keep, own_code, broken)[0]
+    return predict_with_errors(bundle, source, output, keep, engine, own_code, broken)[0]
 
 
 def predict_with_errors(
-    bundle: StrPath, source: object, output: str | Path | None, keep: Sequence[str], own_code: bool, broken: Broken
+    bundle: StrPath,
+    source: object,
+    output: str | Path | None,
+    keep: Sequence[str],
+    engine: str | None,
+    own_code: bool,
+    broken: Broken,
 ) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
     """Predict like `predict`; return also row and reason of every row in error."""
     path = None if output is None else Path(output)
@@ -111,10 +120,10 @@ def predict_with_errors(
     if unread := words.form.unread:
         info(f"{words.origin}: {describe_suffixes(unread)} not read")
     read = as_values(opened_bundle, words)
-    from danlu.models.predictor import Predictor  # imports torch: only after all checks
+    from danlu.models.predictor import Predictor  # it may import torch: only after all checks
 
     shares = RowShards.split(read.frame.height)
-    predictor = Predictor.load(opened_bundle, own_code=own_code)
+    predictor = Predictor.load(opened_bundle, engine=engine, own_code=own_code)
     for message in predictor.unseen(read):
         info(message)
     answers = predictor.predict_source(shares.local_rows(read), broken="fail" if broken == "fail" else "row")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json, Lang
+from danlu.cli.options import EngineName, Json, Lang
 from danlu.cli.show import metric_rows, print_document, print_table
 
 
@@ -19,13 +19,14 @@ def evaluate(
         Path | None,
         Parameter(name=["--output", "-o"], help="With DATA, the folder of its figures; RUN/evaluations by default."),
     ] = None,
+    engine: EngineName = "auto",
     lang: Lang = None,
     json: Json = False,
 ) -> None:
     """Evaluate a run's model on its validation and test splits, or on other data."""
     from danlu.api.evaluate import evaluate as evaluate_verb
 
-    evaluation = evaluate_verb(run, data, language=lang, output=output)
+    evaluation = evaluate_verb(run, data, language=lang, output=output, engine=engine)
     if json:
         print_document(evaluation)
         return

@@ -16,8 +16,8 @@ def export(
     folder: Annotated[Path, Parameter(help="The folder to write; must not exist yet.")],
     *,
     to: Annotated[
-        Literal["transformers", "sentence-transformers", "timm", "lightgbm"] | None,
-        Parameter(help="The format; by default that of the model's own library."),
+        Literal["transformers", "sentence-transformers", "timm", "lightgbm", "numpy"] | None,
+        Parameter(help="The format; by default that of the model's own library. numpy is for models of tables."),
     ] = None,
     own_code: Annotated[
         bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())

@@ -23,6 +23,12 @@ Name = Annotated[str | None, Parameter(help="The run's folder inside it; the rec
 Overwrite = Annotated[bool, Parameter(help="Replace what exists under that name.", negative=())]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON on stdout and nothing else there.", negative=())]
 Lang = Annotated[Literal["en", "zh"] | None, Parameter(name="--lang", help="Language of the report: en or zh.")]
+EngineName = Annotated[
+    str,
+    Parameter(
+        name="--engine", help="What computes the network: auto for the bundle's own order, or one of numpy and torch."
+    ),
+]
 Resume = Annotated[
     Path | None,
     Parameter(help="Resume a run that was stopped or killed from its newest checkpoint, with its own recipe."),

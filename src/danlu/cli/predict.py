@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from danlu.cli.options import EngineName
 from danlu.core.console import info
 from danlu.errors import DataError
 
@@ -21,6 +22,7 @@ def predict(
     keep: Annotated[
         tuple[str, ...], Parameter(help="An input column to put before the predictions. May be repeated.", negative=())
     ] = (),
+    engine: EngineName = "auto",
     own_code: Annotated[
         bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
     ] = False,
@@ -44,7 +46,7 @@ def predict(
         from danlu.launch.processes import launch_predict
 
         return launch_predict(sys.argv[1:], output, processes)
-    answers, errors = predict_with_errors(bundle, data, output, keep, own_code, broken)
+    answers, errors = predict_with_errors(bundle, data, output, keep, engine, own_code, broken)
     if output is None:
         print(without_lists(answers).write_csv(), end="")
     else:

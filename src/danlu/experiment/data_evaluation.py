@@ -34,13 +34,16 @@ EVALUATIONS = "evaluations"  # folder of a run
 SPLIT = "data"  # the name of the one split
 
 
-def evaluate_data(run: RunDirectory, recipe: Recipe, source: object, folder: Path | None = None) -> dict[str, Any]:
+def evaluate_data(
+    run: RunDirectory, recipe: Recipe, source: object, folder: Path | None = None, *, engine: str | None = None
+) -> dict[str, Any]:
     """Judge a run's model on other labelled rows.
 
     Args:
         recipe: the run's.
         source: what `read_for` takes.
         folder: for the figures and predictions; the run's folder `evaluations` by default.
+        engine: what computes the network; None for the bundle's own order.
 
     Returns:
         the contents of FOLDER/NAME.json: as evaluation.json, with `data` as its only split, `source` and `worst`.
@@ -55,7 +58,7 @@ def evaluate_data(run: RunDirectory, recipe: Recipe, source: object, folder: Pat
     read = read_for(bundle, source, labelled=True)
     for question in read.questions:
         raise DataError(f"{question.subject}: {question.message} Give the folder that is meant", code=question.code)
-    predictor = Predictor.load(bundle, recipe_model=Model.of(recipe.model))
+    predictor = Predictor.load(bundle, engine=engine, recipe_model=Model.of(recipe.model))
     known = [Column.model_validate(_column_fields(each)) for each in _profile(run)["columns"]]
     labelled = read_labelled(read, predictor.kind, predictor.target, recipe.data, known)
     predictor.require_columns(replace(read, frame=labelled.dataset.frame))

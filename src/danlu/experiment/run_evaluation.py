@@ -42,20 +42,21 @@ NUM_GOLDEN_SAMPLES = 8
 
 
 def evaluate_run(
-    context: DataContext, run: RunDirectory, *, learn: Learn, language: str | None = None
+    context: DataContext, run: RunDirectory, *, learn: Learn, language: str | None = None, engine: str | None = None
 ) -> dict[str, Any]:
     """Evaluate a run whose data is loaded already.
 
     Args:
         learn: trains a fold that is missing.
         language: of report and model card; None for the recipe's.
+        engine: what computes the network; None for the bundle's own order.
     """
     from danlu.models.predictor import Predictor
 
     require_test_rows(context)
     context = with_stored_reference(context, run)
     bundle = open_bundle(run.path)
-    predictor = Predictor.load(bundle, recipe_model=context.model)
+    predictor = Predictor.load(bundle, engine=engine, recipe_model=context.model)
     parts = context.splits.eval_splits()
     raw = {name: predictor.raw_outputs(part, context.origin) for name, part in parts.items()}
     folded = cross_validate(context, run, build_eval_config(context, predictor), learn=learn)

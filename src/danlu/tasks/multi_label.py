@@ -14,6 +14,7 @@ from danlu.metrics.base import Metric, Predictions
 from danlu.metrics.multilabel import LABEL_COUNTS, MULTI_LABEL_THRESHOLD, MULTILABEL_METRICS
 from danlu.metrics.per_class import per_class_metrics, per_class_values
 from danlu.metrics.ranking import PER_LABEL
+from danlu.tasks.activations import sigmoid
 from danlu.tasks.base import (
     Baseline,
     BaselineData,
@@ -32,7 +33,7 @@ from danlu.tasks.base import (
     tile_rows,
 )
 from danlu.tasks.classification import fit_logistic, spread_labels
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.summaries import count_listed
 
@@ -225,7 +226,8 @@ class MultiLabel(Task):
         return " + ".join(told) or "none"
 
     def head(self, target: MultiLabelTarget) -> Head:
-        return Head(ensemble_loss(multilabel_loss), ensemble_predict(multilabel_predict), len, ensemble_loss)
+        predict, answer = ensemble_predict(multilabel_predict), ensemble_answer(sigmoid)
+        return Head(ensemble_loss(multilabel_loss), predict, len, ensemble_loss, answer)
 
     def mean_of_members(self, logits: "Tensor") -> "Tensor":
         from torch.nn import functional

@@ -4,6 +4,7 @@ Numeric features are, in this order: numbers and parts of dates, missing-value i
 categories, topics of texts. Categories for embeddings are codes beside them.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
@@ -41,6 +42,7 @@ from danlu.recipe.sections.data import Data
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset, Tensors
 
+NAMES = ("numeric", "categories")  # of a model's inputs
 BINNED_ROWS = 200_000  # maximum training rows that bins are learned from
 
 Derived = Annotated[OneHotState | TargetState | TfidfState, Field(discriminator="kind")]
@@ -243,6 +245,15 @@ class TabularPreprocessor(Preprocessor):
         """Convert a table to model inputs, one sample per row, in order."""
         return to_dataset(*self.arrays(frame, place.name))
 
+    def iter_arrays(
+        self, frame: pl.DataFrame, place: Origin, size: int
+    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray | None]]:
+        """Yield batches of model inputs as arrays by name; imports no torch."""
+        numeric, codes = self.arrays(frame, place.name)
+        named = {name: values for name, values in zip(NAMES, (numeric, codes), strict=True) if values.shape[1]}
+        for start in range(0, frame.height, size):
+            yield {name: values[start : start + size] for name, values in named.items()}, None
+
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Describe rows by preprocessed numbers and names of categories."""
         found: list[dict[str, str]] = [{} for _ in next(iter(inputs.values()))]
@@ -260,9 +271,9 @@ def to_dataset(numeric: np.ndarray, codes: np.ndarray) -> "PreparedDataset":
 
     from danlu.data.loader import PreparedDataset, TensorColumn
 
-    named = {"numeric": numeric, "categories": codes}
+    named = zip(NAMES, (numeric, codes), strict=True)
     return PreparedDataset(
-        tuple(TensorColumn(name, torch.from_numpy(values)) for name, values in named.items() if values.shape[1])
+        tuple(TensorColumn(name, torch.from_numpy(values)) for name, values in named if values.shape[1])
     )
 
 
