@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
-from danlu.artifacts.run import RECIPE, RunDirectory, find_runs
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory, find_runs
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.artifacts.trials import is_search, read_trials
 from danlu.core.console import info
 from danlu.errors import DanluError
-from danlu.recipe.load import load_recipe
 from danlu.reporting.results import RunList
 
 
@@ -32,7 +33,7 @@ def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
 
 
 def _summarize(run: RunDirectory) -> dict[str, Any]:
-    recipe = load_recipe(run.path / RECIPE)
+    recipe = load_run_recipe(run.path / RECIPE)
     evaluation = run.evaluation()
     row: dict[str, Any] = {
         "run": run.path.name,

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from danlu.artifacts.bundle import open_bundle
-from danlu.artifacts.files import read_json, translate_write_errors, write_frame, write_json
+from danlu.artifacts.files import read_json, translate_write_errors, write_frame, write_sealed
 from danlu.artifacts.run import RunDirectory
 from danlu.data.columns import Column
 from danlu.data.splits import Split, Splits, TrainSplit
@@ -24,7 +24,7 @@ from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.evaluation.worst_errors import worst_errors
 from danlu.experiment.data_context import DataContext, FittedPreprocessing
 from danlu.experiment.labelled_data import LabelledData, read_labelled
-from danlu.experiment.run_data import PROFILE_FILE
+from danlu.experiment.run_data import read_profile
 from danlu.experiment.run_evaluation import build_eval_config, examine_split
 from danlu.models.base import Model
 from danlu.models.read_for import read_for
@@ -56,7 +56,7 @@ def evaluate_data(run: RunDirectory, recipe: Recipe, source: object, folder: Pat
     for question in read.questions:
         raise DataError(f"{question.subject}: {question.message} Give the folder that is meant", code=question.code)
     predictor = Predictor.load(bundle, recipe_model=Model.of(recipe.model))
-    known = [Column.model_validate(_column_fields(each)) for each in _profile(run)["columns"]]
+    known = [Column.model_validate(_column_fields(each)) for each in read_profile(run)["columns"]]
     labelled = read_labelled(read, predictor.kind, predictor.target, recipe.data, known)
     predictor.require_columns(replace(read, frame=labelled.dataset.frame))
     if len(labelled.rows) == 0:
@@ -85,12 +85,8 @@ def evaluate_data(run: RunDirectory, recipe: Recipe, source: object, folder: Pat
         folder.mkdir(parents=True, exist_ok=True)
     name = _free_name(folder, source, read.origin)
     write_frame(folder / f"{name}.parquet", recorded)
-    write_json(folder / f"{name}.json", figures)
+    write_sealed(folder / f"{name}.json", figures)
     return figures
-
-
-def _profile(run: RunDirectory) -> dict[str, Any]:
-    return dict(read_json(run.path / "data" / PROFILE_FILE))
 
 
 def _column_fields(described: dict[str, Any]) -> dict[str, Any]:

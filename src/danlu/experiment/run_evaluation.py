@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from danlu.artifacts.bundle import Bundle, open_bundle
-from danlu.artifacts.files import append_jsonl, read_jsonl, write_frame, write_json
+from danlu.artifacts.files import append_jsonl, read_jsonl, write_frame, write_json, write_sealed
+from danlu.artifacts.ownership import lock_run
 from danlu.artifacts.run import EVALUATION, TEST_EVALUATIONS, WORST, RunDirectory
 from danlu.core.console import info
 from danlu.core.seeds import Seed
@@ -25,7 +26,7 @@ from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.evaluation.robustness import evaluate_robustness
 from danlu.evaluation.slices import find_slices
 from danlu.evaluation.worst_errors import worst_errors
-from danlu.experiment.cross_validation import CrossValidationResult, Learn, cross_validate
+from danlu.experiment.cross_validation import OUT_OF_FOLD_FILE, CrossValidationResult, Learn, cross_validate
 from danlu.experiment.data_context import DataContext, require_test_rows, scored_text_column
 from danlu.experiment.run_data import with_stored_reference
 from danlu.metrics.base import Predictions
@@ -49,10 +50,19 @@ def evaluate_run(
     Args:
         learn: trains a fold that is missing.
         language: of report and model card; None for the recipe's.
+
+    Raises:
+        ArtifactError: another process writes into the run.
     """
+    require_test_rows(context)
+    with lock_run(run):
+        return _evaluate_run(context, run, learn, language or context.recipe.evaluation.language)
+
+
+def _evaluate_run(context: DataContext, run: RunDirectory, learn: Learn, language: str) -> dict[str, Any]:
+    """Evaluate a run that this process holds."""
     from danlu.models.predictor import Predictor
 
-    require_test_rows(context)
     context = with_stored_reference(context, run)
     bundle = open_bundle(run.path)
     predictor = Predictor.load(bundle, recipe_model=context.model)
@@ -84,9 +94,10 @@ def evaluate_run(
     figures |= examine_split(context, config, predictor, "test", truths["test"], calibrated_on)
     figures["folds"] = folded.results
     figures["looks"] = {"test": record_test_evaluation(run, context.recipe, "evaluate")}
-    write_json(run.path / EVALUATION, figures)
+    names = (*(f"{name}.parquet" for name in parts), WORST, OUT_OF_FOLD_FILE)
+    write_sealed(run.path / EVALUATION, figures, [run.path / "predictions" / name for name in names])
     _keep_golden(bundle, context, parts["test"], decided, predictor.preprocessor.columns, outputs["test"])
-    write_pages(run, language or context.recipe.evaluation.language)
+    write_pages(run, language)
     return figures
 
 
@@ -138,6 +149,11 @@ def decide_on_validation(context: DataContext, run: RunDirectory) -> None:
 
     Completes the bundle of a run without test rows, whose model is judged elsewhere.
     """
+    with lock_run(run):
+        _decide_on_validation(context, run)
+
+
+def _decide_on_validation(context: DataContext, run: RunDirectory) -> None:
     from danlu.models.predictor import Predictor
 
     bundle, validation = open_bundle(run.path), context.splits.validation
