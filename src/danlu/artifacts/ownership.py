@@ -10,7 +10,7 @@ Paths in, paths out; what a run holds is known by `artifacts.run`.
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -161,14 +161,14 @@ def sweep(run: Path) -> None:
         _remove(found)
 
 
-def set_aside(run: Path, is_kept: Callable[[Path], bool]) -> None:
+def set_aside(run: Path, is_kept: bool) -> None:
     """Move what a run's folder holds into `.replaced`, out of the way of a new run.
 
     Args:
         run: held by this process.
-        is_kept: whether a folder has what is worth keeping until the new run has as much.
+        is_kept: whether it has what is worth keeping until the new run has as much.
     """
-    if not is_kept(run):  # in `.replaced` may be one that a killed replacement never came to replace
+    if not is_kept:  # in `.replaced` may be one that a killed replacement never came to replace
         _clear(run, LOCK, REPLACED)
         return
     forget_replaced(run)

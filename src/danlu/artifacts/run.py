@@ -103,14 +103,14 @@ class RunDirectory:
         run = cls(path)
         with lock_run(run):  # a run that another process holds is left as it is
             with translate_write_errors(path):
-                set_aside(path, _has_progress)
+                set_aside(path, run.has_progress())
             try:
                 with translate_write_errors(path):
                     for part in ("data", "checkpoints", "predictions"):
                         (path / part).mkdir()
                 yield run
             except BaseException:
-                if not _has_progress(path):
+                if not run.has_progress():
                     with suppress(OSError):
                         discard(path)
                 raise
@@ -141,6 +141,11 @@ class RunDirectory:
         """Return the complete checkpoints, oldest first."""
         found = (self.path / "checkpoints").glob("step-*")
         return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+    def has_progress(self) -> bool:
+        """Return whether it has what a killed run would go on from, or a finished one is."""
+        kept = ("checkpoints/step-*", "model/bundle.json", "trials.jsonl", "trials/*/checkpoints/step-*")
+        return any(any(self.path.glob(pattern)) for pattern in (*kept, "folds/*/model/bundle.json"))
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
@@ -176,12 +181,6 @@ class RunDirectory:
     def environment(self) -> dict[str, Any]:
         """Read environment.json."""
         return read_sealed(self.path / ENVIRONMENT)
-
-
-def _has_progress(path: Path) -> bool:
-    """Return whether a folder has what a killed run would go on from, or a finished one is."""
-    kept = ("checkpoints/step-*", "model/bundle.json", "trials.jsonl", "trials/*/checkpoints/step-*")
-    return any(any(path.glob(pattern)) for pattern in (*kept, "folds/*/model/bundle.json"))
 
 
 def best_record(log: list[dict[str, Any]], metric: str, higher_is_better: bool) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json, Lang
+from danlu.cli.options import Json, Lang, Overwrite
 from danlu.cli.show import format_value, print_json, print_table
 
 
@@ -18,12 +18,13 @@ def compare(
     *,
     html: Annotated[Path | None, Parameter(help="Also write the comparison as a page into this file.")] = None,
     lang: Lang = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Compare runs on their shared test rows: paired differences with intervals, and differing recipe keys."""
     from danlu.api.compare import compare as compare_verb
 
-    found = compare_verb(list(runs), html=html, language=lang)
+    found = compare_verb(list(runs), html=html, language=lang, overwrite=overwrite)
     if json:
         print_json(found)
         return

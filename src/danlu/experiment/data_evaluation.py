@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 
 from danlu.artifacts.bundle import open_bundle
-from danlu.artifacts.files import read_json, translate_write_errors, write_frame, write_sealed
+from danlu.artifacts.files import read_sealed, translate_write_errors, write_frame, write_sealed
 from danlu.artifacts.run import RunDirectory
 from danlu.data.columns import Column
 from danlu.data.splits import Split, Splits, TrainSplit
-from danlu.errors import DataError
+from danlu.errors import ArtifactError, DataError
 from danlu.evaluation.evaluate import evaluate_splits
 from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.evaluation.worst_errors import worst_errors
@@ -120,12 +120,19 @@ def _free_name(folder: Path, source: object, origin: str) -> str:
     text = str(source if isinstance(source, str | Path) else source[0]) if named else "memory"  # type: ignore[index]
     stem = re.sub(r"[^\w.-]+", "-", Path(text.removeprefix("builtin:")).stem).strip("-.") or "data"
     name, number = stem, 1
-    while (folder / f"{name}.json").is_file() and _origin_of(folder / f"{name}.json") != origin:
+    while _is_anothers(folder / name, origin):
         number += 1
         name = f"{stem}-{number}"
     return name
 
 
-def _origin_of(file: Path) -> Any:
-    written = read_json(file)
-    return written.get("source", {}).get("origin") if isinstance(written, dict) else None
+def _is_anothers(stem: Path, origin: str) -> bool:
+    """Return whether a name has files that are not figures of this source; one may be the source itself."""
+    figures, rows = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.parquet")
+    if not figures.exists():
+        return rows.exists()
+    try:
+        source = read_sealed(figures).get("source")
+    except ArtifactError:
+        return True
+    return not isinstance(source, dict) or source.get("origin") != origin
