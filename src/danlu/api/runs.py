@@ -29,6 +29,8 @@ def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
             rows.append(_summarize(run))
         except DanluError as error:
             info(f"{run.path.name}: skipped: {error}")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # whole JSON of another form
+            info(f"{run.path.name}: skipped: a file of it is damaged ({error!r}); `danlu doctor {run.path}` says which")
     return rows
 
 

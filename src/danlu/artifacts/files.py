@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import zlib
@@ -26,11 +27,14 @@ WRITE_HINTS = {
     errno.EACCES: "you may not write there; choose another folder with --output",
     errno.EPERM: "you may not write there; choose another folder with --output",
     errno.EROFS: "it cannot be written to; choose another folder with --output",
+    errno.EFBIG: "files may not be so large here; raise the limit (ulimit -f), or choose another folder with --output",
     errno.ENOTDIR: "a part of the path is a file; choose another folder with --output",
 }
 
 LEFTOVER = ".partial"  # the end of the name of what is being written, or was when its process died
 DIGEST, FILES, CHECK = "digest", "files", "check"  # of a sealed JSON file; of its companions; of a line of a log
+
+OS_ERROR = re.compile(r"os error (\d+)")  # as Rust says the system's errors
 
 FILE_TIMEOUT_S, POLL_INTERVAL_S = 600.0, 0.02  # how long, and how often, a process polls for another's file
 
@@ -41,14 +45,17 @@ def translate_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cure = WRITE_HINTS.get(error.errno or 0, "choose another folder with --output")
-        raise ArtifactError(f"{path}: cannot be written: {error.strerror or error}; {cure}", code="DL306") from error
+        raise _cannot_be_written(path, error.errno or 0, error.strerror or str(error)) from error
     except Exception as error:  # safetensors and polars wrap the system's error in their own classes
-        if "os error 28" in str(error) or "No space left" in str(error):
-            raise ArtifactError(
-                f"{path}: cannot be written: the disk is full; {WRITE_HINTS[errno.ENOSPC]}", code="DL306"
-            ) from error
-        raise
+        said = OS_ERROR.search(str(error))
+        if said is None:
+            raise
+        raise _cannot_be_written(path, int(said[1]), os.strerror(int(said[1]))) from error
+
+
+def _cannot_be_written(path: Path, number: int, reason: str) -> ArtifactError:
+    cure = WRITE_HINTS.get(number, "choose another folder with --output")
+    return ArtifactError(f"{path}: cannot be written: {reason}; {cure}", code="DL306")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from danlu.cli.options import Json, Lang, Overwrite
-from danlu.cli.show import format_value, print_json, print_table
+from danlu.cli.show import format_value, print_json, print_table, say
 
 
 def compare(
@@ -30,12 +30,12 @@ def compare(
         return
     print_table(_metric_rows(found))
     for each in found["differences"]:
-        print(f"\n{_mcnemar_sentence(each)}" if "mcnemar" in each else "")
+        say(f"\n{_mcnemar_sentence(each)}" if "mcnemar" in each else "")
     if found["recipes"]:
-        print("\ndifferences between the recipes")
+        say("\ndifferences between the recipes")
         print_table(found["recipes"])
     if html is not None:
-        print(f"\npage  {html}")
+        say(f"\npage  {html}")
 
 
 def _metric_rows(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from danlu.cli.options import Json
-from danlu.cli.show import print_json
+from danlu.cli.show import print_json, say
 
 
 def doctor(
@@ -26,9 +26,9 @@ def doctor(
         print_json([item.model_dump() for item in found])
     else:
         for item in found:
-            print(f"{_mark(item.well, item.mended)}  {item.subject}: {item.message}")
+            say(f"{_mark(item.well, item.mended)}  {item.subject}: {item.message}")
             if item.cure:
-                print(f"      {item.cure}")
+                say(f"      {item.cure}")
     return int(run is not None and not all(item.well for item in found))
 
 

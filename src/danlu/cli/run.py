@@ -18,7 +18,7 @@ from danlu.cli.options import (
     check_recipe_or_resume,
     resolve_restarts,
 )
-from danlu.cli.show import metric_rows, print_json, print_table
+from danlu.cli.show import metric_rows, print_json, print_table, say
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.errors import ArgumentError
@@ -73,5 +73,5 @@ def run(
         print_json({"run": str(directory.path), "evaluation": evaluation})
         return 0
     print_table(metric_rows(evaluation))
-    print(f"\nreport  {directory.path / 'report.html'}\nmodel   {directory.model}")
+    say(f"\nreport  {directory.path / 'report.html'}\nmodel   {directory.model}")
     return 0

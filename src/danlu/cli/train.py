@@ -23,7 +23,7 @@ from danlu.cli.options import (
     check_recipe_or_resume,
     resolve_restarts,
 )
-from danlu.cli.show import print_json
+from danlu.cli.show import print_json, say
 from danlu.core.distributed.env import dist_env
 from danlu.errors import ArgumentError
 
@@ -86,5 +86,5 @@ def train(
     if json:
         print_json({"run": str(directory.path)})
     else:
-        print(f"run     {directory.path}\nmodel   {directory.model}\nnext    danlu evaluate {directory.path}")
+        say(f"run     {directory.path}\nmodel   {directory.model}\nnext    danlu evaluate {directory.path}")
     return 0

@@ -25,7 +25,7 @@ from danlu.evaluation.worst_errors import worst_errors
 from danlu.experiment.data_context import DataContext, FittedPreprocessing
 from danlu.experiment.labelled_data import LabelledData, read_labelled
 from danlu.experiment.run_data import read_profile
-from danlu.experiment.run_evaluation import build_eval_config, examine_split
+from danlu.experiment.run_evaluation import build_eval_config, examine_split, require_numbers
 from danlu.models.base import Model
 from danlu.models.read_for import read_for
 from danlu.recipe.schema import Recipe
@@ -69,6 +69,7 @@ def evaluate_data(run: RunDirectory, recipe: Recipe, source: object, folder: Pat
     if config.group_column is not None and config.group_column not in part.table.columns:
         config = replace(config, group_column=None)
     outputs = predictor.outputs(part, context.origin)
+    require_numbers(outputs, SPLIT)
     found = build_predictions(part, predictor.target, outputs, config.text_column, config.group_column)
     recorded = predictions_frame(part, found, predictor.target.decode(outputs), predictor.target)
     figures = evaluate_splits(config, {SPLIT: found}, [], {SPLIT: part})

@@ -17,6 +17,7 @@ from danlu.core.console import info
 from danlu.core.seeds import Seed
 from danlu.data.reference import describe_answers
 from danlu.data.splits import Split
+from danlu.errors import DanluError
 from danlu.evaluation.baselines import BaselineModels
 from danlu.evaluation.calibration import fit_calibration_and_threshold
 from danlu.evaluation.conformal import conformal_figures, fit_conformal
@@ -68,6 +69,8 @@ def _evaluate_run(context: DataContext, run: RunDirectory, learn: Learn, languag
     predictor = Predictor.load(bundle, recipe_model=context.model)
     parts = context.splits.eval_splits()
     raw = {name: predictor.raw_outputs(part, context.origin) for name, part in parts.items()}
+    for name, answers in raw.items():
+        require_numbers(answers, name)
     folded = cross_validate(context, run, build_eval_config(context, predictor), learn=learn)
     options = context.recipe.evaluation
     decided, decision = predictor.target, dict[str, Any]()
@@ -99,6 +102,19 @@ def _evaluate_run(context: DataContext, run: RunDirectory, learn: Learn, languag
     _keep_golden(bundle, context, parts["test"], decided, predictor.preprocessor.columns, outputs["test"])
     write_pages(run, language)
     return figures
+
+
+def require_numbers(answers: np.ndarray, name: str) -> None:
+    """Raise DanluError if a model answers rows of a split with what is no number."""
+    if not np.issubdtype(answers.dtype, np.floating):
+        return
+    wrong = np.isnan(answers.reshape(len(answers), -1)).any(axis=1)
+    if wrong.any():
+        raise DanluError(
+            f"the model answers {int(wrong.sum()):,} of {len(wrong):,} rows of {name} with NaN, the first in its place "
+            f"{int(np.argmax(wrong)) + 1}; look for extreme values there, scale the inputs, or train with a lower rate",
+            code="DL504",
+        )
 
 
 def examine_split(
