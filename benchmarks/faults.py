@@ -17,6 +17,7 @@ Ends with 1 if anything was lost, stuck, or silently another.
 
 import argparse
 import multiprocessing
+import queue
 import random
 import shutil
 import signal
@@ -31,12 +32,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.support.faults import Case, command, deaths, ends
+from tests.support.faults import Case, command, deaths, ends, flips, readers_of
 
 from danlu.recipe.load import check_recipe, dump_recipe
 
 DANLU = (sys.executable, "-m", "danlu")
 SEED, KILLS, FLIPS, RACES, RACERS, STEPS = 0, 20, 2000, 1500, 4, 90
+FLIPS_A_PROCESS = 250
 SMALL: dict[str, Any] = {
     "name": "wine",
     "data": {"source": "builtin:wine"},
@@ -135,13 +137,13 @@ def torn(at: Path) -> str:
     return "" if not (at / "a.csv").exists() or len((at / "a.csv").read_text().splitlines()) == 179 else "half a file"
 
 
-def show_deaths(folder: Path, every: int, only: str | None) -> int:
+def show_deaths(folder: Path, every: int, first: int, only: str | None) -> int:
     bad = 0
     for case in cases(folder, runs_of(folder)):
         if only is not None and case.name != only:
             continue
         began, found = time.perf_counter(), Counter[str]()
-        for change, how, wrong in deaths(case, folder, every):
+        for change, how, wrong in deaths(case, folder, every, first):
             found["WRONG" if wrong else how] += 1
             if wrong:
                 print(f"  {case.name}, change {change}: {how}: {wrong}", flush=True)
@@ -188,6 +190,50 @@ def show_races(folder: Path, count: int) -> int:
         f"races: {bad} double owners in {count:,} races of {RACERS} processes; {failed} ended otherwise than foreseen"
     )
     return bad + failed
+
+
+def _flip(run: Path, folder: Path, count: int, seed: int, found: Any) -> None:
+    """In a process of its own, since a damaged file may end a library's process."""
+    from danlu.core.console import silenced
+
+    folder.mkdir()
+    with silenced():
+        for each in flips(readers_of(run, folder), count, seed, folder):
+            found.put(each)
+    found.put(None)
+
+
+def show_flips(folder: Path, count: int) -> int:
+    write_recipe(RECIPES["plain"], folder / "plain.yaml")
+    command("run", folder / "plain.yaml", "-o", folder / "flipped", "--name", "plain")
+    forks, tally, bad = multiprocessing.get_context("spawn"), Counter[tuple[str, str]](), 0
+    for batch in range(0, count, FLIPS_A_PROCESS):
+        found = forks.Queue()
+        size = min(FLIPS_A_PROCESS, count - batch)
+        asked = (folder / "flipped" / "plain", folder / f"flips-{batch}", size, SEED + batch, found)
+        process = forks.Process(target=_flip, args=asked)
+        process.start()
+        while process.is_alive() or not found.empty():
+            try:
+                each = found.get(timeout=1)
+            except queue.Empty:
+                continue
+            if each is None:
+                break
+            tally[each.reader, each.how if each.how in ("same", "refused") else "WRONG"] += 1
+            if each.how not in ("same", "refused"):
+                bad += 1
+                print(f"  {each.reader}: bit {each.bit} of {each.file}: {each.how}", flush=True)
+        process.join()
+        if process.exitcode:
+            bad += 1
+            print(f"  a process of flips ended with {process.exitcode}", flush=True)
+        shutil.rmtree(folder / f"flips-{batch}")
+    for reader in sorted({reader for reader, _ in tally}):
+        told = ", ".join(f"{tally[reader, how]} {how}" for how in ("refused", "same", "WRONG"))
+        print(f"flips: {reader}: {told}", flush=True)
+    print(f"flips: {sum(tally.values()):,} bits turned, {bad} answered otherwise or ended unforeseen")
+    return bad
 
 
 def write_pictures(folder: Path) -> Path:
@@ -257,6 +303,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["deaths", "flips", "races", "kills"])
     parser.add_argument("--every", type=int, default=1, help="take every so-manieth change of the disk")
+    parser.add_argument("--first", type=int, default=1, help="the first change taken")
     parser.add_argument("--only", help="a single case of the deaths")
     parser.add_argument("--count", type=int, help="of flips, races or kills")
     asked = parser.parse_args()
@@ -264,7 +311,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as held:
         folder = Path(held)
         if asked.what in (None, "deaths"):
-            bad += show_deaths(folder, asked.every, asked.only)
+            bad += show_deaths(folder, asked.every, asked.first, asked.only)
+        if asked.what in (None, "flips"):
+            bad += show_flips(folder, asked.count or FLIPS)
         if asked.what in (None, "races"):
             bad += show_races(folder, asked.count or RACES)
         if asked.what in (None, "kills"):

@@ -7,6 +7,7 @@ disk, or wait for it, are counted, and at the n-th the process ends at once, as 
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from danlu.errors import DanluError
 from tests.support import warm
 
 NAMES = ("rename", "replace", "mkdir", "fsync", "unlink", "rmdir")  # of `os`; all of danlu's writing goes by them
@@ -190,3 +192,101 @@ def turned(file: Path, bit: int) -> bytes:
     changed[bit // 8 % len(content)] ^= 1 << bit % 8
     file.write_bytes(changed)
     return content
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A command that reads files which an earlier one wrote.
+
+    Attributes:
+        name: of the command.
+        folder: with the files; it is copied for each fault.
+        files: patterns below the folder of what the command reads.
+        answer: asks the command about a copy, and returns all that it says.
+    """
+
+    name: str
+    folder: Path
+    files: tuple[str, ...]
+    answer: Callable[[Path], object]
+
+    def paths(self) -> list[str]:
+        found = (path for pattern in self.files for path in self.folder.glob(pattern) if path.is_file())
+        return sorted({path.relative_to(self.folder).as_posix() for path in found if path.stat().st_size})
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A turned bit and what came of it: `same`, `refused`, or what is wrong."""
+
+    reader: str
+    file: str
+    bit: int
+    how: str
+
+
+def flips(readers: list[Reader], count: int, seed: int, folder: Path) -> Iterator[Flip]:
+    """Turn one bit of one file at a time, drawn by a seed: first a command, then its file, then the bit."""
+    drawn = random.Random(seed)
+    expected = {reader.name: _asked(reader, folder, None, 0)[1] for reader in readers}
+    for _ in range(count):
+        reader = drawn.choice(readers)
+        file = drawn.choice(reader.paths())
+        bit = drawn.randrange(8 * (reader.folder / file).stat().st_size)
+        how, answer = _asked(reader, folder, file, bit)
+        if how == "same" and answer != expected[reader.name]:
+            how = "another answer"
+        yield Flip(reader.name, file, bit, how)
+
+
+def _asked(reader: Reader, folder: Path, file: str | None, bit: int) -> tuple[str, object]:
+    """Ask a command about a copy of its files, one of which is damaged."""
+    copied = Path(shutil.copytree(reader.folder, folder / reader.folder.name))
+    try:
+        if file is not None:
+            turned(copied / file, bit)
+        return "same", reader.answer(copied)
+    except DanluError:
+        if file is None:
+            raise
+        return "refused", None
+    except BaseException as error:
+        if file is None or isinstance(error, KeyboardInterrupt):
+            raise
+        return f"unforeseen: {type(error).__name__}: {error}"[:300], None
+    finally:
+        shutil.rmtree(copied)
+
+
+def readers_of(run: Path, folder: Path) -> list[Reader]:
+    """The commands that read a finished run, one of which finds it interrupted."""
+    import danlu
+
+    stopped = Path(shutil.copytree(run, folder / "prepared" / "stopped"))
+    for name in ("model", "predictions"):
+        shutil.rmtree(stopped / name)
+    for name in ("evaluation.json", "report.html", "MODEL_CARD.md", "looks.jsonl"):
+        (stopped / name).unlink()
+    shutil.rmtree(danlu.RunDirectory.open(stopped).checkpoints()[-1])
+    source = danlu.load_recipe(run / "recipe.yaml").data.source
+
+    def predicted(copied: Path) -> object:
+        return danlu.predict(copied, source).to_dict(as_series=False)
+
+    def evaluated(copied: Path) -> object:
+        return {**danlu.evaluate(copied), "looks": {}}, ends(copied / "predictions")
+
+    def compared(copied: Path) -> object:
+        return json.dumps([danlu.compare([copied, run])["metrics"], danlu.runs(copied.parent)])
+
+    def resumed(copied: Path) -> object:
+        danlu.resume(copied)
+        return (copied / "metrics.jsonl").read_bytes(), ends(copied / "model")
+
+    data = ("recipe.yaml", "data/*")
+    return [
+        Reader("predict", run / "model", ("*",), predicted),
+        Reader("evaluate", run, (*data, "model/*"), evaluated),
+        Reader("compare", run, ("recipe.yaml", "evaluation.json", "predictions/test.parquet"), compared),
+        Reader("resume", stopped, (*data, "environment.json", "*.jsonl", "checkpoints/*/*"), resumed),
+    ]
