@@ -140,7 +140,7 @@ def torn(at: Path) -> str:
 def show_deaths(folder: Path, every: int, first: int, only: str | None) -> int:
     bad = 0
     for case in cases(folder, runs_of(folder)):
-        if only is not None and case.name != only:
+        if only is not None and case.name not in only.split(","):
             continue
         began, found = time.perf_counter(), Counter[str]()
         for change, how, wrong in deaths(case, folder, every, first):
@@ -304,7 +304,7 @@ def main() -> None:
     parser.add_argument("what", nargs="?", choices=["deaths", "flips", "races", "kills"])
     parser.add_argument("--every", type=int, default=1, help="take every so-manieth change of the disk")
     parser.add_argument("--first", type=int, default=1, help="the first change taken")
-    parser.add_argument("--only", help="a single case of the deaths")
+    parser.add_argument("--only", help="some cases of the deaths, with commas")
     parser.add_argument("--count", type=int, help="of flips, races or kills")
     asked = parser.parse_args()
     bad = 0

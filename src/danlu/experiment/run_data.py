@@ -160,6 +160,8 @@ def load_run_data(recipe: Recipe, run: RunDirectory) -> DataContext:
             "the data as it was, or train again",
             code="DL260",
         )
+    # The resolved recipe names the task; why it is that one was found out when the run began.
+    dataset = replace(dataset, task_reason=known.get("task_reason", dataset.task_reason))
     if data_digest(dataset, known["rows"]) != known.get("sha256"):
         raise DataError(
             f"{dataset.origin}: has changed since {run.path} was trained, so training rows could end up in the test "

@@ -59,10 +59,11 @@ def read_as_trained(
         )
         for name, change in changes.items()
     ]
+    schema = frame.schema  # asked once: polars makes it anew each time, for all columns
     numbers = {
         name: changes.get(name, pl.col(name)).cast(pl.Float64)  # decimals know no infinity
         for name, (type_, _) in readings.items()
-        if type_ == "number" and (name in changes or frame.schema[name].is_numeric())
+        if type_ == "number" and (name in changes or schema[name].is_numeric())
     }
     errors += [
         pl.when(values.is_finite() & (values.abs() > LARGEST)).then(
@@ -91,23 +92,24 @@ def _changes(
     frame: Table, readings: Mapping[str, tuple[str, Reading]], ranges: Mapping[str, Range]
 ) -> dict[str, pl.Expr]:
     """Return how the columns that hold words become values."""
+    schema = frame.schema
     written = {
         name: _formats(frame[name], reading)
         for name, (type_, reading) in readings.items()
-        if type_ == "number" and frame.schema[name] == pl.String
+        if type_ == "number" and schema[name] == pl.String
     }
     settled = dict(zip(written, settle_by_others(list(written.values())), strict=True))
     settled = {name: _as_in_training(frame[name], formats, ranges.get(name)) for name, formats in settled.items()}
     changes: dict[str, pl.Expr] = {}
     for name, (type_, reading) in readings.items():
-        change = typed(name, frame.schema[name], type_, reading)
+        change = typed(name, schema[name], type_, reading)
         if change is None:
             continue
         form = settled[name][0] if len(settled.get(name, ())) == 1 else None
         if isinstance(form, NumberFormat):
-            other = typed(name, frame.schema[name], type_, Reading(number=form))
+            other = typed(name, schema[name], type_, Reading(number=form))
             change = change if other is None else other
-        elif type_ == "datetime" and frame.schema[name] == pl.String and reading.format is not None:
+        elif type_ == "datetime" and schema[name] == pl.String and reading.format is not None:
             change = parse_any_date(pl.col(name), reading.format).alias(name)
         changes[name] = change
     return changes

@@ -115,8 +115,18 @@ def _read_weighted(source: WeightedSource, options: ReadOptions) -> RawData:
     return replace(read_source(source.path, options), weight=source.weight)
 
 
+def _require_utf8_name(path: Path) -> None:
+    """Raise DataError for a name of raw bytes, which most libraries of tables cannot open."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise DataError(f"{shown}: the name is not UTF-8; rename the file or folder", code="DL202") from None
+
+
 def _read_file(path: Path, options: ReadOptions) -> RawData:
     suffix = path.suffix.lower()
+    _require_utf8_name(path)
     if _is_image(path):
         return read_images([path], str(path))
     if path.stat().st_size == 0:
@@ -136,6 +146,9 @@ def _read_file(path: Path, options: ReadOptions) -> RawData:
         raise DataError(f"{path}: cannot read {suffix or 'a file without suffix'}{near}", code="DL202")
     try:
         table = read(path, options)
+    except RecursionError:
+        message = f"{path}: is nested too deep to be read; leave out what no column is made of"
+        raise DataError(message, code="DL202") from None
     except (pl.exceptions.PolarsError, OSError, ValueError, csv.Error) as error:
         raise DataError(_unreadable(path, error, options), code="DL202") from error
     except pl.exceptions.PanicException as error:  # no Exception: it would end the program
