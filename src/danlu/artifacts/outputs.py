@@ -62,6 +62,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}{LEFTOVER}")
     with translate_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         try:
             yield aside
             with aside.open("rb") as file:
@@ -69,3 +70,22 @@ def atomic_file(path: Path) -> Iterator[Path]:
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Delete what processes of this machine that died left of the same file."""
+    begin, end = f".{path.name}.", LEFTOVER
+    for left in path.parent.iterdir():
+        number = left.name.removeprefix(begin).removesuffix(end)
+        if left.name == f"{begin}{number}{end}" and number.isdigit() and not _is_alive(int(number)):
+            left.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

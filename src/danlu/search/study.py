@@ -228,6 +228,7 @@ def _run_trials(study: Study, run: RunDirectory) -> None:
     best = best_trial(trials, higher)
     if best is None:
         raise DanluError(f"{run.path}: all {len(trials)} trials failed; the last one: {trials[-1].why}", code="DL509")
+    _keep_model_of(run, trials, best)  # a killed process may not have come to that
     _adopt_best(run, best)
 
 
@@ -307,6 +308,11 @@ def _record_trial(study: Study, run: RunDirectory, trials: list[Trial]) -> None:
     forget_replaced(run.path)
     if best is not None:
         write_bytes(run.path / BEST_FILE, (trial_folder(run.path, best.number) / RECIPE).read_bytes())
+    _keep_model_of(run, trials, best)
+
+
+def _keep_model_of(run: RunDirectory, trials: list[Trial], best: Trial | None) -> None:
+    """Delete the models of all other trials."""
     for trial in trials:
         if trial is not best:
             shutil.rmtree(trial_folder(run.path, trial.number) / "model", ignore_errors=True)
