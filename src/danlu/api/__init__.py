@@ -23,7 +23,7 @@ COMMANDS: dict[str, str] = {
     "compare": "Compare runs on the test rows they share, by paired intervals.",
     "runs": "List runs.",
     "schema": "Print the recipe's JSON Schema, for editors.",
-    "doctor": "Check this installation and say how to fix problems.",
+    "doctor": "Check this installation, a run or the cache, and say how to fix problems.",
 }
 # Function -> its module. `models` would hide the package danlu.models; `resume` shares a module with `train`.
 FUNCTIONS: dict[str, str] = {

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.files import StrPath
-from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.arguments import checked
 from danlu.errors import ArgumentError
 from danlu.experiment.data_evaluation import evaluate_data
 from danlu.experiment.run_data import load_run_data
 from danlu.experiment.run_evaluation import evaluate_run
-from danlu.recipe.load import load_recipe
 from danlu.reporting.i18n import get_translator
 from danlu.reporting.results import EvaluationResult
 from danlu.search.study import train_or_search
@@ -56,7 +57,7 @@ def evaluate(
         178
     """
     directory = RunDirectory.open(run)
-    recipe = load_recipe(directory.path / RECIPE)
+    recipe = load_run_recipe(directory.path / RECIPE)
     t = get_translator(language or recipe.evaluation.language)  # reject an unknown language before the work
     if data is not None:
         folder = None if output is None else Path(output)

@@ -11,7 +11,9 @@ from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.files import StrPath
-from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.arguments import checked
 from danlu.core.distributed.env import dist_env
 from danlu.data.questions import require_answers
@@ -20,7 +22,7 @@ from danlu.experiment.earlier_run import recipe_to_begin
 from danlu.experiment.folds import load_for_new_run
 from danlu.experiment.run_data import with_written_source
 from danlu.launch.processes import find_interrupted_run
-from danlu.recipe.load import as_recipe, load_recipe
+from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
 
 
@@ -69,7 +71,7 @@ def run(
 
     if context.recipe.tuning is not None:
         directory = run_search(context, Path(output), name, overwrite)
-        context = replace(context, recipe=load_recipe(directory.path / RECIPE))
+        context = replace(context, recipe=load_run_recipe(directory.path / RECIPE))
     else:
         directory = train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)
     if dist_env().is_main:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import PositiveInt
 
 from danlu.artifacts.files import write_bytes
+from danlu.artifacts.outputs import refuse_existing_file, refuse_input
 from danlu.core.arguments import checked
 from danlu.errors import ArgumentError, Problem, RecipeError
 from danlu.experiment.data_context import load_input
@@ -60,10 +61,8 @@ def visualize(
         raise ArgumentError(
             f"{path}: {context.dataset.kind} data is shown as {suffix}; give the file that suffix", code="DL408"
         )
-    if path.exists() and not overwrite:
-        raise ArgumentError(
-            f"{path}: exists already; choose another file with -o, or replace it with --overwrite", code="DL404"
-        )
+    refuse_input(path, list(context.recipe.data.sources))
+    refuse_existing_file(path, overwrite)
 
     from danlu.experiment.augmented_samples import collect_augmented_samples
     from danlu.reporting.augmentation_preview import augmentation_page, contact_sheet

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 
 from danlu.artifacts.files import (
     StrPath,
+    finish_together,
     json_bytes,
     parquet_bytes,
     read_frame,
@@ -181,6 +182,7 @@ def open_bundle(path: StrPath) -> Bundle:
         folder = folder / "model"
     if not (folder / MANIFEST).is_file():
         raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or a run directory", code="DL301")
+    finish_together(folder, MANIFEST)
     manifest = _read_manifest(folder)
     for name, expected in manifest.files.items():
         _verify_file(folder, name, expected)

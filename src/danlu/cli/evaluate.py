@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from danlu.cli.options import EngineName, Json, Lang
-from danlu.cli.show import metric_rows, print_document, print_table
+from danlu.cli.show import metric_rows, print_document, print_table, say
 
 
 def evaluate(
@@ -32,8 +32,8 @@ def evaluate(
         return
     print_table(metric_rows(evaluation))
     if data is None:
-        print(f"\nreport  {run / 'report.html'}\ncard    {run / 'MODEL_CARD.md'}")
+        say(f"\nreport  {run / 'report.html'}\ncard    {run / 'MODEL_CARD.md'}")
     else:
         judged = evaluation["source"]
         left_out = f", {judged['left_out']:,} left out" if judged["left_out"] else ""
-        print(f"\n{judged['rows']:,} rows{left_out}; figures in {output or run / 'evaluations'}")
+        say(f"\n{judged['rows']:,} rows{left_out}; figures in {output or run / 'evaluations'}")

@@ -21,7 +21,7 @@ from danlu.cli.options import (
     recipe_to_run,
     resolve_restarts,
 )
-from danlu.cli.show import metric_rows, print_document, print_table
+from danlu.cli.show import metric_rows, print_document, print_table, say
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.errors import ArgumentError
@@ -77,5 +77,5 @@ def run(
         print_document({"run": str(directory.path), "evaluation": evaluation})
         return 0
     print_table(metric_rows(evaluation))
-    print(f"\nreport  {directory.path / 'report.html'}\nmodel   {directory.model}")
+    say(f"\nreport  {directory.path / 'report.html'}\nmodel   {directory.model}")
     return 0

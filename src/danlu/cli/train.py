@@ -23,7 +23,7 @@ from danlu.cli.options import (
     recipe_to_run,
     resolve_restarts,
 )
-from danlu.cli.show import print_document
+from danlu.cli.show import print_document, say
 from danlu.core.distributed.env import dist_env
 from danlu.errors import ArgumentError
 
@@ -78,5 +78,5 @@ def train(
     if json:
         print_document({"run": str(directory.path)})
     else:
-        print(f"run     {directory.path}\nmodel   {directory.model}\nnext    danlu evaluate {directory.path}")
+        say(f"run     {directory.path}\nmodel   {directory.model}\nnext    danlu evaluate {directory.path}")
     return 0

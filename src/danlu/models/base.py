@@ -105,6 +105,10 @@ class Model(ModelOptions):
         """Return the image size in pixels that the model expects; None for any."""
         return None
 
+    def fewest_parameters(self) -> int:
+        """Return a number of parameters that the network has at least, told by its options alone; 0 if unknown."""
+        return 0
+
     def data_requirements(self) -> DataRequirements:
         """Return the model's requirements on the data; none by default."""
         return DataRequirements()
@@ -213,7 +217,7 @@ class HasPresets(Model):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("size") not in cls.presets:
+        if not isinstance(values, dict) or values.get("size") not in list(cls.presets):
             return values
         return {**cls.presets[values["size"]], **values}
 

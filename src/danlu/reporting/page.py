@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.files import read_json, write_text
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, REPORT, WORST, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import REPORT, WORST, RunDirectory
+from danlu.artifacts.run_recipe import recipe_text
 from danlu.reporting.i18n import get_translator
 from danlu.reporting.render import render
 from danlu.reporting.run_reader import Json
@@ -49,8 +51,8 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         **data_section(t, profile),
         search=search_section(t, run),
         training=training_section(t, run, evaluation),
-        recipe=(run.path / RECIPE).read_text(encoding="utf-8"),
-        environment=environment_rows(read_json(run.path / ENVIRONMENT)),
+        recipe=recipe_text(run.path / RECIPE),
+        environment=environment_rows(run.environment()),
         most_rows=MAX_ROWS,
     )
     path = run.path / REPORT
@@ -60,7 +62,7 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
 
 def _read_worst_errors(run: RunDirectory) -> Json:
     """Read the worst errors that evaluation has written; empty if there are none."""
-    file = run.path / "predictions" / WORST
+    file = run.predictions(WORST)
     return dict(read_json(file)) if file.is_file() else {}
 
 

@@ -49,9 +49,22 @@ MIN_SHARE, MAX_SHARE = 0.005, 0.995  # of a mixed label: less is not shown, more
 
 
 def read_labels(text: str) -> list[str]:
-    """Parse a row's labels from JSON text."""
-    found: list[str] = json.loads(text)
-    return found
+    """Parse a row's labels from JSON text.
+
+    Raises:
+        DataError: it is none, such as a column of plain words.
+    """
+    try:
+        found: object = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise DataError(
+            f"the target: {text[:40]!r} is no list of labels; set data.target_separator where a column holds several "
+            "with a sign between them, or data.task: classification where each row has one",
+            code="DL225",
+        )
+    return list(map(str, found))
 
 
 def dump_labels(labels: Iterable[Any]) -> str:
