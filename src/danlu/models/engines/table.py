@@ -4,6 +4,8 @@ from danlu.core.text import suggestion
 from danlu.errors import ArgumentError
 from danlu.models.engines.base import Engine, EngineSource
 from danlu.models.engines.numpy_engine import NumpyEngine
+from danlu.models.engines.onnxruntime_engine import OnnxRuntimeEngine
+from danlu.models.engines.openvino_engine import OpenVinoEngine
 from danlu.models.engines.torch_engine import TorchEngine
 
 AUTO = "auto"  # the bundle's own order
@@ -35,4 +37,6 @@ def engines_for(source: EngineSource, asked: str | None = None) -> list[type[Eng
     return [ENGINES[asked]]
 
 
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (NumpyEngine, TorchEngine)}
+ENGINES: dict[str, type[Engine]] = {
+    engine.name: engine for engine in (NumpyEngine, OnnxRuntimeEngine, OpenVinoEngine, TorchEngine)
+}
