@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from danlu.core.console import info
+
 MAX_CELLS = 2**24  # cells of the mixed rows of one batch: 64 MiB of float32
 Value = Callable[[np.ndarray], np.ndarray]
-# (cells of the row or of which background row, [rows, players], 0 for the row itself) -> answers, [rows].
+# Coalitions, [calls, players] bool -> the answer with each background row for what is absent, [calls, background].
 MixedAnswers = Callable[[np.ndarray], np.ndarray]
 
 
@@ -52,19 +54,11 @@ def interventional_value(answers: MixedAnswers, background: int, columns: int, m
     lack of memory halves them.
 
     Args:
-        answers: takes, per mixed row and player, 0 for the row's own value or the number of a background row, from 1.
         background: number of background rows.
         columns: cells of a row.
         max_cells: cells of mixed rows at once.
     """
-    numbers = np.arange(1, background + 1, dtype=np.int32)
-
-    def mean_answers(coalitions: np.ndarray) -> np.ndarray:
-        sources = np.where(coalitions[:, None, :], np.int32(0), numbers[None, :, None])
-        mixed = answers(sources.reshape(-1, coalitions.shape[1]))
-        return np.asarray(mixed, dtype=np.float64).reshape(len(coalitions), background).mean(axis=1)
-
-    batch = max(1, max_cells // (background * max(columns, 1)))
+    batch = max(1, max_cells // max(background * columns, 1))
 
     def value(coalitions: np.ndarray) -> np.ndarray:
         nonlocal batch
@@ -72,13 +66,15 @@ def interventional_value(answers: MixedAnswers, background: int, columns: int, m
         start = 0
         while start < len(coalitions):
             try:
-                found[start : start + batch] = mean_answers(coalitions[start : start + batch])
+                part = answers(coalitions[start : start + batch])
             except MemoryError:
                 if batch == 1:
                     raise
                 batch //= 2
+                info(f"too little memory for the coalitions; goes on with {batch:,} at a time")
                 continue
-            start += batch
+            found[start : start + len(part)] = part.mean(axis=1, dtype=np.float64)
+            start += len(part)
         return found
 
     return value

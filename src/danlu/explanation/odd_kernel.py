@@ -101,9 +101,7 @@ def _value_covariances(signs: np.ndarray, relevances: np.ndarray) -> np.ndarray:
     return np.asarray((relevances * signs * found).T)
 
 
-def _fit(
-    signs: np.ndarray, targets: np.ndarray, relevances: np.ndarray, noise: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _fit(signs: np.ndarray, targets: np.ndarray, relevances: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the weights of the observations and the errors without each of them, [observations] both."""
     covariance = _kernel(signs, signs, relevances)
     covariance[np.diag_indices_from(covariance)] += np.append(np.full(len(targets) - 1, noise), 1e-10)

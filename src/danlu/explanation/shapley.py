@@ -68,10 +68,10 @@ def estimate_with(estimator: Estimator, game: Game, calls: int, seed: Seed) -> E
         ArgumentError: they are too few for an interval.
     """
     players = game.players
-    if calls < FEWEST_CALLS * players + 2:
+    fewest = min(FEWEST_CALLS * players + 2, 2**players)
+    if calls < fewest:
         raise ArgumentError(
-            f"budget: {calls} calls are too few for {players} columns; give at least {FEWEST_CALLS * players + 2}",
-            code="DL402",
+            f"budget: {calls} calls are too few for {players} columns; give at least {fewest}", code="DL402"
         )
     pairs = draw_pairs(players, (calls - 2) // 2, seed)
     ends = np.array([[False] * players, [True] * players])

@@ -54,6 +54,17 @@ class BoostedTrees(TreeEnsemble):
         self.text = text
         self.set_trees(builder.to_tensors())
 
+    def node_counts(self) -> np.ndarray:
+        """Return how many training rows reached each node, [nodes]."""
+        found: list[float] = []
+        for tree in self.text.split("\nTree=")[1:]:
+            fields = _fields(tree)
+            for name in ("internal_count", "leaf_count"):
+                found += [float(value) for value in fields.get(name, "").split()]
+            if not fields.get("leaf_count", "").split():  # a tree of a single leaf
+                found.append(1.0)
+        return np.array(found)
+
 
 def _fields(lines: str) -> dict[str, str]:
     """Parse `name=value` lines up to the first empty line."""
