@@ -317,7 +317,7 @@ def negation(seed: int) -> Planted:
     def score(rows: np.ndarray) -> np.ndarray:
         turned: np.ndarray = (rows == good).astype(float)
         turned[:, 1:] *= np.where(rows[:, :-1] == no, -1, 1)
-        return turned.sum(axis=1)
+        return np.asarray(turned.sum(axis=1))
 
     return _text(score, row, place - 1)
 

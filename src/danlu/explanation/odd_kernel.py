@@ -77,7 +77,7 @@ def _sinh_ratio(values: np.ndarray, top: float) -> np.ndarray:
     """Return sinh(values) / sinh(top) without overflow, |values| <= top."""
     size = np.abs(values)
     ratio = np.exp(size - top) * (-np.expm1(-2 * size)) / -np.expm1(-2 * top)
-    return np.sign(values) * ratio
+    return np.asarray(np.sign(values) * ratio)
 
 
 def _value_covariances(signs: np.ndarray, relevances: np.ndarray) -> np.ndarray:

@@ -115,7 +115,7 @@ class _Shuffled:
         if self.prepared is None or self.rows.owners is None:
             name = self.rows.columns[column]
             parts = [self.frame.with_columns(self.frame[name].gather(each)) for each in sources]
-            return np.mean([loss(self.rows.outputs(part)) for part in parts], axis=0)
+            return np.asarray(np.mean([loss(self.rows.outputs(part)) for part in parts], axis=0))
         count, numbers = len(self.prepared), self.rows.num_numbers
         changed = self.rows.owners == column
         order = np.concatenate(sources)
@@ -127,7 +127,7 @@ class _Shuffled:
         codes[:, changed[numbers:]] = self.prepared.codes[order][:, changed[numbers:]]
         outputs = self.rows.outputs_of_prepared(PreparedRows(numeric, codes))
         split = outputs.reshape(len(sources), count, *outputs.shape[1:])
-        return np.mean([loss(part) for part in split], axis=0)
+        return np.asarray(np.mean([loss(part) for part in split], axis=0))
 
 
 def _shuffle_within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
