@@ -100,7 +100,7 @@ def explain(
 def _rows_of(
     bundle: Bundle, folder: Path, data: object | None, split: str
 ) -> tuple[pl.DataFrame, dict[str, str | int], bool]:
-    """Return the rows to explain, what is said of them, and whether they have the target."""
+    """Return the rows, what is said of them, and whether they are labelled."""
     if data is not None:
         frame, origin = _read(bundle, data)
         return frame, {"origin": origin, "rows": frame.height}, False

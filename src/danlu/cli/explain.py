@@ -35,7 +35,7 @@ def explain(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what each column adds to an answer, and how much the model needs it, with intervals."""
+    """Say what each column adds to an answer, and how much the model needs it."""
     from danlu.api.explain import explain as explain_verb
 
     found = explain_verb(

@@ -37,7 +37,9 @@ class Answer:
         return np.asarray(target.decode(outputs)[columns[self.position]].to_numpy(), dtype=np.float64)
 
     def score_of(self, target: Target, scores: np.ndarray) -> np.ndarray | None:
-        """Return what a sum of columns adds up to, [rows] float64; None where the task has no such score.
+        """Return the score of each row, [rows]; None where the task has none.
+
+        It is what a sum of columns adds up to.
 
         Args:
             scores: the network's outputs, [rows, outputs]: log odds of two classes, logits of more, a number's

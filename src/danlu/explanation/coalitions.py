@@ -44,7 +44,7 @@ class Pairs:
 
 
 def all_coalitions(players: int, start: int, stop: int) -> np.ndarray:
-    """Return coalitions by number, [stop - start, players] bool; bit i of a number is player i."""
+    """Return coalitions by number, [stop - start, players]; bit i is player i."""
     return (np.arange(start, stop)[:, None] >> np.arange(players) & 1).astype(bool)
 
 
@@ -90,7 +90,7 @@ def _size_weight(players: int, size: int) -> float:
 
 
 def _stratify(players: int, pairs: int, offset: float) -> list[list[tuple[int, int]]]:
-    """Divide pairs among sizes: strata, each of one size or of neighbouring ones, as (size, pairs).
+    """Divide pairs into strata of one size or neighbouring ones, as (size, pairs).
 
     Args:
         offset: in [-0.5, 0.5); where sizes get less than a pair, it draws those that get one.
@@ -138,7 +138,7 @@ def _fill(players: int, pairs: int) -> list[float]:
 
 
 def _subsets(players: int, size: int, count: int, seed: int) -> np.ndarray:
-    """Return the first `count` different subsets of a size in an order drawn by the seed, [count, players] bool."""
+    """Draw different subsets of a size, [count, players]; more begin with the same."""
     rng = np.random.default_rng(seed)
     total = _pairs_of_size(players, size)
     halved = 2 * size == players

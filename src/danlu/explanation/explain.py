@@ -69,7 +69,7 @@ class Found:
 
 
 class Method(Protocol):
-    """A way to explain."""
+    """Explain in one way."""
 
     def refusal(self, request: ExplainRequest) -> str | None:
         """Say why this method cannot be had here; None where it can."""
@@ -233,7 +233,7 @@ def _check_figures(error: float | None, budget: int | None) -> None:
 
 
 def _warnings_of(request: ExplainRequest) -> Warnings:
-    """Say of a model whose answers are the same for all rows that there is nothing to explain."""
+    """Warn of a model that answers all rows alike."""
     background = request.background
     seen = [request.frame[:MOST_BACKGROUND].select(request.answers.columns)]
     if background is not None:

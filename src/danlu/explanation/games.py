@@ -33,7 +33,7 @@ class Game:
     _known: dict[bytes, float] = field(default_factory=dict)
 
     def values(self, coalitions: np.ndarray) -> np.ndarray:
-        """Return the values of coalitions, [calls, players] bool -> [calls]; known ones are not computed again."""
+        """Return the values of coalitions, [calls]; known ones are not computed again."""
         keys = [row.tobytes() for row in np.packbits(coalitions, axis=1)]
         places = {key: place for place, key in enumerate(keys) if key not in self._known}
         new = sorted(places.values())
@@ -48,7 +48,9 @@ class Game:
 
 
 def interventional_value(answers: MixedAnswers, background: int, columns: int, max_cells: int = MAX_CELLS) -> Value:
-    """Make the value function of a row: absent players have the values of each background row in turn.
+    """Make the value function of a row against background rows.
+
+    Absent players have the values of each background row in turn, and the answers are averaged.
 
     Janzing et al. 2020, https://arxiv.org/abs/1910.13413. Batches are as large as the memory for mixed rows allows; a
     lack of memory halves them.

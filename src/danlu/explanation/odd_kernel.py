@@ -111,7 +111,7 @@ def _fit(signs: np.ndarray, targets: np.ndarray, relevances: np.ndarray, noise: 
 
 
 def _tune(signs: np.ndarray, targets: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, float]:
-    """Choose the relevances and the noise by marginal likelihood, [players] and its ratio to a variance."""
+    """Choose relevances, [players], and noise by marginal likelihood."""
     from scipy.optimize import minimize
 
     players = signs.shape[1]

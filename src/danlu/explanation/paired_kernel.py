@@ -13,7 +13,7 @@ from danlu.explanation.estimates import Proxy
 
 @dataclass(frozen=True)
 class PairedKernel:
-    """Fit a sum of the players to the pairs' differences, which adds up to the whole game."""
+    """Fit a sum over players to the differences; it adds up to the whole game."""
 
     name = "paired-kernel"
 

@@ -140,7 +140,7 @@ def _shuffle_within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _alike(ranks: np.ndarray, column: int) -> np.ndarray | None:
-    """Group rows that are alike in the columns that go with one; None where none does."""
+    """Group rows by the columns that go with one; None where none does."""
     from sklearn.tree import DecisionTreeRegressor
 
     spread = ranks.std(axis=0)

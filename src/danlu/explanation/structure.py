@@ -20,7 +20,7 @@ SUMS = ("linear", "additive")  # families whose score is a sum of functions of o
 
 
 def estimator_by_structure(rows: TabularAnswers, answer: Answer) -> str | None:
-    """Name the exact estimator of a model: linear, additive or trees; None where its structure gives none."""
+    """Name the exact estimator of a model; None where its structure gives none."""
     from danlu.models.tabular.tree_ensemble import TreeEnsemble
 
     if rows.owners is None or answer.score_of(rows.predictor.target, np.zeros((1, _outputs(rows)))) is None:
@@ -35,7 +35,7 @@ def _outputs(rows: TabularAnswers) -> int:
 
 
 def sum_values(rows: TabularAnswers, row: pl.DataFrame, background: pl.DataFrame, answer: Answer) -> Estimate:
-    """Compute the values of a model whose score is a sum over columns: each column's part less its mean.
+    """Compute the values of a sum over columns: each part less its mean.
 
     With one background row's other columns, a column's part changes by the same as with any other's.
     """

@@ -94,7 +94,7 @@ class TabularAnswers:
             return np.asarray(network(**inputs))
 
     def mixed(self, row: pl.DataFrame, background: pl.DataFrame, answer: Answer) -> MixedAnswers:
-        """Return the answer to mixtures of a row and background rows, as a game takes it."""
+        """Return the answers to mixtures of a row and background rows."""
         if self.owners is None:
             return self._mixed_frames(row, background, answer)
         own, others = self.prepare(row), self.prepare(background)

@@ -134,7 +134,7 @@ def path_dependent_tree_values(
 
 
 def _product_game(present: np.ndarray, absent: np.ndarray) -> np.ndarray:
-    """Return Shapley values of games that multiply a factor per player, present or absent, [games, players] each."""
+    """Return Shapley values of products of a factor per player, [games, players]."""
     from math import factorial
 
     players = present.shape[1]

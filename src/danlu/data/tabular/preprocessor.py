@@ -185,7 +185,7 @@ class TabularPreprocessor(Preprocessor):
 
     @property
     def feature_columns(self) -> tuple[str, ...] | None:
-        """The column that each of `names` is made of; None where some feature is made of several.
+        """The column of each of `names`; None where a feature has several.
 
         Then a cell changes no other column's features, and rows can be mixed after preprocessing as well as before.
         """
