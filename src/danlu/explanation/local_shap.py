@@ -90,7 +90,7 @@ def _estimate(
 def _in_units(
     rows: TabularAnswers, background: pl.DataFrame | None, answer: Answer, error: float | None
 ) -> float | None:
-    """Return an error in the answer's unit; of numbers it is a share of their deviation."""
+    """Return an error in the answer's unit; numbers are scaled by their deviation."""
     if error is None or background is None or answer.is_probability:
         return error
     return error * float(answer.of(rows.predictor.target, rows.outputs(background)).std())
