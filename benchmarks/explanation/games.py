@@ -47,8 +47,7 @@ def _target(rng: np.random.Generator, table: np.ndarray) -> np.ndarray:
         target = target + rng.standard_normal() * table[:, first] * table[:, second] * 0.7
     a, b, c = rng.choice(columns, 3, replace=False)
     target = target + np.sin(2 * table[:, a]) * 2 + np.maximum(table[:, b], 0) * table[:, c]
-    scaled: np.ndarray = (target - target.mean()) / target.std()
-    return scaled
+    return np.asarray((target - target.mean()) / target.std())
 
 
 def _network(kind: str) -> Callable[[np.random.Generator, int, int], np.ndarray]:
@@ -65,7 +64,7 @@ def _network(kind: str) -> Callable[[np.random.Generator, int, int], np.ndarray]
             for weights, bias in zip(fitted.coefs_[:-1], fitted.intercepts_[:-1], strict=True):
                 rows = np.maximum(rows @ weights + bias, 0)
             last = (rows @ fitted.coefs_[-1] + fitted.intercepts_[-1])[:, 0]
-            return 1 / (1 + np.exp(-last)) if kind == "probability" else last
+            return np.asarray(1 / (1 + np.exp(-last)) if kind == "probability" else last)
 
         count = 1 if kind == "one background" else BACKGROUND
         return _interventional(model, table[0], table[1 : 1 + count])
@@ -75,12 +74,13 @@ def _network(kind: str) -> Callable[[np.random.Generator, int, int], np.ndarray]
 
 def _trees(kind: str) -> Callable[[np.random.Generator, int, int], np.ndarray]:
     rounds = {"boosted": 30, "probability": 30, "forest": 20, "deep": 1}[kind]
-    options: dict[str, Any] = {
+    every: dict[str, dict[str, Any]] = {
         "boosted": {},
         "probability": {"objective": "binary"},
         "forest": {"boosting": "rf", "bagging_fraction": 0.6, "bagging_freq": 1, "num_leaves": 40},
         "deep": {"num_leaves": 60, "min_data_in_leaf": 3, "learning_rate": 1.0},
-    }[kind]
+    }
+    options = every[kind]
 
     def game(rng: np.random.Generator, players: int, seed: int) -> np.ndarray:
         import lightgbm

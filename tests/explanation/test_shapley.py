@@ -111,9 +111,9 @@ def test_a_budget_below_four_calls_a_column_is_refused() -> None:
     assert caught.value.code == "DL402"
 
 
-def test_below_ten_calls_a_column_paired_kernel_shap_is_chosen() -> None:
-    assert choose_estimator(50, 499).name == "paired-kernel"
-    assert choose_estimator(50, 500).name == "odd"
+def test_below_five_calls_a_column_paired_kernel_shap_is_chosen() -> None:
+    assert choose_estimator(50, 249).name == "paired-kernel"
+    assert choose_estimator(50, 250).name == "odd"
     assert choose_estimator(2000, 80_000).name == "paired-kernel"
 
 

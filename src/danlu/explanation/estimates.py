@@ -57,7 +57,7 @@ class Proxy:
         values: its Shapley values, [players]; they sum to those of the game.
         residuals: differences of the pairs that it does not give, [pairs].
         left_out: the same of a proxy fitted without the pair, [pairs].
-        parameters: how many numbers were fitted freely, for the interval's inflation.
+        parameters: how many numbers were chosen by the same pairs, which `left_out` does not know of.
     """
 
     values: np.ndarray

@@ -15,7 +15,7 @@ from danlu.explanation.estimates import Proxy
 from danlu.explanation.paired_kernel import PairedKernel
 
 MAX_PAIRS = 1500  # of the regression; more only correct it
-TUNED_PAIRS = 400  # of which the relevances are chosen
+TUNED_PAIRS = 200  # of which the relevances are chosen
 STEPS = 15  # of that choice
 STARTS = (0.3, 1.2, 4.0)  # expected sizes of interactions that it begins from
 NOISE = 1e-3
@@ -105,7 +105,8 @@ def _fit(signs: np.ndarray, targets: np.ndarray, relevances: np.ndarray, noise: 
     """Return the weights of the observations and the errors without each of them, [observations] both."""
     covariance = _kernel(signs, signs, relevances)
     covariance[np.diag_indices_from(covariance)] += np.append(np.full(len(targets) - 1, noise), 1e-10)
-    inverse = np.linalg.inv(covariance)
+    found = _inverse(covariance)
+    inverse = np.linalg.pinv(covariance, hermitian=True) if found is None else found[0]
     weights = inverse @ targets
     return weights, weights / np.diag(inverse)
 
@@ -138,23 +139,36 @@ def _loss(parameters: np.ndarray, signs: np.ndarray, targets: np.ndarray) -> tup
     _, slopes = _log_terms(relevances)
     top = float(slopes.sum())
     sums = (signs * slopes) @ signs.T
-    covariance = _sinh_ratio(sums, top)
+    size = np.abs(sums)
+    large, small = np.exp(size - top), np.exp(-size - top)  # sinh and cosh over sinh(top), without overflow
+    whole = -np.expm1(-2 * top)
+    covariance, cosh = np.copysign(large - small, sums) / whole, (large + small) / whole
     noisy = covariance.copy()
     noisy[np.diag_indices_from(noisy)] += np.append(np.full(len(targets) - 1, noise), 1e-10)
-    try:
-        lower = np.linalg.cholesky(noisy)
-    except np.linalg.LinAlgError:
+    found = _inverse(noisy)
+    if found is None:
         return 1e10, np.zeros_like(parameters)
-    inverse = np.linalg.inv(noisy)
+    inverse, half_log_determinant = found
     weights = inverse @ targets
     variance = float(targets @ weights) / len(targets)
     apart = parameters[:-1] - parameters[:-1].mean()
-    loss = 0.5 * len(targets) * np.log(variance) + float(np.log(np.diag(lower)).sum()) + float(apart @ apart) / 18
-    outer = 0.5 * (inverse - np.outer(weights, weights) / variance)
+    loss = 0.5 * len(targets) * np.log(variance) + half_log_determinant + float(apart @ apart) / 18
+    outer = 0.5 * (inverse - np.outer(weights, weights / variance))
     # d sinh(s) / sinh(top) = cosh(s) / sinh(top) ds - sinh(s) / sinh(top) coth(top) dtop
-    cosh = np.exp(np.abs(sums) - top) * (1 + np.exp(-2 * np.abs(sums))) / -np.expm1(-2 * top)
-    by_slope = np.einsum("kp,kl,lp->p", signs, outer * cosh, signs, optimize=True)
-    by_slope -= float((outer * covariance).sum()) / np.tanh(top)
+    by_slope = (signs * ((outer * cosh) @ signs)).sum(axis=0) - float((outer * covariance).sum()) / np.tanh(top)
     by_relevance = by_slope / (1 - relevances**2)
     gradient = by_relevance * relevances * (1 - relevances) + apart / 9
     return loss, np.append(gradient, float(np.trace(outer[:-1, :-1])) * noise)
+
+
+def _inverse(matrix: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """Invert a positive matrix; return also half its log determinant, or None."""
+    from scipy.linalg.lapack import dpotrf, dpotri
+
+    factor, failed = dpotrf(matrix, lower=1)
+    if failed:
+        return None
+    lower, _ = dpotri(factor, lower=1)
+    inverse = np.tril(lower)
+    inverse += np.tril(lower, -1).T
+    return inverse, float(np.log(np.diag(factor)).sum())

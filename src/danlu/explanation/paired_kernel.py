@@ -38,4 +38,4 @@ class PairedKernel:
         values = start + projection @ (signs.T @ (weights * (differences - signs @ start)))
         residuals = differences - signs @ values
         leverage = np.einsum("kp,pq,kq->k", signs, projection, signs, optimize=True) * weights
-        return Proxy(values, residuals, residuals / np.maximum(1 - leverage, 0.05), players - 1)
+        return Proxy(values, residuals, residuals / np.maximum(1 - leverage, 0.05), 0)

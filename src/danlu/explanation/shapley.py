@@ -22,6 +22,7 @@ FIRST_CALLS = 10  # calls per column that a search for a wanted error begins wit
 USUAL_CALLS = 40
 MOST_CALLS = 320
 FEWEST_CALLS = 4
+ODD_CALLS = 5  # calls per column from which the odd kernel has half the error of paired Kernel SHAP
 MAX_ODD_PLAYERS = 300  # the regression has a number to choose for each
 
 
@@ -40,8 +41,8 @@ ESTIMATORS: dict[str, Estimator] = {each.name: each for each in (PairedKernel(),
 
 
 def choose_estimator(players: int, calls: int) -> Estimator:
-    """Choose by calls per column: below 10 paired Kernel SHAP, from there the odd kernel."""
-    is_odd = players <= MAX_ODD_PLAYERS and calls >= FIRST_CALLS * players
+    """Choose the odd kernel from 5 calls per column, below them paired Kernel SHAP."""
+    is_odd = players <= MAX_ODD_PLAYERS and calls >= ODD_CALLS * players
     return ESTIMATORS["odd" if is_odd else "paired-kernel"]
 
 
