@@ -53,13 +53,14 @@ def table_game(values: np.ndarray) -> Game:
 def coverage(games: int, runs: int) -> None:
     """Print coverage of the 95 % intervals and their width beside the spread of repeated runs."""
     print(f"{len(GAMES)} kinds x {games} games x {runs} runs; coverage in %, and median width / spread of runs\n")
-    for calls in CALLS[1:]:
+    made = {(kind, number): make_game(kind, number) for kind in GAMES for number in range(games)}
+    for calls in CALLS:
         covered: dict[str, list[float]] = {}
         ratios: dict[str, list[float]] = {}
         later: list[float] = []
         for kind in GAMES:
             for number in range(games):
-                values = make_game(kind, number)
+                values = made[kind, number]
                 exact, scale = exact_values(values), float(np.ptp(values))
                 players = len(exact)
                 chosen = choose_estimator(players, calls * players)

@@ -134,7 +134,7 @@ def test_the_command_prints_the_document(runs: dict[str, Path], danlu: Command, 
     assert {"name", "input", "value", "low", "high"} == set(local["values"][0])
     assert overall["method"] == "permutation" and overall["metric"] == "log-loss" and overall["repeats"] == 10
     assert {"value", "low", "high"} == set(overall["columns"][0]["conditional"])
-    plain = danlu("explain", runs["trees"], "--rows", "0")
+    plain = danlu("explain", runs["trees"], "--rows", "0", "--method", "shap")
     assert plain.returncode == 0 and "row 0: score of" in plain.stdout
 
 
@@ -212,5 +212,9 @@ def test_several_labels_and_several_numbers_are_explained_one_at_a_time(tmp_path
         output=tmp_path,
     )
     two = danlu.explain(labels, frame[:40], label="up", rows=range(40)).local
-    means = np.mean([[abs(each.share.value) for each in one.values] for one in two], axis=0)
-    assert {one.label for one in two} == {"up"} and means[0] > means[1]
+    shares = np.array([[each.share.value for each in one.values] for one in two])
+    predictor = Predictor.load(labels.path)
+    weights = predictor.model.linear.weight.detach().double().numpy()[predictor.target.labels.index("up")]
+    inputs = predictor.preprocessor.arrays(frame[:40], "")[0].astype(np.float64)
+    assert {one.label for one in two} == {"up"}
+    assert np.allclose(shares - shares[0], weights * (inputs - inputs[0]), atol=1e-6)
