@@ -186,6 +186,24 @@ class TabularPreprocessor(Preprocessor):
         return tuple(dict.fromkeys([*read, *self.indicators]))
 
     @property
+    def feature_columns(self) -> tuple[str, ...] | None:
+        """The column of each of `names`; None where a feature has several.
+
+        Then a cell changes no other column's features, and rows can be mixed after preprocessing as well as before.
+        """
+        is_mixed = self.selection is not None and self.selection.directions is not None
+        if is_mixed or self.filler is not None or len(self.flags) > 1:
+            return None
+        numeric = [state.column for state in self.numbers] + list(self.indicators)
+        numeric += [flag.column for flag in self.flags]
+        for state in self.derived:
+            if len(state.columns) > 1:
+                return None
+            numeric += [state.columns[0]] * len(state.names)
+        kept = range(len(numeric)) if self.selection is None else self.selection.numeric
+        return (*(numeric[position] for position in kept), *(state.column for state in self.embedded))
+
+    @property
     def keeps_missing(self) -> bool:
         """Whether missing numbers stay missing."""
         return any(state.fill is None for state in self.numbers)

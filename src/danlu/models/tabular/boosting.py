@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from danlu.models.base import FitData, Rows
-from danlu.models.tabular.tree_arrays import boosted_groups, read_boosted_trees
+from danlu.models.tabular.tree_arrays import boosted_groups, read_boosted_trees, read_node_counts
 from danlu.models.tabular.tree_ensemble import TreeEnsemble
 
 
@@ -35,6 +35,10 @@ class BoostedTrees(TreeEnsemble):
         """
         self.set_trees(read_boosted_trees(text, self.groups))
         self.text = text
+
+    def node_counts(self) -> np.ndarray:
+        """Return how many training rows reached each node, [nodes]."""
+        return read_node_counts(self.text)
 
 
 class BoostingFit:

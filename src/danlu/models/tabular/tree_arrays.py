@@ -124,6 +124,18 @@ def read_boosted_trees(text: str, groups: int) -> dict[str, np.ndarray]:
     return builder.to_arrays()
 
 
+def read_node_counts(text: str) -> np.ndarray:
+    """Return how many training rows reached each node of LightGBM's text file, [nodes]."""
+    found: list[float] = []
+    for tree in text.split("\nTree=")[1:]:
+        fields = _fields(tree)
+        for name in ("internal_count", "leaf_count"):
+            found += [float(value) for value in fields.get(name, "").split()]
+        if not fields.get("leaf_count", "").split():  # a tree of a single leaf
+            found.append(1.0)
+    return np.array(found)
+
+
 def _fields(lines: str) -> dict[str, str]:
     """Parse `name=value` lines up to the first empty line."""
     block = lines.split("\n\n")[0]

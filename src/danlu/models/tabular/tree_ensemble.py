@@ -82,13 +82,13 @@ class TreeEnsemble(nn.Module):
             left = torch.where(seen.isnan(), self.missing_left[at], seen <= self.threshold[at])
             if self.has_category_splits:
                 size = self.set_size[at]
-                left = torch.where(size > 0, self._in_set(seen, at, size), left)
+                left = torch.where(size > 0, self.contains(seen, at, size), left)
             at = torch.where(left, self.left[at], self.right[at])
         said = self.value[at].reshape(features.shape[0], -1, self.groups, self.width)  # [batch, rounds, groups, width]
         sums = said.sum(dim=1).flatten(1)
         return torch.cat([torch.zeros_like(sums[:, :1]), sums], dim=1) if self.zero_first else sums
 
-    def _in_set(self, seen: Tensor, at: Tensor, size: Tensor) -> Tensor:
+    def contains(self, seen: Tensor, at: Tensor, size: Tensor) -> Tensor:
         """Return whether categories are in the nodes' sets, [batch, trees]."""
         code = seen.nan_to_num(-1.0).long()
         word = torch.div(code, BITS_PER_WORD, rounding_mode="floor")
