@@ -19,7 +19,10 @@ TIMM = (
     *("swin_tiny_patch4_window7_224", "mixer_s32_224", "regnety_002", "densenet121", "poolformer_s12"),
 )
 TINY: dict[str, Any] = {
-    **{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
     "vocab_size": 100,
 }
 TRANSFORMERS: dict[str, dict[str, Any]] = {

@@ -1,56 +1,176 @@
-"""`danlu visualize`: show what a recipe does to its data. Today: augmented training samples."""
+"""`danlu visualize`: what a recipe does to its data, and what a network is and does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.files import write_bytes
+from danlu.artifacts.files import StrPath, write_bytes, write_json
+from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError, Problem, RecipeError
 from danlu.experiment.data_context import load_input
+from danlu.experiment.visualization import PICTURES, RESULT, draw_pictures
 from danlu.recipe.schema import Recipe
+from danlu.reporting.i18n import environment_translator, get_translator
 
-Visual = Literal["augment"]
+if TYPE_CHECKING:
+    from danlu.inspection.subject import Subject
+
+AUGMENT = "augment"
+VISUALS = (AUGMENT, *PICTURES)
+
+
+@dataclass(frozen=True)
+class Visualization:
+    """Hold what `visualize` wrote.
+
+    Attributes:
+        json: as `danlu visualize --json` prints it: `files`, and what each picture measured under its name.
+
+    Example:
+        >>> import danlu
+        >>> graph = danlu.visualize("runs/wine", only="graph", output="looks").json["graph"]
+        >>> graph["replay_deviation"] <= 1e-6
+        True
+    """
+
+    json: dict[str, Any]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, in the order in which they were written."""
+        return tuple(Path(each["path"]) for each in self.json["files"])
+
+    @property
+    def path(self) -> Path:
+        """The first file."""
+        return self.files[0]
 
 
 def visualize(
-    recipe: Recipe | Mapping[str, Any] | str | Path,
+    source: Recipe | Mapping[str, Any] | StrPath,
     *,
     data: object | None = None,
-    only: Visual = "augment",
+    only: str | Sequence[str] | None = None,
+    rows: int = 0,
     output: str | Path | None = None,
     samples: int = 6,
     epochs: int = 6,
+    language: str | None = None,
+    own_code: bool = False,
     overwrite: bool = False,
-) -> Path:
-    """Write a picture of what a recipe does to its data.
+) -> Visualization:
+    """Draw what a recipe does to its data, or what a network is and does.
 
     Args:
-        recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
-        data: rows in memory instead of the recipe's `data.source`: a frame of polars or pandas, an Arrow table, a
-            dict of columns … (see the guide).
-        only: `augment`: training samples next to their augmented versions, exactly as training sees them.
-        output: the file: .png for images, .html for texts and tables; by default named after the recipe.
-        samples: number of samples, spread evenly over the training split.
-        epochs: number of augmented versions, one per epoch.
-        overwrite: replace an existing file.
+        source: a recipe in any form; a run or a bundle; a folder of transformers or timm.
+        data: with a recipe, rows in memory instead of its `data.source`: a frame of polars or pandas, an Arrow table,
+            a dict of columns … (see the guide).
+        only: one picture or several. Of a recipe: `augment` (by default), training samples next to their augmented
+            versions exactly as training sees them, or `graph`, the network that it builds. Of all else: every picture
+            that the model can have, by default.
+        rows: of a run: how many rows the network is run on; 0 for a few hundred.
+        output: with `augment`, the file: .png for images, .html for texts and tables. Else the folder: `visualize` in a
+            run, by default, or one named after the model.
+        samples: with `augment`: number of samples, spread evenly over the training split.
+        epochs: with `augment`: number of augmented versions, one per epoch.
+        language: of the pictures, en or zh; by default that of DANLU_LANG.
+        own_code: allow code outside danlu that a bundle's model names.
+        overwrite: replace existing files.
 
     Returns:
-        the file.
+        the files, and what was measured.
 
     Raises:
         RecipeError, DataError, MissingExtra: as training would; or the recipe has no augmentation.
-        ArgumentError: `only` is unknown, or the file exists already, or has the suffix of another kind of data.
+        ArtifactError: the bundle is damaged.
+        ArgumentError: a picture is unknown or not to be had of this model, or the output exists already or has the
+            suffix of another kind of data.
 
     Example:
         >>> import danlu
         >>> noisy = {"name": "noisy", "data": {"source": "builtin:wine", "augment": [{"noise": {"std": 0.1}}]}}
-        >>> danlu.visualize(noisy).name
+        >>> danlu.visualize(noisy).path.name
         'noisy-augment.html'
     """
-    if only not in get_args(Visual):
-        raise ArgumentError(f"only: {only!r} cannot be shown{suggestion(str(only), get_args(Visual))}", code="DL402")
-    context = load_input(recipe, data)
+    names = _names(only)
+    t = environment_translator() if language is None else get_translator(language)
+    if rows < 0:
+        raise ArgumentError(f"rows must be at least 0, got {rows}", code="DL402")
+    is_recipe = _is_recipe(source)
+    if is_recipe and names in ((), (AUGMENT,)):
+        return _augmentation(source, data, output, samples, epochs, overwrite)
+    if AUGMENT in names:
+        raise ArgumentError(
+            "augment is a picture of a recipe, and a file of its own; ask for it alone, with a recipe", code="DL401"
+        )
+    if data is not None and not is_recipe:
+        raise ArgumentError("data: goes with a recipe; a run has its own rows, a bundle keeps some", code="DL401")
+    subject, folder = _subject(source, data, rows, own_code)
+    if output is not None:
+        folder = Path(output)
+    if output is not None or not (Path(str(source)) / RECIPE).is_file():
+        _refuse_existing(folder, overwrite)
+    result = draw_pictures(t, subject, names or tuple(PICTURES), folder, is_asked=bool(names))
+    write_json(folder / RESULT, result)
+    return Visualization(result)
+
+
+def _names(only: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the pictures that are asked for; several may be joined by commas."""
+    given = () if only is None else (only,) if isinstance(only, str) else tuple(only)
+    names = tuple(dict.fromkeys(part.strip() for each in given for part in str(each).split(",")))
+    for name in names:
+        if name not in VISUALS:
+            raise ArgumentError(f"only: {name!r} cannot be shown{suggestion(name, VISUALS)}", code="DL402")
+    return names
+
+
+def _is_recipe(source: Recipe | Mapping[str, Any] | StrPath) -> bool:
+    """Return whether a source is a recipe, and no model."""
+    return not isinstance(source, str | PathLike) or not Path(source).is_dir()
+
+
+def _as_recipe(source: Recipe | Mapping[str, Any] | StrPath) -> Recipe | Mapping[str, Any] | str | Path:
+    return Path(source) if isinstance(source, PathLike) else source
+
+
+def _subject(
+    source: Recipe | Mapping[str, Any] | StrPath, data: object | None, rows: int, own_code: bool
+) -> "tuple[Subject, Path]":
+    """Return what is looked at and the folder for its pictures."""
+    from danlu.experiment.inspected import recipe_subject, run_subject
+    from danlu.inspection.subject import bundle_subject, folder_subject, is_library_folder
+
+    if isinstance(source, Recipe | Mapping) or _is_recipe(source):
+        subject = recipe_subject(load_input(_as_recipe(source), data))
+        return subject, Path(f"{subject.name}-visualize")
+    path = Path(source)
+    if (path / RECIPE).is_file():
+        return run_subject(RunDirectory.open(path), rows, own_code), path / "visualize"
+    subject = folder_subject(path) if is_library_folder(path) else bundle_subject(path, own_code)
+    return subject, Path(f"{path.resolve().name}-visualize")
+
+
+def _refuse_existing(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
+        raise ArgumentError(
+            f"{folder}: exists already; choose another folder with -o, or replace it with --overwrite", code="DL404"
+        )
+
+
+def _augmentation(
+    recipe: Recipe | Mapping[str, Any] | StrPath,
+    data: object | None,
+    output: str | Path | None,
+    samples: int,
+    epochs: int,
+    overwrite: bool,
+) -> Visualization:
+    """Write training samples next to their augmented versions."""
+    context = load_input(_as_recipe(recipe), data)
     if not context.recipe.data.augment:
         raise RecipeError(Problem("", "data.augment", "has no augmentation, so there is nothing to show", code="DL116"))
     if samples < 1 or epochs < 1:
@@ -71,5 +191,6 @@ def visualize(
 
     found = collect_augmented_samples(context, samples, epochs)
     title = f"{context.recipe.name}: augmentation"
-    write_bytes(path, contact_sheet(found) if suffix == ".png" else augmentation_page(title, found))
-    return path
+    content = contact_sheet(found) if suffix == ".png" else augmentation_page(title, found)
+    write_bytes(path, content)
+    return Visualization({"format": 1, "files": [{"picture": AUGMENT, "path": str(path), "bytes": len(content)}]})

@@ -1,7 +1,7 @@
 """The graph of a network: layers and what flows between them, measured, and replayed to prove that it is the network.
 
-In: a torch module and inputs by name. Out: a `Graph`, whose `as_json` is what `danlu visualize --json` prints. A node is
-a module without modules inside, or one operation of a module's own code; views belong to the node that they look at.
+In: a torch module and inputs by name. Out: a `Graph`, whose `as_json` is what `danlu visualize --json` prints. A node
+is a module without modules inside, or one operation of a module's own code; views belong to the node that they look at.
 """
 
 import time

@@ -231,7 +231,7 @@ class _Recorder(TorchDispatchMode):
             self._names[values] = name
 
     def name_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        """Number the inputs."""
+        """Give each input its number."""
         for name, values in inputs.items():
             self.inputs[name] = self._new_number(values)
 

@@ -35,6 +35,13 @@ FILE_COLOURS = {
     "var(--faint)": "#c4cad1",
     "var(--first)": "#1f5fbf",
     "var(--second)": "#b4531a",
+    "var(--third)": "#14735a",
+    "var(--fourth)": "#8a3fb0",
+    "var(--fifth)": "#a0264d",
+    "var(--sixth)": "#5b6470",
+    "var(--quiet)": "#57606a",
+    "var(--raised)": "#f4f6f8",
+    "var(--note)": "#fff4e0",
 }
 FONT = "system-ui, Segoe UI, Roboto, Noto Sans, sans-serif"
 SETTINGS: dict[Any, Any] = {
@@ -122,7 +129,11 @@ def _sanitize(root: ElementTree.Element, name: str, label: str) -> str:
 
 def standalone_svg(figure: Any, name: str, label: str) -> str:
     """Convert a figure to the text of an SVG file with fixed colours on white."""
-    svg = as_svg(figure, name, label)
+    return as_file(as_svg(figure, name, label))
+
+
+def as_file(svg: str) -> str:
+    """Convert an SVG element of the page to the text of a file with fixed colours on white."""
     for words, colour in FILE_COLOURS.items():
         svg = svg.replace(words, colour)
     begun = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" font-family="{FONT}" '
