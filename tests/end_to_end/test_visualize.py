@@ -72,3 +72,38 @@ def test_what_does_not_go_together_is_refused(table_run: Path, tmp_path: Path) -
         danlu.visualize(table_run, rows=-1)
     with pytest.raises(ArgumentError, match="goes with a recipe"):
         danlu.visualize(table_run, data={"a": [1]}, output=tmp_path / "look")
+
+
+def test_a_bundle_and_its_export_do_not_part(image_run: Path, corpus_run: Path, tmp_path: Path) -> None:
+    for run, kind in ((image_run, "timm"), (corpus_run, "transformers")):
+        danlu.export(run, tmp_path / kind)
+        found = danlu.visualize(run, against=tmp_path / kind, output=tmp_path / f"{kind}-look")
+        difference = found.json["difference"]
+        assert difference["layers"] and difference["first_below"] is None and difference["threshold_db"] == 20
+        assert [file.name for file in found.files] == [f"difference.{end}" for end in ("html", "svg", "png", "json")]
+
+
+def test_two_runs_part_and_the_rows_that_part_most_are_shown(
+    table_recipe: dict[str, Any], table_run: Path, danlu: Command, tmp_path: Path
+) -> None:
+    import danlu as package
+
+    other = package.train({**table_recipe, "seed": 5}, output=tmp_path, name="other")
+    done = danlu("visualize", table_run, "--against", other.path, "-o", tmp_path / "look", "--json", "--lang", "zh")
+    found = json.loads(done.stdout)["difference"]
+    first = found["layers"][0]
+    assert found["first_below"] is not None and first["matched"] == "name" and first["cosine"] < 1
+    apart = [each["apart"] for each in found["samples"]]
+    assert apart == sorted(apart, reverse=True) and apart[0] == found["answers"]["largest"]
+    assert "shelf" in found["samples"][0]["fields"]
+    page = (tmp_path / "look" / "difference.html").read_text(encoding="utf-8")
+    assert "差别最大的行" in page and "信噪比" in page
+
+
+def test_what_cannot_be_compared_is_refused(table_run: Path, image_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="is no folder of a bundle"):
+        danlu.visualize(table_run, against=tmp_path / "none", output=tmp_path / "look")
+    with pytest.raises(ArgumentError, match="reads the column"):
+        danlu.visualize(table_run, against=image_run, output=tmp_path / "look")
+    with pytest.raises(ArgumentError, match="compares a model"):
+        danlu.visualize("wine", against=table_run)

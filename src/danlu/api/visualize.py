@@ -11,7 +11,8 @@ from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError, Problem, RecipeError
 from danlu.experiment.data_context import load_input
-from danlu.experiment.visualization import PICTURES, RESULT, draw_pictures
+from danlu.experiment.network_pairs import open_other
+from danlu.experiment.visualization import PICTURES, RESULT, draw_pictures, measure_difference, write_picture
 from danlu.recipe.schema import Recipe
 from danlu.reporting.i18n import environment_translator, get_translator
 
@@ -54,6 +55,8 @@ def visualize(
     *,
     data: object | None = None,
     only: str | Sequence[str] | None = None,
+    against: StrPath | None = None,
+    threshold_db: float = 20.0,
     rows: int = 0,
     output: str | Path | None = None,
     samples: int = 6,
@@ -71,6 +74,9 @@ def visualize(
         only: one picture or several. Of a recipe: `augment` (by default), training samples next to their augmented
             versions exactly as training sees them, or `graph`, the network that it builds. Of all else: every picture
             that the model can have, by default.
+        against: another network to compare with, layer by layer on the same rows: a bundle, a run, or an export that
+            transformers, sentence-transformers or timm opens. Alone it is the only picture.
+        threshold_db: signal to noise, in decibels, under which a layer counts as parted.
         rows: of a run: how many rows the network is run on; 0 for a few hundred.
         output: with `augment`, the file: .png for images, .html for texts and tables. Else the folder: `visualize` in a
             run, by default, or one named after the model.
@@ -100,6 +106,8 @@ def visualize(
     if rows < 0:
         raise ArgumentError(f"rows must be at least 0, got {rows}", code="DL402")
     is_recipe = _is_recipe(source)
+    if against is not None and is_recipe:
+        raise ArgumentError("against: compares a model; give a run, a bundle or a model's folder", code="DL401")
     if is_recipe and names in ((), (AUGMENT,)):
         return _augmentation(source, data, output, samples, epochs, overwrite)
     if AUGMENT in names:
@@ -113,7 +121,13 @@ def visualize(
         folder = Path(output)
     if output is not None or not (Path(str(source)) / RECIPE).is_file():
         _refuse_existing(folder, overwrite)
-    result = draw_pictures(t, subject, names or tuple(PICTURES), folder, is_asked=bool(names))
+    wanted = names or (() if against is not None else tuple(PICTURES))
+    other = None if against is None else open_other(subject, Path(against), own_code)
+    result = draw_pictures(t, subject, wanted, folder, is_asked=bool(names))
+    if other is not None:
+        measured = measure_difference(subject, other, threshold_db)
+        result["difference"] = measured.data
+        result["files"] += write_picture(t, folder, "difference", subject.name, measured)
     write_json(folder / RESULT, result)
     return Visualization(result)
 

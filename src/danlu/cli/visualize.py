@@ -20,6 +20,13 @@ def visualize(
             "or graph. Of all else every one by default: graph."
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        Parameter(help="A bundle, run or export to compare with, layer by layer on the same rows: where do they part?"),
+    ] = None,
+    threshold_db: Annotated[
+        float, Parameter(help="With --against: signal to noise, in dB, under which a layer counts as parted.")
+    ] = 20.0,
     rows: Annotated[int, Parameter(help="Of a run: rows that the network is run on; 0 for a few hundred.")] = 0,
     output: Annotated[
         Path | None,
@@ -44,6 +51,8 @@ def visualize(
     found = visualize_verb(
         load_recipe(source, overrides=overrides) if is_recipe else source,
         only=only,
+        against=against,
+        threshold_db=threshold_db,
         rows=rows,
         output=output,
         samples=samples,

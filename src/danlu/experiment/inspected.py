@@ -68,7 +68,7 @@ def run_subject(run: RunDirectory, rows: int = 0, own_code: bool = False) -> "Su
     columns = part.columns(*predictor.preprocessor.columns)
     subject = predictor_subject(predictor, columns, context.origin, context.recipe.name, labels)
     fitted = FittedPreprocessing(predictor.preprocessor, predictor.target)
-    return replace(subject, dataset=build_prepared_dataset(context, fitted, part))
+    return replace(subject, dataset=build_prepared_dataset(context, fitted, part), run=run)
 
 
 def _drawn_rows(context: DataContext, count: int) -> Split:

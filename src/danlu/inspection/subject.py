@@ -13,6 +13,7 @@ import polars as pl
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import read_json
+from danlu.artifacts.run import RunDirectory
 from danlu.core.devices import open_device
 from danlu.core.imports import patch_torchvision, require_extra, silence_libraries
 from danlu.core.seeds import Seed
@@ -47,6 +48,7 @@ class Subject:
         head: makes losses and answers of the network's outputs; None where no task is known.
         predictor: of a bundle.
         labels: of the rows, as read; None where unknown.
+        run: that the network was trained in; None for all else.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Subject:
     head: Head | None = None
     predictor: Predictor | None = None
     labels: pl.Series | None = None
+    run: RunDirectory | None = None
 
     @property
     def has_real_rows(self) -> bool:
