@@ -94,12 +94,12 @@ def test_memory_does_not_grow_with_the_rows() -> None:
     def counted() -> Any:
         for inputs in rows_of(1000):
             gc.collect()
-            alive = [each for each in gc.get_objects() if isinstance(each, Tensor)]
+            alive = [each for each in gc.get_objects() if type(each) is Tensor]
             held.append(sum(each.numel() * each.element_size() for each in alive))
             yield inputs
 
     measure_activations(network, counted())
-    assert len(held) == 20 and held[1] == held[2] == held[-1]
+    assert len(held) == 20 and max(held) < held[2] + 30_000, "the outputs of one batch are 27 kB"
 
 
 def test_weights_are_described_by_their_form() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,19 @@ from danlu.core.text import suggestion
 from danlu.errors import ArgumentError, Problem, RecipeError
 from danlu.experiment.data_context import load_input
 from danlu.experiment.network_pairs import open_other
-from danlu.experiment.visualization import PICTURES, RESULT, draw_pictures, measure_difference, write_picture
+from danlu.experiment.visualization import (
+    FORMAT,
+    PICTURES,
+    RESULT,
+    draw_pictures,
+    measure_difference,
+    pictures_of,
+    pictures_of_file,
+)
+from danlu.inspection.weight_files import is_weight_file
 from danlu.recipe.schema import Recipe
-from danlu.reporting.i18n import environment_translator, get_translator
+from danlu.reporting.i18n import Translator, environment_translator, get_translator
+from danlu.reporting.page import write_report
 
 if TYPE_CHECKING:
     from danlu.inspection.subject import Subject
@@ -68,7 +79,8 @@ def visualize(
     """Draw what a recipe does to its data, or what a network is and does.
 
     Args:
-        source: a recipe in any form; a run or a bundle; a folder of transformers or timm.
+        source: a recipe in any form; a run or a bundle; a folder of transformers or timm; a file of weights
+            (.safetensors, .gguf, .onnx), of which graph and weights are drawn.
         data: with a recipe, rows in memory instead of its `data.source`: a frame of polars or pandas, an Arrow table,
             a dict of columns … (see the guide).
         only: one picture or several. Of a recipe: `augment` (by default), training samples next to their augmented
@@ -116,20 +128,51 @@ def visualize(
         )
     if data is not None and not is_recipe:
         raise ArgumentError("data: goes with a recipe; a run has its own rows, a bundle keeps some", code="DL401")
+    if not is_recipe and is_weight_file(Path(source)):  # type: ignore[arg-type]
+        return _of_file(t, Path(source), names, output, overwrite, against)  # type: ignore[arg-type]
     subject, folder = _subject(source, data, rows, own_code)
-    if output is not None:
-        folder = Path(output)
-    if output is not None or not (Path(str(source)) / RECIPE).is_file():
-        _refuse_existing(folder, overwrite)
+    folder = _chosen_folder(folder, output, overwrite, is_own=subject.run is not None)
     wanted = names or (() if against is not None else tuple(PICTURES))
     other = None if against is None else open_other(subject, Path(against), own_code)
-    result = draw_pictures(t, subject, wanted, folder, is_asked=bool(names))
+    pictures = pictures_of(subject, wanted, is_asked=bool(names))
     if other is not None:
-        measured = measure_difference(subject, other, threshold_db)
-        result["difference"] = measured.data
-        result["files"] += write_picture(t, folder, "difference", subject.name, measured)
+        pictures["difference"] = partial(measure_difference, subject, other, threshold_db)
+    found, files = draw_pictures(t, subject.name, pictures, folder)
+    result = {"format": FORMAT, "model": subject.name, "rows": len(subject.dataset), "files": files, **found}
+    write_json(folder / RESULT, result)
+    if subject.run is not None and output is None:
+        write_report(subject.run, t.language)
+    return Visualization(result)
+
+
+def _of_file(
+    t: Translator,
+    path: Path,
+    names: tuple[str, ...],
+    output: str | Path | None,
+    overwrite: bool,
+    against: StrPath | None,
+) -> Visualization:
+    """Draw what a file of weights tells without a network."""
+    if against is not None:
+        raise ArgumentError(f"against: {path.name} holds no network that could be run", code="DL401")
+    folder = _chosen_folder(Path(f"{path.stem}-visualize"), output, overwrite, is_own=False)
+    pictures = pictures_of_file(path, names or tuple(PICTURES), is_asked=bool(names))
+    found, files = draw_pictures(t, path.name, pictures, folder)
+    result = {"format": FORMAT, "model": path.name, "rows": 0, "files": files, **found}
     write_json(folder / RESULT, result)
     return Visualization(result)
+
+
+def _chosen_folder(usual: Path, output: str | Path | None, overwrite: bool, is_own: bool) -> Path:
+    """Return the folder for the pictures; a run's own is drawn into again, any other must be new."""
+    folder = usual if output is None else Path(output)
+    is_free = (is_own and output is None) or overwrite or not folder.exists()
+    if not is_free and (not folder.is_dir() or any(folder.iterdir())):
+        raise ArgumentError(
+            f"{folder}: exists already; choose another folder with -o, or replace it with --overwrite", code="DL404"
+        )
+    return folder
 
 
 def _names(only: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -144,7 +187,9 @@ def _names(only: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def _is_recipe(source: Recipe | Mapping[str, Any] | StrPath) -> bool:
     """Return whether a source is a recipe, and no model."""
-    return not isinstance(source, str | PathLike) or not Path(source).is_dir()
+    if not isinstance(source, str | PathLike):
+        return True
+    return not Path(source).is_dir() and not is_weight_file(Path(source))
 
 
 def _as_recipe(source: Recipe | Mapping[str, Any] | StrPath) -> Recipe | Mapping[str, Any] | str | Path:
@@ -166,13 +211,6 @@ def _subject(
         return run_subject(RunDirectory.open(path), rows, own_code), path / "visualize"
     subject = folder_subject(path) if is_library_folder(path) else bundle_subject(path, own_code)
     return subject, Path(f"{path.resolve().name}-visualize")
-
-
-def _refuse_existing(folder: Path, overwrite: bool) -> None:
-    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArgumentError(
-            f"{folder}: exists already; choose another folder with -o, or replace it with --overwrite", code="DL404"
-        )
 
 
 def _augmentation(

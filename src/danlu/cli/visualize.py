@@ -1,4 +1,4 @@
-"""danlu visualize RECIPE|RUN|BUNDLE|FOLDER --only graph"""
+"""danlu visualize RECIPE|RUN|BUNDLE|FOLDER|FILE --only graph"""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +11,19 @@ from danlu.core.console import info
 
 
 def visualize(
-    source: Annotated[str, Parameter(help="A recipe, a run, a bundle, or a folder of transformers or timm.")],
+    source: Annotated[
+        str,
+        Parameter(
+            help="A recipe, a run, a bundle, a folder of transformers or timm, or a file: .safetensors, .gguf, .onnx."
+        ),
+    ],
     *,
     only: Annotated[
         str | None,
         Parameter(
             help="Pictures, joined by commas. Of a recipe: augment (training samples next to their augmented versions) "
-            "or graph. Of all else every one by default: graph."
+            "or graph. Of all else every one that the model can have: graph, features, activations, weights, "
+            "attention, embeddings, curves, gradients, landscape, confusion."
         ),
     ] = None,
     against: Annotated[
@@ -47,7 +53,7 @@ def visualize(
     from danlu.api.visualize import visualize as visualize_verb
     from danlu.recipe.load import load_recipe
 
-    is_recipe = not Path(source).is_dir()
+    is_recipe = not Path(source).is_dir() and Path(source).suffix.lower() not in (".safetensors", ".gguf", ".onnx")
     found = visualize_verb(
         load_recipe(source, overrides=overrides) if is_recipe else source,
         only=only,

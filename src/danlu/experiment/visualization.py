@@ -4,8 +4,10 @@ In: a `Subject`. Out: files in a folder, and the JSON that `danlu visualize --js
 `inspection`, drawing by `reporting`; a picture is one line of `PICTURES`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from danlu.core.console import info
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.reporting.i18n import Translator
+from danlu.reporting.sections.network import RESULT as RESULT
 
 if TYPE_CHECKING:
     from danlu.experiment.network_pairs import NetworkPair
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 FORMAT = 1
-RESULT = "visualize.json"
 GRAPH_ROWS = 1
 LANDSCAPE_ROWS, GRADIENT_ROWS = 32, 128
 MOST_CLASSES = 1000  # of labels; more are numbers, and no classes
@@ -68,9 +70,15 @@ def measure_graph(subject: "Subject") -> Measured:
 
 def measure_weights(subject: "Subject") -> Measured:
     """Describe every tensor of weights."""
-    from danlu.inspection.weights import describe_weights, network_weights
+    from danlu.inspection.weights import network_weights
 
-    tensors, pictures = describe_weights(network_weights(subject.network))
+    return _measured_weights(network_weights(subject.network))
+
+
+def _measured_weights(named: "Iterable[tuple[str, Any]]") -> Measured:
+    from danlu.inspection.weights import describe_weights
+
+    tensors, pictures = describe_weights(named)
     arrays = {str(place): picture.values for place, picture in enumerate(pictures)}
     drawn = [
         {"name": picture.name, "form": picture.form, "shape": list(picture.shape), "array": str(place)}
@@ -181,6 +189,57 @@ def measure_gradients(subject: "Subject") -> Measured:
     return Measured({"norms": gradient_norms(subject.network, subject.head, _labelled(subject, GRADIENT_ROWS))})
 
 
+def measure_curves(subject: "Subject") -> Measured:
+    """Read the log of a run."""
+    assert subject.run is not None
+    return Measured({"log": subject.run.metrics()})
+
+
+def measure_confusion(subject: "Subject") -> Measured:
+    """Collect rows of each pair of a class and the class that was answered in its place."""
+    labels, predictions = subject.labels, _predictions(subject)
+    assert labels is not None
+    pairs = Counter[tuple[str, str]]()
+    rows: dict[tuple[str, str], list[int]] = {}
+    for row, (truth, answer) in enumerate(zip(labels.to_list(), predictions, strict=True)):
+        if str(truth) != str(answer):
+            pairs[str(truth), str(answer)] += 1
+            rows.setdefault((str(truth), str(answer)), []).append(row)
+    shown = [
+        {
+            "truth": pair[0],
+            "answer": pair[1],
+            "count": count,
+            "samples": describe_samples(subject, rows[pair][:EXAMPLES]),
+        }
+        for pair, count in pairs.most_common(PAIRS)
+    ]
+    return Measured({"rows": len(labels), "wrong": pairs.total(), "pairs": shown})
+
+
+def _predictions(subject: "Subject") -> list[Any]:
+    """Return the decoded prediction of every row."""
+    import torch
+
+    assert subject.predictor is not None and subject.head is not None
+    found = []
+    with torch.no_grad():
+        for _, inputs, target in subject.batches():
+            found.append(subject.head.predict(subject.network(**inputs), target).float().cpu().numpy())
+    target = subject.predictor.target
+    return target.decode(target.calibrate(np.concatenate(found)))["prediction"].to_list()
+
+
+def _lacks_classes(subject: "Subject") -> str:
+    if subject.run is None or subject.predictor is None or subject.predictor.manifest.task != "classification":
+        return "is no run of a classification"
+    return "" if subject.labels is not None else "has no labelled rows"
+
+
+def _lacks_log(subject: "Subject") -> str:
+    return "" if subject.run is not None and subject.run.metrics() else "has no log of a training"
+
+
 def _labelled(subject: "Subject", most: int) -> "list[Batch]":
     return [(inputs, target) for _, inputs, target in subject.batches(most) if target is not None]
 
@@ -216,23 +275,20 @@ PICTURES: dict[str, Picture] = {
     "weights": Picture(measure_weights, _lacks_weights),
     "attention": Picture(measure_attention, _lacks_attention),
     "embeddings": Picture(measure_embeddings),
+    "curves": Picture(measure_curves, _lacks_log),
     "gradients": Picture(measure_gradients, _lacks_labels),
     "landscape": Picture(measure_landscape, _lacks_labels),
+    "confusion": Picture(measure_confusion, _lacks_classes),
 }
 
 
-def draw_pictures(t: Translator, subject: "Subject", names: Sequence[str], folder: Path, is_asked: bool) -> Json:
-    """Draw pictures into a folder and return what was written.
+def pictures_of(subject: "Subject", names: Sequence[str], is_asked: bool) -> dict[str, Callable[[], Measured]]:
+    """Return how each picture of a subject is measured; what it cannot have is left out.
 
     Args:
-        t: the language of the pictures.
         subject: what is looked at.
         names: of the pictures, keys of `PICTURES`.
-        folder: exists or is made.
-        is_asked: whether the user named them; a picture that is not there for this model is then an error.
-
-    Returns:
-        `files`, and what was measured under each picture's name.
+        is_asked: whether the user named them.
 
     Raises:
         ArgumentError: a picture was asked for that this model cannot have.
@@ -241,18 +297,59 @@ def draw_pictures(t: Translator, subject: "Subject", names: Sequence[str], folde
     if missing and is_asked:
         name, why = next(iter(missing.items()))
         raise ArgumentError(f"--only {name}: {subject.name} {why}", code="DL409")
+    for name, why in missing.items():
+        info(f"no {name}: {subject.name} {why}")
+    return {name: partial(PICTURES[name].measure, subject) for name in names if name not in missing}
+
+
+def pictures_of_file(path: Path, names: Sequence[str], is_asked: bool) -> dict[str, Callable[[], Measured]]:
+    """Return how the pictures of a file of weights are measured: its graph and its weights.
+
+    Raises:
+        ArgumentError: a picture was asked for that needs a network to run.
+    """
+    known = {"graph": partial(_file_graph, path), "weights": partial(_file_weights, path)}
+    for name in names:
+        if is_asked and name not in known:
+            raise ArgumentError(f"--only {name}: {path.name} holds no network that could be run", code="DL409")
+    return {name: measure for name, measure in known.items() if name in names}
+
+
+def _file_graph(path: Path) -> Measured:
+    from danlu.inspection.weight_files import file_graph
+
+    return Measured(file_graph(path).as_json())
+
+
+def _file_weights(path: Path) -> Measured:
+    from danlu.inspection.weight_files import file_tensors
+
+    return _measured_weights(file_tensors(path))
+
+
+def draw_pictures(
+    t: Translator, title: str, pictures: Mapping[str, Callable[[], Measured]], folder: Path
+) -> tuple[Json, list[Json]]:
+    """Measure and draw pictures into a folder.
+
+    Args:
+        t: the language of the pictures.
+        title: the model's name.
+        pictures: how each is measured.
+        folder: exists or is made.
+
+    Returns:
+        what was measured under each picture's name, and the entries of the files.
+    """
     with translate_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    found: Json = {}
     files: list[Json] = []
-    result: Json = {"format": FORMAT, "model": subject.name, "rows": len(subject.dataset), "files": files}
-    for name in names:
-        if name in missing:
-            info(f"no {name}: {subject.name} {missing[name]}")
-            continue
-        measured = PICTURES[name].measure(subject)
-        result[name] = measured.data
-        files += write_picture(t, folder, name, subject.name, measured)
-    return result
+    for name, measure in pictures.items():
+        measured = measure()
+        found[name] = measured.data
+        files += write_picture(t, folder, name, title, measured)
+    return found, files
 
 
 def write_picture(t: Translator, folder: Path, name: str, title: str, measured: Measured) -> list[Json]:
@@ -260,10 +357,8 @@ def write_picture(t: Translator, folder: Path, name: str, title: str, measured: 
     from danlu.reporting.network_pictures import DRAWERS
 
     contents: dict[str, bytes] = {}
-    if name == "graph":
-        contents = _graph_files(t, title, measured.data)
-    elif name == "difference":
-        contents = _difference_files(t, title, measured.data)
+    if name in PAGES:
+        contents = PAGES[name](t, title, measured.data)
     else:
         for ending, figure in DRAWERS[name](t, measured.data, measured.arrays).items():
             contents |= figure.files(ending)
@@ -294,6 +389,28 @@ def _difference_files(t: Translator, title: str, difference: Json) -> dict[str, 
 
     page = {".html": difference_page(t, title, difference).encode()}
     return {**page, **difference_lines(t, difference).files()} if difference["layers"] else page
+
+
+def _curve_files(t: Translator, title: str, curves: Json) -> dict[str, bytes]:
+    from danlu.reporting.figures.bars import training_curves
+    from danlu.reporting.figures.svg import as_file
+
+    return {".svg": as_file(training_curves(t, curves["log"])).encode()}
+
+
+def _confusion_files(t: Translator, title: str, confusion: Json) -> dict[str, bytes]:
+    from danlu.reporting.difference_page import confusion_page
+
+    return {".html": confusion_page(t, title, confusion).encode()}
+
+
+# Pictures that are a page, or are drawn by another section's figures.
+PAGES: dict[str, Callable[[Translator, str, Json], dict[str, bytes]]] = {
+    "graph": _graph_files,
+    "difference": _difference_files,
+    "curves": _curve_files,
+    "confusion": _confusion_files,
+}
 
 
 def measure_difference(subject: "Subject", other: "NetworkPair", threshold_db: float) -> Measured:

@@ -23,6 +23,7 @@ SATURATED_SHARE = 0.95  # of a unit's outputs at a bound
 SATURATED_LAYER = 0.5  # share of saturated units in a saturated layer
 NEAR_BOUND = 0.02  # of the range between the bounds
 NAMED_UNITS = 20
+SAMPLE = 1 << 16  # numbers of a batch that the histogram takes, evenly among all; units are looked at in full
 # Activations with bounds, by the words in their names.
 BOUNDS: dict[str, tuple[float, float]] = {
     "hardsigmoid": (0.0, 1.0),
@@ -70,7 +71,9 @@ class LayerActivations:
             low, high = torch.minimum(low, self.low), torch.maximum(high, self.high)
         self.low, self.high = low, high
         self.count += len(units)
-        self.cells += np.bincount(_cell(units.flatten()).cpu().numpy(), minlength=len(self.cells))
+        flat = units.flatten()
+        flat = flat[:: max(1, flat.numel() // SAMPLE)]
+        self.cells += np.bincount(_cell(flat).cpu().numpy(), minlength=len(self.cells))
 
     @property
     def bounds(self) -> tuple[float, float] | None:

@@ -1,6 +1,6 @@
-"""The page of two networks side by side: where they part, layer by layer, and the rows that part most.
+"""Pages of examples: two networks side by side with the rows that part most, and confused classes.
 
-In: a difference as `danlu visualize --json` has it. Out: one self-contained HTML file.
+In: a difference or confusion as `danlu visualize --json` has it. Out: one self-contained HTML file.
 """
 
 from danlu.reporting.figures.layers import difference_lines
@@ -19,7 +19,7 @@ def difference_page(t: Translator, name: str, difference: Json) -> str:
         "difference.html.j2",
         t,
         title=t("difference.title", name=name, other=difference["against"]),
-        **difference_section(t, difference),
+        difference=difference_section(t, difference),
     )
 
 
@@ -27,20 +27,31 @@ def difference_section(t: Translator, difference: Json) -> Json:
     """Return what the template shows of a difference."""
     layers = difference["layers"]
     return {
-        "difference": {
-            "summary": difference_summary(t, difference),
-            "figure": difference_lines(t, difference).svg if layers else "",
-            "layers": [_line(layer, difference) for layer in layers],
-            "most": MOST_ROWS,
-            "weights": _changed_weights(difference),
-            "rows": [_row(row) for row in difference["samples"]],
-            "unmatched": [
-                t("difference.unmatched", which=t(f"network.{side}"), names=t.join(names[:6]), count=len(names))
-                for side, names in difference["unmatched"].items()
-                if names
-            ],
-        }
+        "summary": difference_summary(t, difference),
+        "figure": difference_lines(t, difference).svg if layers else "",
+        "layers": [_line(layer, difference) for layer in layers],
+        "most": MOST_ROWS,
+        "weights": _changed_weights(difference),
+        "rows": [_row(row) for row in difference["samples"]],
+        "unmatched": [
+            t("difference.unmatched", which=t(f"network.{side}"), names=t.join(names[:6]), count=len(names))
+            for side, names in difference["unmatched"].items()
+            if names
+        ],
     }
+
+
+def confusion_page(t: Translator, name: str, confusion: Json) -> str:
+    """Build the page of confused classes with examples."""
+    title = t("confusion.by example", name=name)
+    return render("confusion.html.j2", t, title=title, confused=confusion_section(t, confusion))
+
+
+def confusion_section(t: Translator, confusion: Json) -> Json:
+    """Return what the template shows of confused classes."""
+    rows, wrong = t.count(confusion["rows"], "row"), confusion["wrong"]
+    pairs = [{**pair, "samples": [_sample(sample) for sample in pair["samples"]]} for pair in confusion["pairs"]]
+    return {"summary": t("confusion.counted", wrong=f"{wrong:,}", rows=rows), "pairs": pairs}
 
 
 def difference_summary(t: Translator, difference: Json) -> str:
@@ -76,5 +87,8 @@ def _changed_weights(difference: Json) -> list[Json]:
 
 
 def _row(row: Json) -> Json:
-    fields = list(row["fields"].items())[:MOST_FIELDS]
-    return {**row, "apart": f"{row['apart']:.3g}", "fields": fields}
+    return {**_sample(row), "apart": f"{row['apart']:.3g}"}
+
+
+def _sample(sample: Json) -> Json:
+    return {**sample, "fields": list(sample["fields"].items())[:MOST_FIELDS]}

@@ -16,6 +16,7 @@ from danlu.reporting.run_reader import Json
 from danlu.reporting.sections.data import data_section
 from danlu.reporting.sections.evaluation import MAX_ROWS, evaluation_sections
 from danlu.reporting.sections.findings import translate_findings
+from danlu.reporting.sections.network import network_section
 from danlu.reporting.sections.search import search_section
 from danlu.reporting.sections.summary import summarize
 from danlu.reporting.sections.training import training_section
@@ -49,6 +50,7 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         **data_section(t, profile),
         search=search_section(t, run),
         training=training_section(t, run, evaluation),
+        network=network_section(t, run),
         recipe=(run.path / RECIPE).read_text(encoding="utf-8"),
         environment=environment_rows(read_json(run.path / ENVIRONMENT)),
         most_rows=MAX_ROWS,
