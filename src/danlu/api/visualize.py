@@ -165,7 +165,7 @@ def _of_file(
 
 
 def _chosen_folder(usual: Path, output: str | Path | None, overwrite: bool, is_own: bool) -> Path:
-    """Return the folder for the pictures; a run's own is drawn into again, any other must be new."""
+    """Return the folder for the pictures; any but a run's own must be new."""
     folder = usual if output is None else Path(output)
     is_free = (is_own and output is None) or overwrite or not folder.exists()
     if not is_free and (not folder.is_dir() or any(folder.iterdir())):

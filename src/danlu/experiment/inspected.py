@@ -72,7 +72,7 @@ def run_subject(run: RunDirectory, rows: int = 0, own_code: bool = False) -> "Su
 
 
 def _drawn_rows(context: DataContext, count: int) -> Split:
-    """Draw rows of validation, and where these are too few of training, by the run's seed."""
+    """Draw rows of validation, then of training, by the run's seed."""
     generator = np.random.default_rng(Seed(context.recipe.seed).derive("visualize").value)
     splits = context.splits
     ordered = np.concatenate([generator.permutation(part.rows) for part in (splits.validation, splits.train)])

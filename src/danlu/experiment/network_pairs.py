@@ -39,7 +39,7 @@ class NetworkPair:
 
 
 def open_other(subject: "Subject", path: Path, own_code: bool = False) -> NetworkPair:
-    """Open what is compared with a subject: a bundle or run, or an export in another library's format.
+    """Open what is compared with a subject: a bundle, a run or an export.
 
     Raises:
         ArgumentError: it takes other inputs.
@@ -80,7 +80,7 @@ def _bundle(subject: "Subject", path: Path, own_code: bool) -> NetworkPair:
 
 
 def _exported(subject: "Subject", path: Path) -> "nn.Module":
-    """Load an export as its library does, to take the inputs of the bundle that it was made of."""
+    """Load an export by its library, to take the bundle's inputs."""
     from danlu.exporters.table import EXPORTERS, format_of
 
     predictor = subject.predictor

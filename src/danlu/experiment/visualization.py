@@ -98,7 +98,7 @@ def measure_activations(subject: "Subject") -> Measured:
 
 
 def _states(subject: "Subject") -> "list[tuple[str, Any]]":
-    """Return a run's network with the weights of each kept checkpoint, oldest first, then as it is."""
+    """Return a run's network with each kept checkpoint's weights, oldest first, then as it is."""
     import copy
 
     from danlu.artifacts.checkpoints import load_weights, open_checkpoint
@@ -196,7 +196,7 @@ def measure_curves(subject: "Subject") -> Measured:
 
 
 def measure_confusion(subject: "Subject") -> Measured:
-    """Collect rows of each pair of a class and the class that was answered in its place."""
+    """Collect rows of each pair of a class and a wrong answer."""
     labels, predictions = subject.labels, _predictions(subject)
     assert labels is not None
     pairs = Counter[tuple[str, str]]()
@@ -226,8 +226,9 @@ def _predictions(subject: "Subject") -> list[Any]:
     with torch.no_grad():
         for _, inputs, target in subject.batches():
             found.append(subject.head.predict(subject.network(**inputs), target).float().cpu().numpy())
-    target = subject.predictor.target
-    return target.decode(target.calibrate(np.concatenate(found)))["prediction"].to_list()
+    decide = subject.predictor.target
+    answers: list[Any] = decide.decode(decide.calibrate(np.concatenate(found)))["prediction"].to_list()
+    return answers
 
 
 def _lacks_classes(subject: "Subject") -> str:
@@ -283,7 +284,7 @@ PICTURES: dict[str, Picture] = {
 
 
 def pictures_of(subject: "Subject", names: Sequence[str], is_asked: bool) -> dict[str, Callable[[], Measured]]:
-    """Return how each picture of a subject is measured; what it cannot have is left out.
+    """Return how each picture of a subject is measured.
 
     Args:
         subject: what is looked at.
@@ -303,7 +304,7 @@ def pictures_of(subject: "Subject", names: Sequence[str], is_asked: bool) -> dic
 
 
 def pictures_of_file(path: Path, names: Sequence[str], is_asked: bool) -> dict[str, Callable[[], Measured]]:
-    """Return how the pictures of a file of weights are measured: its graph and its weights.
+    """Return how the pictures of a file of weights are measured.
 
     Raises:
         ArgumentError: a picture was asked for that needs a network to run.
@@ -353,7 +354,7 @@ def draw_pictures(
 
 
 def write_picture(t: Translator, folder: Path, name: str, title: str, measured: Measured) -> list[Json]:
-    """Draw what was measured and write it, with the numbers beside it; return the entries of the files."""
+    """Draw and write what was measured; return the entries of the files."""
     from danlu.reporting.network_pictures import DRAWERS
 
     contents: dict[str, bytes] = {}
@@ -441,7 +442,7 @@ def describe_samples(subject: "Subject", rows: Sequence[int]) -> list[Json]:
 
 
 def _thumbnail(pixels: np.ndarray) -> str:
-    """Return an image of uint8, [height, width, channels], as the address of a PNG within a page."""
+    """Return an image, [height, width, channels] uint8, as a PNG's data address."""
     import base64
 
     from PIL import Image

@@ -136,7 +136,7 @@ def measure_activations(network: nn.Module, batches: Iterable[Tensors]) -> list[
 
 
 def _cell(values: Tensor) -> Tensor:
-    """Return the cell of the histogram of each value: powers of two on either side of zero."""
+    """Return each value's cell: powers of two on either side of zero."""
     span = (OCTAVES[1] - OCTAVES[0]) * STEPS
     exponent = values.abs().clamp_min(2.0 ** OCTAVES[0]).log2()
     place = ((exponent - OCTAVES[0]) * STEPS).long().clamp(0, span - 1) + 1

@@ -192,7 +192,7 @@ def _outputs(network: nn.Module, inputs: Tensors) -> tuple[Outputs, Tensor]:
 
 
 def match_layers(one: Outputs, other: Outputs) -> list[LayerDifference]:
-    """Match the layers of two networks by name, and what is left between two matches by kind and shape in order."""
+    """Match the layers of two networks by name, the others by shape in order."""
     names = _same_names(tuple(one), tuple(other))
     left, right = [name for name in one if name not in names], [name for name in other if name not in names.values()]
     keys_left = [_key(*one[name]) for name in left]
@@ -214,7 +214,7 @@ def _key(kind: str, output: Tensor) -> tuple[int, ...]:
 
 
 def _same_names(one: Sequence[str], other: Sequence[str]) -> dict[str, str]:
-    """Match names that are equal, or equal but for what stands before them, as in `network.layer1`."""
+    """Match names that are equal but for what stands before them, as in `network.layer1`."""
     best: dict[str, str] = {}
     for mine, theirs in ((a, b) for a in ("", *_prefixes(one)) for b in ("", *_prefixes(other)) if not (a and b)):
         stripped = {name.removeprefix(theirs): name for name in other if name.startswith(theirs)}
@@ -262,7 +262,7 @@ def _weight_difference(name: str, one: Tensor, other: Tensor) -> WeightDifferenc
 
 
 def _swapped(one: Tensor, other: Tensor) -> tuple[tuple[int, int], ...]:
-    """Return pairs of output channels that were exchanged, if that is all that happened to them."""
+    """Return pairs of output channels that stand in each other's place."""
     if one.ndim < 1 or not 1 < len(one) <= MOST_CHANNELS:
         return ()
     mine, theirs = (

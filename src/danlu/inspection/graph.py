@@ -185,7 +185,7 @@ def build_graph(network: nn.Module, inputs: Mapping[str, Tensor]) -> Graph:
 
 
 def replay(network: nn.Module, inputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-    """Trace a network on some rows and answer others of the same shapes by the graph alone.
+    """Trace a network on some rows and answer others by the graph alone.
 
     Args:
         network: gives the weights.
@@ -297,13 +297,13 @@ class _Grouping:
         self.failed_at = FailedAt(step.node.id, failure.operation, failure.shapes, failure.message)
 
     def _is_idle(self, step: _Step) -> bool:
-        """Return whether a node that nothing reads may be left out: it ends nothing and changes nothing."""
+        """Return whether a node that nothing reads may be left out."""
         if step.node.type in (INPUT, OUTPUT) or any(operation.written for operation in step.operations):
             return False
         return all(self.traced.calls[op.call].children or op.call == ROOT for op in step.operations)
 
     def _keep_view(self, operation: Operation) -> bool:
-        """Give a view to the node that it looks at, or keep it for the first node that reads it."""
+        """Give a view to the node that it looks at, or to its first reader."""
         if len(operation.inputs) != 1:
             return False
         (source,) = operation.inputs
@@ -380,7 +380,7 @@ def _modules(calls: Sequence[ModuleCall]) -> dict[int, Module]:
 def _measure(
     network: nn.Module, traced: Trace, steps: list[_Step], inputs: Mapping[str, Tensor]
 ) -> tuple[tuple[Tensor, ...], list[_Step]]:
-    """Replay a graph a few times; return its answer and the nodes with the least time and the memory of each."""
+    """Replay a graph a few times; return its answer and its nodes, measured."""
     begun = time.perf_counter()
     answer, times, memory = _run(network, traced, steps, inputs)
     if time.perf_counter() - begun < QUICK_S:
@@ -396,7 +396,7 @@ def _measure(
 def _run(
     network: nn.Module, traced: Trace, steps: list[_Step], inputs: Mapping[str, Tensor]
 ) -> tuple[tuple[Tensor, ...], list[float], list[int]]:
-    """Run the operations of every node in order, holding a tensor only until its last use."""
+    """Run every node in order, holding a tensor only until its last use."""
     last = {number: place for place, step in enumerate(steps) for op in step.operations for number in op.inputs}
     kept = set(traced.results)
     values: dict[int, Tensor] = dict(traced.constants)
@@ -423,7 +423,7 @@ def _run(
 
 
 def _bytes_made(step: _Step, values: Mapping[int, Tensor]) -> int:
-    """Return the most memory that a node's own new tensors hold at once, each freed after its last use within."""
+    """Return the most memory that a node's own new tensors hold at once."""
     own_last = {number: place for place, op in enumerate(step.operations) for number in op.inputs}
     held: dict[int, int] = {}
     largest = 0

@@ -55,11 +55,11 @@ def observed(network: nn.Module, observe: Observer) -> Iterator[None]:
             handle.remove()
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follow which module runs, and see the activations that it calls itself."""
 
     def __init__(self, network: nn.Module, observe: Observer) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.network, self.observe = network, observe
         self._open: list[str] = []
         self._leaves = {path for path, module in network.named_modules() if not list(module.children())}

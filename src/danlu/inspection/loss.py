@@ -20,7 +20,7 @@ REACH = 1.0  # of the grid, in norms of each filter
 
 
 def gradient_norms(network: nn.Module, head: Head, batches: Sequence[Batch]) -> dict[str, float]:
-    """Return the norm of the mean loss's gradient by parameter; parameters that it does not reach have 0."""
+    """Return the norm of the mean loss's gradient by parameter, 0 where it reaches none."""
     weights = [(name, values) for name, values in network.named_parameters() if values.is_floating_point()]
     required = [values.requires_grad for _, values in weights]
     totals = {name: torch.zeros_like(values, dtype=torch.float32) for name, values in weights}
@@ -43,7 +43,7 @@ def gradient_norms(network: nn.Module, head: Head, batches: Sequence[Batch]) -> 
 
 
 def loss_plane(network: nn.Module, head: Head, batches: Sequence[Batch], seed: Seed) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the loss on a plane through the weights: two random directions, filter by filter of the weights' size.
+    """Compute the loss on a plane through the weights, along two filter-normalized random directions.
 
     Li et al. 2018, https://arxiv.org/abs/1712.09913. Vectors, as biases and norms, stay where they are.
 
@@ -83,4 +83,5 @@ def mean_loss(network: Callable[..., Tensor], head: Head, batches: Sequence[Batc
 def _direction(values: Tensor, generator: torch.Generator) -> Tensor:
     drawn = torch.randn(values.shape, generator=generator).to(values)
     sizes, own = drawn.flatten(1).norm(dim=1), values.detach().flatten(1).norm(dim=1)
-    return drawn * (own / sizes.clamp_min(1e-12)).view(-1, *[1] * (values.ndim - 1))
+    scaled: Tensor = drawn * (own / sizes.clamp_min(1e-12)).view(-1, *[1] * (values.ndim - 1))
+    return scaled

@@ -24,7 +24,7 @@ SOFTMAX = ("_softmax", "_safe_softmax")
 
 
 def last_features(network: nn.Module, batches: Iterable[Tensors]) -> np.ndarray:
-    """Return what the last linear layer reads of each row, [rows, width]; means over positions where it reads several.
+    """Return what the last linear layer reads of each row, averaged over positions, [rows, width].
 
     A network without one gives its answers.
     """
@@ -83,7 +83,7 @@ def project(features: np.ndarray) -> tuple[np.ndarray, list[float]]:
 
 
 def project_by_umap(features: np.ndarray, seed: Seed) -> np.ndarray | None:
-    """Project features by UMAP, [rows, 2], all rows in one call; None where it is not installed or rows are few."""
+    """Project features by UMAP, [rows, 2]; None without it or with few rows."""
     if find_spec("umap") is None or len(features) <= NEIGHBOURS:
         return None
     import umap  # type: ignore[import-not-found]
@@ -95,7 +95,7 @@ def project_by_umap(features: np.ndarray, seed: Seed) -> np.ndarray | None:
 
 
 def feature_maps(network: nn.Module, inputs: Tensors) -> list[tuple[str, np.ndarray]]:
-    """Return maps of the first image after layers spread over the network, [channels, height, width] each."""
+    """Return the first image's maps by layer, spread over the depth, [channels, height, width]."""
     found: list[tuple[str, np.ndarray]] = []
 
     def keep(layer: str, kind: str, output: Tensor) -> None:
@@ -115,11 +115,11 @@ def _spread(items: list[Any], most: int) -> list[Any]:
     return [items[place] for place in np.linspace(0, len(items) - 1, most).astype(int)]
 
 
-class _Softmax(TorchDispatchMode):
-    """Keep what softmax gives where it weighs tokens: square in its last two dimensions, or nearly so."""
+class _Softmax(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keep what softmax gives where it weighs tokens."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -131,7 +131,7 @@ class _Softmax(TorchDispatchMode):
 
 
 def attention_weights(network: nn.Module, inputs: Tensors) -> list[np.ndarray]:
-    """Return the attention of the first row in layers spread over the network, [heads, queries, keys] each.
+    """Return the first row's attention by layer, spread over the depth, [heads, queries, keys].
 
     Attention is computed by its plain formula here, whatever kernel the network uses otherwise.
     """

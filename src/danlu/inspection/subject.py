@@ -71,7 +71,7 @@ class Subject:
         return self.dataset.take(np.arange(min(count, len(self.dataset))), self.device)[0]
 
     def batches(self, most: int | None = None) -> Iterator[tuple[np.ndarray, Tensors, "torch.Tensor | None"]]:
-        """Yield positions, inputs and targets of the rows, few enough at a time for any memory.
+        """Yield positions, inputs and targets of the rows, a few at a time.
 
         Args:
             most: rows in all; None for every row.
@@ -85,7 +85,7 @@ class Subject:
 
 
 def bundle_subject(path: Path, own_code: bool = False) -> Subject:
-    """Open a bundle, or that of a run, with the rows that it keeps: reference rows, else golden samples.
+    """Open a bundle with the rows that it keeps: reference rows, else golden samples.
 
     Raises:
         ArtifactError: the bundle is damaged, or its model needs code that is not allowed.
@@ -149,7 +149,7 @@ def _timm(path: Path, config: Mapping[str, Any]) -> "tuple[nn.Module, Tensors]":
     import timm
     import torch
 
-    network = timm.create_model(f"local-dir:{path.resolve()}", pretrained=True)
+    network: Any = timm.create_model(f"local-dir:{path.resolve()}", pretrained=True)
     size = (config.get("pretrained_cfg") or {}).get("input_size") or network.default_cfg["input_size"]
     drawn = torch.randn(DRAWN_ROWS, *size, generator=_generator())
     return network, {"x": drawn}
@@ -161,7 +161,9 @@ def _transformers(path: Path) -> "tuple[nn.Module, Tensors]":
     patch_torchvision()
     import torch
     import transformers
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     config: Any = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
     named = [name for name in config.architectures or () if hasattr(transformers, name)]
     family: Any = getattr(transformers, named[0]) if named else transformers.AutoModel

@@ -51,13 +51,13 @@ def file_graph(path: Path) -> Graph:
         DataError: the file is damaged or of another format.
         MissingExtra: the package that reads it is not installed.
     """
-    if path.suffix.lower() != ".onnx":
-        return _graph_of_names((name, tuple(values.shape)) for name, values in file_tensors(path))
+    readers = {".safetensors": _safetensors_shapes, ".gguf": _gguf_shapes}
+    suffix = path.suffix.lower()
     try:
-        return _onnx_graph(path)
+        return _graph_of_names(readers[suffix](path)) if suffix in readers else _onnx_graph(path)
     except (MissingExtra, DataError):
         raise
-    except Exception as error:  # protobuf's and onnx's
+    except Exception as error:  # each library has errors of its own
         raise _damaged(path, error) from error
 
 
@@ -74,8 +74,25 @@ def _safetensors(path: Path) -> "Iterator[tuple[str, Tensor]]":
             yield name, opened.get_tensor(name)
 
 
+def _safetensors_shapes(path: Path) -> Iterator[tuple[str, Shape]]:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as opened:
+        for name in opened.keys():  # noqa: SIM118 - it is no dict
+            yield name, tuple(opened.get_slice(name).get_shape())
+
+
+def _gguf_shapes(path: Path) -> Iterator[tuple[str, Shape]]:
+    """Yield names and shapes of a GGUF file, which lists sizes from the last to the first."""
+    require_extra("gguf", str(path))
+    from gguf import GGUFReader
+
+    for tensor in GGUFReader(path).tensors:
+        yield str(tensor.name), tuple(int(size) for size in reversed(tensor.shape))
+
+
 def _gguf(path: Path) -> "Iterator[tuple[str, Tensor]]":
-    """Yield the tensors of a GGUF file as the numbers that its few bits stand for."""
+    """Yield the tensors of a GGUF file as the numbers that they stand for."""
     require_extra("gguf", str(path))
     import torch
     from gguf import GGUFReader, dequantize
@@ -107,7 +124,7 @@ def _onnx_tensors(path: Path) -> "Iterator[tuple[str, Tensor]]":
 
 
 def _graph_of_names(tensors: Iterable[tuple[str, Shape]]) -> Graph:
-    """Make modules of the parts of names; a layer is what `weight` and `bias` stand in."""
+    """Make modules of the parts of names."""
     modules = {"": Module("", "", "weights", None, (), ())}
     layers: dict[str, list[Shape]] = {}
     for name, shape in tensors:

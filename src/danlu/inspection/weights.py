@@ -41,7 +41,7 @@ class WeightPicture:
 
 def network_weights(network: nn.Module) -> Iterable[tuple[str, Tensor]]:
     """Yield the parameters of a network, or its arrays where it has none, as trees."""
-    named = list(network.named_parameters()) or list(network.named_buffers())
+    named: list[tuple[str, Tensor]] = [*network.named_parameters()] or [*network.named_buffers()]
     return ((name, values.detach()) for name, values in named if values.numel())
 
 
@@ -115,7 +115,7 @@ def _spectrum(values: Tensor) -> Json:
 
 
 def _picture(name: str, values: Tensor) -> WeightPicture:
-    """Choose the form of a tensor: bars of one dimension, filters of convolutions, a map of matrices."""
+    """Choose the form of a tensor: bars, filters of a convolution, or a map."""
     shape = tuple(values.shape)
     if values.ndim >= 4 and min(shape[-2:]) > 1 and max(shape[-2:]) <= 32:
         filters = values.flatten(0, -3)

@@ -21,7 +21,7 @@ UNITS = ("", "k", "M", "G", "T")
 
 @dataclass(frozen=True)
 class Line:
-    """Hold one line of the picture: a node, or a module with all that it holds."""
+    """Hold one line of the picture: a node, or a module with its nodes."""
 
     id: str
     name: str
@@ -69,7 +69,7 @@ def graph_picture(t: Translator, graph: Json) -> str:
 def _line(
     line: Line, row: int, x: int, margin: int, columns: tuple[int, int, int], met: list[list[int]]
 ) -> Iterator[str]:
-    """Draw one line; `met` are the shapes that do not fit, where the network fails here."""
+    """Draw one line, with the shapes that do not fit where the network fails."""
     base = _middle(row) + 4
     if met:
         width = columns[2] - margin + 16
@@ -103,7 +103,7 @@ def scaled(value: float, unit: str = "") -> str:
 
 
 def fitting_lines(graph: Json, most: int = MOST_LINES) -> list[Line]:
-    """Return the lines with as many levels open as fit into a number of lines; one level always is."""
+    """Return the lines with as many levels open as fit; one level always is."""
     levels = {module["id"]: 0 for module in graph["modules"]}
     for module in graph["modules"]:
         levels[module["id"]] = 0 if module["parent"] is None else levels[module["parent"]] + 1
@@ -150,7 +150,7 @@ def _lines(graph: Json, depth: int) -> list[Line]:
 def _routes(
     lines: Sequence[Line], edges: Sequence[Sequence[str]]
 ) -> tuple[list[tuple[int, list[int], int]], list[tuple[int, int]], int]:
-    """Give every line whose answer is read further down a lane of the margin; return lanes, short ways, lane count."""
+    """Give every line that is read further down a lane; return lanes, short ways, count."""
     rows = {node: row for row, line in enumerate(lines) if not line.is_open for node in line.nodes}
     closed = [row for row, line in enumerate(lines) if not line.is_open]
     following = dict(pairwise(closed))

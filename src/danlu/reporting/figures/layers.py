@@ -38,7 +38,7 @@ class Drawn:
     png: bytes
 
     def files(self, ending: str = "") -> dict[str, bytes]:
-        """Return the figure as an SVG file and a PNG, by the end of their names."""
+        """Return the figure as SVG and PNG, by the end of the file's name."""
         return {f"{ending}.svg": as_file(self.svg).encode(), f"{ending}.png": self.png}
 
 
@@ -96,7 +96,7 @@ def by_layer(
 def range_lines(
     t: Translator, name: str, series: Mapping[str, Sequence[Json]], axis_name: str, marked: Sequence[str] = ()
 ) -> Drawn:
-    """Draw how values are distributed in each layer: from 1 to 99 %, from 25 to 75 %, and the median.
+    """Draw each layer's distribution: 1 to 99 %, 25 to 75 %, and the median.
 
     Args:
         t: the language.
@@ -135,7 +135,7 @@ def range_lines(
 
 
 def difference_lines(t: Translator, difference: Json) -> Drawn:
-    """Draw signal to noise by layer of two networks, with the threshold; equal layers stand at the right edge."""
+    """Draw signal to noise by layer; equal layers stand at the right edge."""
     layers, threshold = difference["layers"], difference["threshold_db"]
     known = [layer["snr_db"] for layer in layers if layer["snr_db"] is not None]
     edge = max([threshold + 20, *(min(value, 150.0) + 10 for value in known)])

@@ -144,7 +144,7 @@ def spectra(t: Translator, name: str, label: str, lines: Sequence[tuple[str, Seq
 def scatter(
     t: Translator, name: str, label: str, points: np.ndarray, classes: Sequence[str], axes_names: tuple[str, str]
 ) -> Drawn:
-    """Draw points of a plane by class, each of the most frequent with a mark and a colour of its own.
+    """Draw points by class, the most frequent with marks and colours of their own.
 
     Args:
         points: [rows, 2].
@@ -203,7 +203,7 @@ def landscape(t: Translator, name: str, places: Sequence[float], losses: np.ndar
 
 
 def token_maps(t: Translator, name: str, label: str, layers: Sequence[np.ndarray], tokens: Sequence[str]) -> Drawn:
-    """Draw attention, a line of heads per layer; rows attend to columns, one scale from 0 to 1 for all.
+    """Draw attention, a line of heads per layer, on one scale from 0 to 1.
 
     Args:
         layers: [heads, queries, keys] each.

@@ -102,7 +102,7 @@ def as_svg(figure: Any, name: str, label: str) -> str:
 
 
 def as_png(figure: Any) -> bytes:
-    """Convert a figure to a PNG on white, with a font of Chinese letters where there is one."""
+    """Convert a figure to a PNG on white, Chinese letters included."""
     from matplotlib import font_manager
 
     # Fonts that come in one weight alone are taken in that weight, which needs no warning for every text.
@@ -187,7 +187,7 @@ def standalone_svg(figure: Any, name: str, label: str) -> str:
 
 
 def as_file(svg: str) -> str:
-    """Convert an SVG element of the page to the text of a file with fixed colours on white."""
+    """Convert an SVG element of the page to a file with fixed colours on white."""
     for words, colour in FILE_COLOURS.items():
         svg = svg.replace(words, colour)
     begun = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" font-family="{FONT}" '
