@@ -20,7 +20,7 @@ COMMANDS: dict[str, str] = {
     "chat": "Talk with a language model in the terminal: history, streaming, stop.",
     "export": "Write a bundle's model in its library's own format, and say what is not inside it.",
     "deploy": "Write the files that train a recipe on a cluster: SLURM, Kubeflow or Ray.",
-    "visualize": "Show what a recipe does to its data, as a file to look at.",
+    "visualize": "Draw what a recipe does to its data, or what a network is and does.",
     "compare": "Compare runs on the test rows they share, by paired intervals.",
     "runs": "List runs.",
     "schema": "Print the recipe's JSON Schema, for editors.",

@@ -18,6 +18,7 @@ from danlu.reporting.run_reader import Json
 from danlu.reporting.sections.data import data_section
 from danlu.reporting.sections.evaluation import MAX_ROWS, evaluation_sections
 from danlu.reporting.sections.findings import translate_findings
+from danlu.reporting.sections.network import network_section
 from danlu.reporting.sections.search import search_section
 from danlu.reporting.sections.summary import summarize
 from danlu.reporting.sections.training import training_section
@@ -51,6 +52,7 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         **data_section(t, profile),
         search=search_section(t, run),
         training=training_section(t, run, evaluation),
+        network=network_section(t, run),
         recipe=recipe_text(run.path / RECIPE),
         environment=environment_rows(run.environment()),
         most_rows=MAX_ROWS,
