@@ -192,7 +192,7 @@ def _check(predictor: Predictor, bundle: Bundle, folder: Path, runner: dict[str,
             apart += [abs(a - b) / max(1.0, abs(b)) for a, b in zip(after, before, strict=True)]
         elif name == PREDICTION:
             agree += [a == b for a, b in zip(after, before, strict=True)]
-    check = {
+    check: dict[str, Any] = {
         "engine": f"numpy {np.__version__}",
         "rows": frame.height,
         "max_deviation": float(np.max(apart)),
