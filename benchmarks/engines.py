@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def compare_steady(runs: dict[str, tuple[Path, Path]], pairs: int) -> None:
     for family, (run, rows) in runs.items():
         bundle = open_bundle(run)
         eager = Predictor.load(bundle, engine="torch")
-        frame = read_for(bundle, str(rows)).frame
+        frame = read_for(bundle, str(rows)).frame.lazy().collect()
         (prepared, _), *_ = eager.preprocessor.iter_arrays(frame, Origin("rows", Path.cwd()), frame.height)
         for name, engine in ENGINES.items():
             if name == "torch" or engine.obstacle(eager._source) is not None:
@@ -138,7 +139,7 @@ def compare_steady(runs: dict[str, tuple[Path, Path]], pairs: int) -> None:
 
                     booster: Any = lightgbm.Booster(model_str=eager.model.text)  # type: ignore[arg-type]
                     matrix = np.concatenate([values.astype(np.float64) for values in given.values()], axis=1)
-                    rival = shown(faster(answer, lambda b=booster, m=matrix: b.predict(m), CALLS[size], pairs)[0])
+                    rival = shown(faster(answer, partial(booster.predict, matrix), CALLS[size], pairs)[0])
                 print(f"| {family} | {name} | {size} | {mine:.0f} | {shown(against)} | {rival} |", flush=True)
 
 
@@ -181,7 +182,7 @@ def main() -> None:
         runs = trained(asked.family, folder)
         print(f"`python benchmarks/engines.py {' '.join(sys.argv[1:])}`, {asked.pairs} pairs, {os.cpu_count()} cores")
         if asked.only != "steady" and asked.other is not None:
-            some = {name: runs[name] for name in ("mlp", "boosting") if name in runs}
+            some = {name: run for name, run in runs.items() if name in ("mlp", "boosting")}
             compare_cold(asked.other, some, asked.pairs, folder)
         if asked.only != "cold":
             compare_steady(runs, asked.pairs)

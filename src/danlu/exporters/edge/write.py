@@ -188,11 +188,11 @@ def _check(predictor: Predictor, bundle: Bundle, folder: Path, runner: dict[str,
     apart, agree = [0.0], []
     for name in (name for name in expected.columns if name in said[0]):
         before, after = expected[name].to_list(), [row[name] for row in said]
-        if (expected.schema[name].is_numeric() and name != PREDICTION) or runner["answer"]["decides"] == "number":
+        if expected.schema[name].is_float():
             apart += [abs(a - b) / max(1.0, abs(b)) for a, b in zip(after, before, strict=True)]
         elif name == PREDICTION:
             agree += [a == b for a, b in zip(after, before, strict=True)]
-    check = {
+    check: dict[str, Any] = {
         "engine": f"numpy {np.__version__}",
         "rows": frame.height,
         "max_deviation": float(np.max(apart)),
