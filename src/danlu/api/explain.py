@@ -10,12 +10,13 @@ import polars as pl
 
 from danlu.artifacts.bundle import Bundle, open_bundle
 from danlu.artifacts.files import StrPath, json_bytes, translate_write_errors, write_together
-from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.data.reading.later import ROW_ERROR
 from danlu.errors import ArgumentError, DataError
 from danlu.experiment.run_data import load_run_data
 from danlu.models.read_for import read_for
-from danlu.recipe.load import load_recipe
 
 if TYPE_CHECKING:
     from danlu.explanation.results import Explanation
@@ -109,7 +110,7 @@ def _rows_of(
     if split not in SPLITS:
         raise ArgumentError(f"split: {split!r} is not allowed (allowed: {', '.join(SPLITS)})", code="DL402")
     run = RunDirectory.open(folder)
-    context = load_run_data(load_recipe(run.path / RECIPE), run)
+    context = load_run_data(load_run_recipe(run.path / RECIPE), run)
     part = dict(context.splits.items())[split]
     if len(part) == 0:
         raise ArgumentError(f"{folder}: its {split} split has no rows; give DATA, or another split", code="DL402")

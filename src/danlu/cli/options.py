@@ -92,7 +92,8 @@ def recipe_to_run(recipe: str | None, overrides: tuple[str, ...], from_run: Path
 
 def recipe_file(recipe: str | None, from_run: Path | None) -> str | None:
     """Return a recipe's file, or that of the earlier run's recipe."""
-    from danlu.artifacts.run import RECIPE, RunDirectory
+    from danlu.artifacts.ownership import RECIPE
+    from danlu.artifacts.run import RunDirectory
 
     return recipe if recipe is not None or from_run is None else str(RunDirectory.open(from_run).path / RECIPE)
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from danlu.artifacts.bundle import open_bundle
-from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.seeds import Seed
 from danlu.data.splits import Split
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing
 from danlu.experiment.loaders import build_prepared_dataset
 from danlu.experiment.run_data import load_run_data, with_stored_reference
-from danlu.recipe.load import load_recipe
 
 if TYPE_CHECKING:
     from danlu.inspection.subject import Subject
@@ -61,7 +62,7 @@ def run_subject(run: RunDirectory, rows: int = 0, own_code: bool = False) -> "Su
     from danlu.inspection.subject import predictor_subject
     from danlu.models.predictor import Predictor
 
-    context = with_stored_reference(load_run_data(load_recipe(run.path / RECIPE), run), run)
+    context = with_stored_reference(load_run_data(load_run_recipe(run.path / RECIPE), run), run)
     predictor = Predictor.load(open_bundle(run.path), own_code=own_code, recipe_model=context.model)
     part = _drawn_rows(context, rows or RUN_ROWS)
     labels = None if context.dataset.target is None else part.column(context.dataset.target)

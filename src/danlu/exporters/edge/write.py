@@ -192,17 +192,18 @@ def _check(predictor: Predictor, bundle: Bundle, folder: Path, runner: dict[str,
             apart += [abs(a - b) / max(1.0, abs(b)) for a, b in zip(after, before, strict=True)]
         elif name == PREDICTION:
             agree += [a == b for a, b in zip(after, before, strict=True)]
+    largest = float(np.max(apart))
     check: dict[str, Any] = {
         "engine": f"numpy {np.__version__}",
         "rows": frame.height,
-        "max_deviation": float(np.max(apart)),
+        "max_deviation": largest,
         "mean_deviation": float(np.mean(apart)),
         "agreement": float(np.mean(agree)) if agree else 1.0,
         "tolerance": NumpyEngine.tolerance,
     }
-    if not check["max_deviation"] <= NumpyEngine.tolerance:
+    if not largest <= NumpyEngine.tolerance:
         raise ArtifactError(
-            f"the written files answer something else than the bundle: off by {check['max_deviation']:.2g} (allowed "
+            f"the written files answer something else than the bundle: off by {largest:.2g} (allowed "
             f"{NumpyEngine.tolerance}); export to another format, and report this",
             code="DL311",
         )
