@@ -130,6 +130,7 @@ def test_the_command_prints_the_document(runs: dict[str, Path], danlu: Command, 
     assert document["format"] == 1 and document["recommended"] == "shap"
     assert document["source"]["split"] == "validation"
     local, overall = document["local"][0], document["global"][0]
+    assert document["trust"][0]["completeness"]["value"] <= 1e-5
     assert local["row"] == 1 and local["method"] == "shap" and local["exact"] is True
     assert {"name", "input", "value", "low", "high"} == set(local["values"][0])
     assert overall["method"] == "permutation" and overall["metric"] == "log-loss" and overall["repeats"] == 10

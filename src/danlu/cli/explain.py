@@ -82,4 +82,5 @@ def _numbers(rows: str) -> list[int]:
 
 
 def _shown(share: Any) -> dict[str, str]:
-    return {"value": f"{share.value:.3g}", "interval": f"{share.low:.3g} to {share.high:.3g}"}
+    interval = "exact" if share.low == share.high else f"{share.low:.3g} to {share.high:.3g}"
+    return {"value": f"{share.value:.3g}", "interval": interval}

@@ -175,10 +175,18 @@ class Explanation:
             "source": self.source,
             "local": [each.to_json() for each in self.local],
             "global": [each.to_json() for each in self.overall],
+            "trust": self._trust(),
             "recommended": self.recommended,
             "arrays": self.arrays,
             "warnings": [{"code": code, "message": message} for code, message in self.warnings],
         }
+
+    def _trust(self) -> list[dict[str, Any]]:
+        """Return how far the local methods can be trusted: the largest error of their sums."""
+        if not self.local:
+            return []
+        largest = max(each.completeness_error for each in self.local)
+        return [{"method": self.local[0].method, "completeness": Interval(largest).to_json()}]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return values.npz: `columns`, and per method its numbers, [rows, columns] or [columns]."""
