@@ -214,7 +214,7 @@ class TabularPreprocessor(Preprocessor):
     def _all_features(
         self, frame: pl.DataFrame, origin: str, answers: TargetValues | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        parts = [self._filled(frame, origin)]
+        parts = [self.filled(frame, origin)]
         parts += [frame[column].is_null().to_numpy().astype(np.float32)[:, None] for column in self.indicators]
         if self.flags:
             beyond = [is_outlier(read_numbers(frame[flag.column], None, origin), flag.limits) for flag in self.flags]
@@ -233,7 +233,8 @@ class TabularPreprocessor(Preprocessor):
                 scaled[:, index] = state.apply(state.read(frame, origin))
         return scaled
 
-    def _filled(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
+    def filled(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
+        """Return the numbers and parts of dates, scaled and without gaps, [rows, numbers] float32."""
         scaled = self._scaled(frame, origin)
         if self.filler is not None:
             return np.asarray(self.filler.fill(scaled), dtype=np.float32)

@@ -4,6 +4,8 @@ from danlu.core.text import suggestion
 from danlu.errors import ArgumentError
 from danlu.models.engines.base import Engine, EngineSource
 from danlu.models.engines.numpy_engine import NumpyEngine
+from danlu.models.engines.onnxruntime_engine import OnnxRuntimeEngine
+from danlu.models.engines.openvino_engine import OpenVinoEngine
 from danlu.models.engines.torch_engine import TorchEngine
 from danlu.tasks.table import task_of
 
@@ -43,4 +45,6 @@ def obstacle_to(engine: type[Engine], source: EngineSource) -> str | None:
     return engine.obstacle(source)
 
 
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (NumpyEngine, TorchEngine)}
+ENGINES: dict[str, type[Engine]] = {
+    engine.name: engine for engine in (NumpyEngine, OnnxRuntimeEngine, OpenVinoEngine, TorchEngine)
+}

@@ -76,7 +76,7 @@ class TreeEnsemble(nn.Module):
         if categories is not None:
             parts.append(categories.float())  # exact for up to 16 million codes
         features = torch.cat(parts, dim=1)
-        at = self.roots.expand(len(features), -1)
+        at = self.roots.expand(features.shape[0], -1)
         for _ in range(self.depth):
             seen = features.gather(1, self.feature[at])
             left = torch.where(seen.isnan(), self.missing_left[at], seen <= self.threshold[at])
@@ -84,7 +84,7 @@ class TreeEnsemble(nn.Module):
                 size = self.set_size[at]
                 left = torch.where(size > 0, self._in_set(seen, at, size), left)
             at = torch.where(left, self.left[at], self.right[at])
-        said = self.value[at].reshape(len(features), -1, self.groups, self.width)  # [batch, rounds, groups, width]
+        said = self.value[at].reshape(features.shape[0], -1, self.groups, self.width)  # [batch, rounds, groups, width]
         sums = said.sum(dim=1).flatten(1)
         return torch.cat([torch.zeros_like(sums[:, :1]), sums], dim=1) if self.zero_first else sums
 
