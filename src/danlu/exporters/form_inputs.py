@@ -14,12 +14,14 @@ from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.loader import PreparedDataset
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.text.preprocessor import BlockPreprocessor, TokenizingPreprocessor
+from danlu.errors import ArgumentError
 from danlu.models.answer_folding import Step
 from danlu.models.predictor import Predictor
 from danlu.models.text.hf_wrapper import HFModelWrapper
 from danlu.models.text.preference import AnswerLikelihood
 
 Arrays = dict[str, np.ndarray]
+LARGEST_FILE = 2**31 - 2**24  # of protobuf, with room for the nodes
 
 
 class TokenLogits(nn.Module):
@@ -32,6 +34,17 @@ class TokenLogits(nn.Module):
     def forward(self, input_ids: Tensor) -> Any:
         """Map tokens, [batch, length], to logits [batch, length, vocabulary]."""
         return HFModelWrapper.forward(self.model, input_ids)
+
+
+def require_one_file(network: nn.Module, form: str) -> None:
+    """Raise ArgumentError for a network that is larger than one file of ONNX may be."""
+    size = sum(values.numel() * 4 for values in network.parameters())
+    if size > LARGEST_FILE:
+        raise ArgumentError(
+            f"the network's weights are {size / 2**30:.1f} GiB in float32, and a file of {form} holds 2; --to "
+            "torch-export takes them",
+            code="DL409",
+        )
 
 
 def torch_network(predictor: Predictor) -> nn.Module:

@@ -21,7 +21,7 @@ from danlu.exporters.onnx.whole import Target, WholeGraph, prepared_graph, whole
 from danlu.exporters.openvino import save_openvino
 from danlu.exporters.ports import BATCH, LENGTH, Port, network_ports, sample_inputs
 from danlu.exporters.proof import Run, proof_rows, prove
-from danlu.exporters.tracing import quiet, trace
+from danlu.exporters.tracing import quiet, save_program, trace
 from danlu.models.answer_folding import Placement
 from danlu.models.engines.onnxruntime_engine import ONNX_FILE, open_session, run_session
 from danlu.models.engines.openvino_engine import OPENVINO_FILE, compile_model, run_request
@@ -129,8 +129,8 @@ def write_program(predictor: Predictor, folder: Path, opset: int) -> Written:
     ports, answers = network_ports(inputs), Answers(predictor.target)
     network = Answered(torch_network(predictor), answers).eval()
     program = trace(network, ports, sample_inputs(inputs), getattr(inputs, "longest", 1))
+    save_program(program, folder / PROGRAM)
     with quiet():
-        torch.export.save(program, folder / PROGRAM)
         module: Any = torch.export.load(folder / PROGRAM).module()
 
     def run(given: Arrays) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.files import write_bytes
+from danlu.exporters.write_failures import translate_write_failures
 from danlu.errors import ArgumentError
 
 
@@ -16,6 +17,7 @@ def save_openvino(onnx_bytes: bytes, path: Path) -> None:
 
     Raises:
         ArgumentError: OpenVINO cannot read the graph.
+        ArtifactError: the disk is full.
     """
     import openvino
 
@@ -23,7 +25,9 @@ def save_openvino(onnx_bytes: bytes, path: Path) -> None:
     write_bytes(aside, onnx_bytes)
     try:
         # By default weights would be rounded to 16 bits in the file, though not in the object that is written.
-        openvino.save_model(read_graph(aside), str(path), compress_to_fp16=False)
+        model = read_graph(aside)
+        with translate_write_failures(path):
+            openvino.save_model(model, str(path), compress_to_fp16=False)
     finally:
         aside.unlink(missing_ok=True)
 

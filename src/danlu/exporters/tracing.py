@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 from danlu.core.imports import silence_libraries
 from danlu.errors import ArgumentError
 from danlu.exporters.ports import BATCH, LENGTH, Port
+from danlu.exporters.write_failures import translate_write_failures
 
 
 class Positional(nn.Module):
@@ -55,6 +57,16 @@ def trace(network: nn.Module, ports: Sequence[Port], samples: Sequence[Tensor], 
     for node in program.graph.nodes:  # lines of code, with paths of this machine
         node.meta.pop("stack_trace", None)
     return program
+
+
+def save_program(program: ExportedProgram, path: Path) -> None:
+    """Write a program as torch's own file, `.pt2`.
+
+    Raises:
+        ArtifactError: the disk is full.
+    """
+    with quiet(), translate_write_failures(path):
+        torch.export.save(program, path)
 
 
 def _first_lines(error: Exception) -> str:

@@ -32,7 +32,7 @@ def add_trees(builder: GraphBuilder, network: TreeEnsemble, numeric: str | None,
     if not network.zero_first:
         return sums
     zeros = builder.add("Mul", sums, builder.constant(0.0, np.float32))
-    return builder.add("Concat", zeros, sums, axis=1, output="logits")
+    return builder.add("Concat", zeros, sums, axis=1, output="scores")
 
 
 def tree_attributes(network: TreeEnsemble) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from danlu.data.specs import InputSpec, TabularInputs
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.exporters.answer_module import LOGITS, PROBABILITIES, Answered, Answers
-from danlu.exporters.form_inputs import prepared_outside, torch_network
+from danlu.exporters.form_inputs import prepared_outside, require_one_file, torch_network
 from danlu.exporters.onnx.gathered_trees import GatheredTrees
 from danlu.exporters.onnx.graph import GraphBuilder
 from danlu.exporters.onnx.network import module_graph, network_graph
@@ -81,6 +81,7 @@ def whole_graph(predictor: Predictor, target: Target) -> WholeGraph:
         inside, outside = prepared_outside(predictor)
     known = {name: value for name, value in given.items() if value is not None}
     network = torch_network(predictor)
+    require_one_file(network, "ONNX")
     found = _add_network(builder, network, inputs, answers, known, target)
     _add_outputs(builder, predictor, answers, found, target)
     placement = answers.placement(inside, outside)
@@ -94,6 +95,7 @@ def prepared_graph(predictor: Predictor, opset: int, has_trees: bool = True) -> 
     """Return the network alone, prepared inputs -> logits, as engines inside danlu run it."""
     inputs: InputSpec = predictor.preprocessor.inputs
     network = torch_network(predictor)
+    require_one_file(network, "ONNX")
     if not (isinstance(network, TreeEnsemble) and has_trees):
         return network_graph(_walked(network), inputs, opset, LOGITS)
     assert isinstance(inputs, TabularInputs)
