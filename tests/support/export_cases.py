@@ -234,7 +234,7 @@ def _others() -> list[Case]:
     for name in ("small-resnet", "timm:test_resnet"):
         for task in ("classification", "regression"):
             found.append(Case(f"image {name} {task}", name, task, "image",
-                              lambda to, name=name, task=task: run_images(to, task, {"name": name})))  # type: ignore[misc]  # fmt: skip # noqa: E501
+                              lambda to, name=name, task=task: run_images(to, task, {"name": name})))  # type: ignore[misc]  # fmt: skip
     return found
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.files import write_bytes
-from danlu.exporters.write_failures import translate_write_failures
 from danlu.errors import ArgumentError
+from danlu.exporters.write_failures import translate_write_failures
 
 
 def save_openvino(onnx_bytes: bytes, path: Path) -> None:
