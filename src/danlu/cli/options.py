@@ -23,7 +23,8 @@ Lang = Annotated[Literal["en", "zh"] | None, Parameter(name="--lang", help="Lang
 EngineName = Annotated[
     str,
     Parameter(
-        name="--engine", help="What computes the network: auto for the bundle's own order, or one of numpy and torch."
+        name="--engine",
+        help="What computes the network: auto for the bundle's own order, or numpy, torch, onnxruntime or openvino.",
     ),
 ]
 Resume = Annotated[
