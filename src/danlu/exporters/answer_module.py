@@ -70,7 +70,9 @@ class Answers(nn.Module):
         return getattr(self.target, "calibration", None) is None or _temperature(self.target) is not None
 
     def undo(self, answers: np.ndarray) -> np.ndarray:
-        """Return the outputs that a Predictor has for these answers; before the calibration that is left to do."""
+        """Return the outputs that a Predictor has for these answers.
+
+        They are before the calibration that is left to do."""
         if self.units is None:
             return answers
         return np.asarray((answers.astype(np.float64) - self.units.offset) / self.units.scale)

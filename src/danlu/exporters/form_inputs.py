@@ -48,13 +48,13 @@ def require_one_file(network: nn.Module, form: str) -> None:
 
 
 def torch_network(predictor: Predictor) -> nn.Module:
-    """Return a copy of a bundle's network on the CPU, in float32, ready to be followed."""
+    """Return a copy of a bundle's network on the CPU in float32."""
     network = deepcopy(predictor.model).cpu().float().eval()
     return TokenLogits(network) if isinstance(network, AnswerLikelihood) else network
 
 
 def prepared_outside(predictor: Predictor) -> tuple[tuple[str, ...], tuple[Step, ...]]:
-    """Return which steps of the preparation a network of prepared inputs holds, and which it does not."""
+    """Return the steps of the preparation that a network holds, and the others."""
     preprocessor = predictor.preprocessor
     if isinstance(preprocessor, TabularPreprocessor):
         return (), (Step("preparation", preprocessor.model_dump(mode="json")),)

@@ -26,7 +26,7 @@ ENGINE_OF = {"onnx": "onnxruntime", "openvino": "openvino"}
 def write_into(
     name: str, predictor: Predictor, bundle: Bundle, folder: Path, opset: int | None, tolerance: float, own_code: bool
 ) -> dict[str, Any]:
-    """Copy a bundle with a further form of its network, prove it, and return its document.
+    """Copy a bundle with a further form of its network; return its document.
 
     Args:
         name: of the form.
@@ -90,7 +90,9 @@ def write_into(
 
 
 def _logits(predictor: Predictor) -> Port:
-    """Return the network's output; an ensemble's has its members, a text's its tokens in the middle."""
+    """Return the network's output.
+
+    An ensemble's has its members, a text's its tokens in the middle."""
     inputs = predictor.preprocessor.inputs
     given = {
         port.name: values.numpy() for port, values in zip(network_ports(inputs), sample_inputs(inputs), strict=True)

@@ -32,7 +32,7 @@ HEADS = ("ForCausalLM", "ForSequenceClassification", "ForTokenClassification")
 
 
 def is_own_file(path: Path) -> bool:
-    """Return whether a path is a model without a bundle: a file, or a folder of weights."""
+    """Return whether a path is a model without a bundle."""
     if path.is_file():
         return path.suffix in (".onnx", ".safetensors")
     is_bundle = (path / MANIFEST).is_file() or (path / "model" / MANIFEST).is_file()
@@ -238,7 +238,7 @@ def _program_run(module: Any, ports: tuple[Port, ...]) -> Run:
 
 
 def _draw(ports: tuple[Port, ...], number: int, sizes: dict[str, int]) -> dict[str, np.ndarray]:
-    """Draw inputs: normal numbers, and whole ones of 0 and 1, which are in any vocabulary."""
+    """Draw normal numbers, and whole ones of 0 and 1, which any vocabulary has."""
     generator = np.random.default_rng(number)
     found: dict[str, np.ndarray] = {}
     for port in ports:

@@ -55,7 +55,7 @@ def network_ports(inputs: InputSpec) -> tuple[Port, ...]:
 
 
 def sample_inputs(inputs: InputSpec) -> "tuple[Tensor, ...]":
-    """Return valid inputs of a few samples, with which a network is followed; the last text is padded."""
+    """Return valid inputs of a few samples, the last text padded."""
     import torch
 
     sizes: Mapping[str, int] = {BATCH: SAMPLES, LENGTH: min(TOKENS, getattr(inputs, "longest", TOKENS))}

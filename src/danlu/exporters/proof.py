@@ -26,7 +26,7 @@ Run = Callable[[Arrays], list[np.ndarray]]  # inputs of the file -> its outputs,
 
 @dataclass
 class Deviations:
-    """Collect how far answers are from those of the bundle, relative to 1 or to larger answers."""
+    """Collect how far answers are from the bundle's, relative to answers beyond 1."""
 
     rows: int = 0
     largest: float = 0.0
@@ -36,7 +36,9 @@ class Deviations:
     wrong_labels: int = 0
 
     def add(self, before: np.ndarray, after: np.ndarray) -> None:
-        """Add answers of the same shape; what only one of them has no number for is infinitely far."""
+        """Add answers of the same shape.
+
+        NaN in one of them alone is infinitely far."""
         if before.shape != after.shape:
             raise ArtifactError(
                 f"the exported file answers {list(after.shape)} where the bundle answers {list(before.shape)}",
@@ -52,7 +54,9 @@ class Deviations:
 
 
 def proof_rows(predictor: Predictor, bundle: Bundle) -> pl.DataFrame:
-    """Return the rows on which a form is proved: the golden samples and the reference rows; of tables two more.
+    """Return the golden samples and reference rows; of tables two more.
+
+    One has a gap in every column, the other a category in each that never occurred.
 
     Raises:
         ArtifactError: the bundle holds none.
@@ -184,7 +188,7 @@ def compare_decisions(found: Deviations, target: Target, before: np.ndarray, aft
 
 
 def _compare_tokens(predictor: Predictor, rows: pl.DataFrame, place: Origin, run: Run, found: Deviations) -> None:
-    """Compare logits of tokens that are no padding; the likeliest of each should be the same."""
+    """Compare the logits of tokens that are no padding, and the likeliest of each."""
     network = torch_network(predictor)
     for part in (rows, rows.head(1)):
         for inputs, _ in prepared_batches(predictor, part, place):

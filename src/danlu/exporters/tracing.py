@@ -76,7 +76,7 @@ def _first_lines(error: Exception) -> str:
 
 
 def module_of(program: ExportedProgram, operator: str) -> str:
-    """Return the name of the module that calls an operator first, as `network.layer.0`; empty for none."""
+    """Return the module that calls an operator first, as `layer.0`; empty for none."""
     for node in program.graph.nodes:
         if str(node.target) == operator or str(node.target).startswith(f"{operator}."):
             stack: Any = list(node.meta.get("nn_module_stack", {}).values())

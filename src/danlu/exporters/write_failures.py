@@ -11,7 +11,7 @@ SIGNS = ("iostream", "failed writing", "write failed", "Can't open", "unexpected
 
 @contextmanager
 def translate_write_failures(path: Path) -> Iterator[None]:
-    """Turn a library's failure to write a file into an ArtifactError that says what to do."""
+    """Turn a library's failure to write into an ArtifactError that says the cure."""
     try:
         yield
     except RuntimeError as error:

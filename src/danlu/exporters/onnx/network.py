@@ -128,7 +128,9 @@ def _name_sizes(model: "onnx.ModelProto", ports: tuple[Port, ...]) -> None:
 
 
 def _forget_origins(model: "onnx.ModelProto") -> None:
-    """Take out the lines of code that each node came from: paths of this machine, three times the size of a network."""
+    """Take out which lines of code each node came from.
+
+    They are paths of this machine, and three times the size of a small network."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         part.doc_string = ""

@@ -43,7 +43,7 @@ class EngineTypes:
 
 @dataclass
 class Preparation:
-    """Hold the values that the nodes give, and how rows become the inputs of the file.
+    """Hold what the nodes give, and how rows become the file's inputs.
 
     Attributes:
         numeric, categories: names of the network's inputs; None where it has none such.
@@ -200,7 +200,7 @@ class _Writer:
         return add_scaling(builder, known, scalings, number)
 
     def _regressions(self, filler: IterativeFiller, gaps: str, scaled: str) -> str:
-        """Fill gaps by regressions on the other columns, in the order in which they were learned."""
+        """Fill gaps by regressions on other columns, in the order of learning."""
         builder, number, width = self.builder, self.types.number, len(filler.start)
         # As they are kept: the columns are rounded to float32 before they are filled.
         single = builder.cast(scaled, "float32")
@@ -266,7 +266,9 @@ class _Writer:
         return builder.add("ReduceMax", outlying, builder.constant([1], np.int64), keepdims=1)
 
     def _raw_of_flag(self, column: str) -> str:
-        """Return a flagged column in its own units, as an input of its own where it is given scaled."""
+        """Return a flagged column in its own units.
+
+        Where the column is given scaled, that is an input of its own."""
         state = next((each for each in self.preprocessor.numbers if each.column == column), None)
         if state is None or not self._is_too_fine(state):
             return self._number(column)
@@ -282,7 +284,9 @@ class _Writer:
     # Categories and texts.
 
     def _code(self, state: CategoryState) -> str:
-        """Return a category's codes, [batch, 1] int64; what is no value of it counts as another."""
+        """Return a category's codes, [batch, 1] int64.
+
+        What is no value of it counts as another."""
         column, builder = state.column, self.builder
         if column in self.codes:
             return self.codes[column]
@@ -308,7 +312,7 @@ class _Writer:
         return code
 
     def _encoded(self, state: OneHotState | TargetState) -> str:
-        """Return what a category is encoded as, [batch, width] float32, from a table of all codes."""
+        """Return a category's encoding, [batch, width] float32, from a table of codes."""
         builder, category = self.builder, state.category
         names = pl.Series(category.column, [None, UNSEEN, *category.values], dtype=pl.String)
         table = state.apply(names.to_frame(), None)
@@ -338,7 +342,7 @@ class _Writer:
 
 
 def _lost_digits(scaling: Scaling) -> float:
-    """Return how far float32 moves scaled values, of the column itself and of what stands between."""
+    """Return how far float32 moves scaled values, given so or computed so."""
     places = np.linspace(-1.0, 1.0, 401)  # a quantile's bins may be narrow anywhere
     values = scaling.invert(places)
     moved = np.abs(scaling.apply(values.astype(np.float32).astype(np.float64)) - scaling.apply(values)).max()
@@ -356,6 +360,6 @@ def _nulls(values: pl.Series) -> np.ndarray:
 
 
 def _words(state: CategoryState, frame: pl.DataFrame) -> np.ndarray:
-    """Return each row's value as the training spelled it; an empty text for a missing one, [rows, 1]."""
+    """Return values as training spelled them, [rows, 1]; empty for missing ones."""
     names: Any = np.array(["", UNSEEN, *state.values], dtype=object)
     return np.asarray(names[state.codes(frame)][:, None])

@@ -58,7 +58,9 @@ def _yeo_johnson(builder: GraphBuilder, values: str, scalings: Sequence[Scaling]
 
 
 def _power(builder: GraphBuilder, values: str, exponents: np.ndarray, dtype: str) -> str:
-    """Return ((1 + x)^e - 1) / e for x >= 0, or log(1 + x) where e is 0."""
+    """Return ((1 + x)^e - 1) / e of x >= 0.
+
+    Where e is 0, it is log(1 + x)."""
     one, logarithmic = builder.constant(1.0, dtype), exponents == 0
     logs = builder.add("Log", builder.add("Add", values, one))
     powers = builder.constant(np.where(logarithmic, 1.0, exponents), dtype)
