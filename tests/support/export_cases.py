@@ -188,13 +188,19 @@ def _tables() -> list[Case]:
     for family in SMALL:
         add(family, "classification", "classification")
         add(family, "regression", "regression")
-        add(family, "two", "classification, temperature", evaluation={"calibration": "temperature"})
-    for family in ("mlp", "tabm", "tree", "boosting"):
-        decided = {"calibration": "isotonic", "threshold": {"metric": "f1"}, "intervals": "conformal"}
+    cooled = {"calibration": "temperature"}
+    decided = {"calibration": "isotonic", "threshold": {"metric": "f1"}, "intervals": "conformal"}
+    for family in (
+        "mlp",
+        "tabm",
+        "boosting",
+    ):  # a temperature cools the mean of an ensemble's members, not their logits
+        add(family, "two", "classification, temperature", evaluation=cooled)
+    for family in ("mlp", "boosting"):
         add(family, "two", "classification, isotonic, threshold, conformal", evaluation=decided)
-    for family in ("mlp", "tabm"):
-        for task in ("ordinal", "multi-label", "multi-output-regression", "poisson-regression", "quantile-regression"):
-            add(family, task, task)
+    for task in ("ordinal", "multi-label", "multi-output-regression", "poisson-regression", "quantile-regression"):
+        add("mlp", task, task)
+    add("tabm", "quantile-regression", "quantile-regression")
     add("mlp", "ordinal", "ordinal, temperature", evaluation={"calibration": "temperature"})
     add("mlp", "regression", "regression, conformal", evaluation={"intervals": "conformal"})
     return found
@@ -209,9 +215,7 @@ def _others() -> list[Case]:
     ]
     for name, config in {
         "distilbert": {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64},
-        "roberta": ENCODER,
         "modernbert": ENCODER,
-        "deberta-v2": ENCODER,
         "gpt2": {"n_embd": 32, "n_layer": 1, "n_head": 2},
         "llama": ENCODER,
     }.items():
