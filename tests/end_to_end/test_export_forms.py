@@ -241,6 +241,16 @@ def test_openvino_answers_a_table_by_codes(table_run: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("opset", [18, 23])
+def test_the_first_and_the_last_opset_answer_alike(opset: int, table_run: Path, tmp_path: Path) -> None:
+    import onnx
+
+    folder = package.export(table_run, tmp_path / "out", to="onnx", opset=opset)
+    written = onnx.load(folder / "model.onnx")
+    assert {each.domain: each.version for each in written.opset_import}[""] == opset
+
+
+@pytest.mark.slow
 def test_a_folder_of_transformers_becomes_a_graph(tmp_path: Path) -> None:
     imports.patch_torchvision()
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -201,3 +201,15 @@ def test_names_land_on_their_inputs_and_the_batch_is_free(opset: int, tmp_path: 
 def test_inputs_of_a_table_are_those_that_it_has() -> None:
     assert [port.name for port in network_ports(TabularInputs(numeric=0, cardinalities=(3,)))] == ["categories"]
     assert network_ports(TWO)[0].shape == ("batch", 2)
+
+
+def test_labels_of_whole_numbers_stay_numbers_and_others_are_words() -> None:
+    from danlu.exporters.onnx.whole import label_values
+    from danlu.tasks.classification import ClassTarget
+
+    def target(labels: tuple[Any, ...]) -> ClassTarget:
+        return ClassTarget(task="classification", column="y", labels=labels)
+
+    assert label_values(target((3, 10))) == ([3, 10], "int64")
+    assert label_values(target((False, True))) == (["False", "True"], "string")
+    assert label_values(target(("a", "b"))) == (["a", "b"], "string")

@@ -168,8 +168,8 @@ def _compare_rows(
         finished = [predictor.target.calibrate(each) for each in finished]
     other = compare_decisions(found, predictor.target, *finished)
     if len(outputs) > 1:  # the label, which is that of the file's own probabilities
-        pairs = zip(other[PREDICTION].cast(pl.String), outputs[1].tolist(), strict=True)
-        found.wrong_labels += sum(said != str(given) for said, given in pairs)
+        pairs = zip(other[PREDICTION].to_list(), outputs[1].tolist(), strict=True)
+        found.wrong_labels += sum(str(said) != str(given) for said, given in pairs)
 
 
 def compare_decisions(found: Deviations, target: Target, before: np.ndarray, after: np.ndarray) -> pl.DataFrame:

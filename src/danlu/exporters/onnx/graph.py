@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from danlu.errors import ArgumentError
 from danlu.exporters.ports import Port
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ class GraphBuilder:
             model: whose inputs are values of this graph.
             renamed: each input's name -> the value that it is.
             prefix: before all other names.
+
+        Raises:
+            ArgumentError: it has functions of its own.
         """
         from onnx import compose, helper
 
@@ -88,7 +92,10 @@ class GraphBuilder:
         for opset in joined.opset_import:
             self.domains[opset.domain] = max(self.domains.get(opset.domain, 0), opset.version)
         if joined.functions:
-            raise ValueError("a graph with functions of its own")
+            named = ", ".join(function.name for function in joined.functions)
+            raise ArgumentError(
+                f"the network's graph has functions of its own ({named}), which no file holds", code="DL409"
+            )
         return [output.name for output in joined.graph.output]
 
     def model(self, opset: int, name: str) -> "onnx.ModelProto":
