@@ -193,6 +193,7 @@ def test_the_graph_of_another_model_under_the_same_name_is_refused(
         Predictor.load(copied)
 
 
+@pytest.mark.slow
 def test_a_kept_bundle_can_be_exported_again(kept: Path, tmp_path: Path) -> None:
     again = package.export(kept, tmp_path / "again", to="torch-export")
     assert said_of(again)["check"]["max_deviation"] <= 1e-6
@@ -222,6 +223,7 @@ def test_an_onnx_file_becomes_nothing_but_openvino(onnx_folder: Path, tmp_path: 
         package.export(onnx_folder / "model.onnx", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_graph_of_ones_own_becomes_openvinos_files_with_all_digits(kept: Path, tmp_path: Path) -> None:
     folder = package.export(kept / "model.onnx", tmp_path / "out", to="openvino")
     said = said_of(folder)
