@@ -35,6 +35,7 @@ from danlu.explanation.games import Game, interventional_value
 from danlu.explanation.permutation import permutation_importance
 from danlu.explanation.shapley import ESTIMATORS, choose_estimator, estimate_with, shapley_values
 from danlu.explanation.tabular import TabularAnswers
+from danlu.models.predictor import Predictor
 from explanation import cases
 from explanation.games import GAMES, all_members, exact_values, make_game
 
@@ -210,15 +211,16 @@ def speed() -> None:
 
     recipe = {"name": "p", "data": {"source": "builtin:breast-cancer"}, "model": "mlp", "training": {"epochs": 3}}
     with tempfile.TemporaryDirectory() as folder, silenced():
-        predictor = danlu.load(danlu.train(recipe, name="p", output=folder).path)
+        run = danlu.train(recipe, name="p", output=folder).path
+        predictor, in_torch = danlu.load(run), danlu.load(run, engine="torch")
     frame = read_builtin("builtin:breast-cancer").frame.lazy().collect()
     rows = TabularAnswers(predictor)
     for background in (1, 10, 100):
-        _kernel_speed(rows, frame, background)
+        _kernel_speed(rows, in_torch, frame, background)
     _permutation_speed(rows, frame)
 
 
-def _kernel_speed(rows: TabularAnswers, frame: pl.DataFrame, background: int) -> None:
+def _kernel_speed(rows: TabularAnswers, in_torch: Predictor, frame: pl.DataFrame, background: int) -> None:
     """The same bundle, row and background: shap is given the network's own function, or `Predictor.predict`."""
     import shap
     import torch
@@ -229,7 +231,7 @@ def _kernel_speed(rows: TabularAnswers, frame: pl.DataFrame, background: int) ->
 
     def network(table: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            logits = rows.predictor.model(torch.from_numpy(table.astype(np.float32)))
+            logits = in_torch.model(torch.from_numpy(table.astype(np.float32)))
         return np.asarray(torch.softmax(logits, dim=1)[:, 0])
 
     def predict(table: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 """`danlu explain` on bundles: what it gives, for every task of tables, and what it refuses."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,16 @@ def test_the_answer_explained_is_the_one_that_is_predicted(runs: dict[str, Path]
         danlu.predict(runs["enumerated"], "builtin:diabetes")["prediction"][3], rel=1e-4
     )
     assert number.label is None and number.scale == "number"
+
+
+@pytest.mark.parametrize("name", ["linear", "additive", "trees", "odd"])
+def test_a_table_is_explained_without_torch(runs: dict[str, Path], name: str) -> None:
+    code = (
+        "import sys, danlu; found = danlu.explain(sys.argv[1], rows=[0], budget=200); "
+        "assert found.engine == 'numpy', found.engine; assert 'torch' not in sys.modules"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(runs[name])], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_estimated_values_hold_the_exact_ones_in_their_intervals(runs: dict[str, Path]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from danlu.explanation.coalitions import all_coalitions
 from danlu.explanation.shapley import enumerate_all
-from danlu.explanation.trees import interventional_tree_values, path_dependent_tree_values
+from danlu.explanation.trees import Trees, interventional_tree_values, path_dependent_tree_values
 from danlu.models.tabular.boosting import BoostedTrees
 from tests.explanation.games import table_game
 
@@ -36,6 +36,11 @@ def _fit(table: np.ndarray, target: np.ndarray, **options: Any) -> tuple[Any, Bo
     return booster, network
 
 
+def _trees(network: BoostedTrees) -> Trees:
+    nodes = {name: values.numpy() for name, values in network.named_buffers()}
+    return Trees(nodes, network.groups, network.zero_first)
+
+
 @pytest.mark.parametrize("kind", ["regression", "binary", "multiclass"])
 def test_path_dependent_values_are_lightgbms_own(kind: str) -> None:
     table, score = _table(3)
@@ -46,7 +51,7 @@ def test_path_dependent_values_are_lightgbms_own(kind: str) -> None:
     counts = network.node_counts()
     for row in table[:8]:
         theirs = np.asarray(booster.predict(row[None], pred_contrib=True)).reshape(-1, COLUMNS + 1)
-        values, mean = path_dependent_tree_values(network, row[None], counts, np.arange(COLUMNS), COLUMNS)
+        values, mean = path_dependent_tree_values(_trees(network), row[None], counts, np.arange(COLUMNS), COLUMNS)
         outputs = range(1, 2) if kind == "binary" else range(len(theirs))
         for place, output in enumerate(outputs):
             assert np.allclose(values[:, output], theirs[place, :-1], atol=2e-6)
@@ -59,7 +64,7 @@ def test_values_with_background_are_those_of_all_coalitions() -> None:
     table, score = _table(4)
     _, network = _fit(table, score, objective="regression")
     row, background = table[:1], table[1:31]
-    values = interventional_tree_values(network, row, background, np.arange(COLUMNS), COLUMNS)
+    values = interventional_tree_values(_trees(network), row, background, np.arange(COLUMNS), COLUMNS)
     members = all_coalitions(COLUMNS, 0, 2**COLUMNS)
     mixed = np.where(members[:, None, :], row, background[None]).reshape(-1, COLUMNS)
     with torch.inference_mode():
@@ -74,7 +79,7 @@ def test_a_column_of_several_features_is_one_player() -> None:
     table, score = _table(5)
     _, network = _fit(table, score, objective="regression")
     row, background, owners = table[:1], table[1:21], np.array([0, 0, 1, 1, 2, 2])
-    values = interventional_tree_values(network, row, background, owners, 3)
+    values = interventional_tree_values(_trees(network), row, background, owners, 3)
     members = all_coalitions(3, 0, 8)
     mixed = np.where(members[:, None, owners], row, background[None]).reshape(-1, COLUMNS)
     with torch.inference_mode():

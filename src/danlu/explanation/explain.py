@@ -187,7 +187,7 @@ def explain_bundle(
         error,
         budget,
     )
-    explanation = Explanation(bundle.manifest.digest, bundle.manifest.task, "torch", source)
+    explanation = Explanation(bundle.manifest.digest, bundle.manifest.task, predictor.engine.name, source)
     warnings = _warnings_of(request)
     for name in _checked_methods(methods, request):
         found = METHODS[name].explain(request)

@@ -165,10 +165,10 @@ def _inverse(matrix: np.ndarray) -> tuple[np.ndarray, float] | None:
     """Invert a positive matrix; return also half its log determinant, or None."""
     from scipy.linalg.lapack import dpotrf, dpotri
 
-    factor, failed = dpotrf(matrix, lower=1)
+    factor, failed = dpotrf(matrix.T, lower=1)  # symmetric, and then in LAPACK's own order
     if failed:
         return None
     lower, _ = dpotri(factor, lower=1)
-    inverse = np.tril(lower)
-    inverse += np.tril(lower, -1).T
+    inverse = lower + lower.T  # above the diagonal stand zeros
+    inverse[np.diag_indices_from(inverse)] /= 2
     return inverse, float(np.log(np.diag(factor)).sum())

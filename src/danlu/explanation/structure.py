@@ -1,10 +1,8 @@
 """Exact SHAP values by a model's structure: sums of columns, and trees.
 
 They are of the model's score, since a probability is no sum: log odds of two classes, logits of more, a number in its
-own units. Column-wise sums need one answer per column; trees are walked once per leaf.
+own units. Columns of a sum are read off its weights, in double precision; trees are walked once per leaf.
 """
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -12,22 +10,20 @@ import polars as pl
 from danlu.explanation.answers import Answer
 from danlu.explanation.estimates import Estimate
 from danlu.explanation.tabular import PreparedRows, TabularAnswers
-
-if TYPE_CHECKING:
-    from danlu.models.tabular.tree_ensemble import TreeEnsemble
+from danlu.explanation.trees import Trees, interventional_tree_values, path_dependent_tree_values
+from danlu.models.engines.numpy_engine import network_spec
+from danlu.models.tabular.tree_arrays import MODEL_FILE, read_node_counts
 
 SUMS = ("linear", "additive")  # families whose score is a sum of functions of one column each
+TREES = ("tree", "boosting")
 
 
 def estimator_by_structure(rows: TabularAnswers, answer: Answer) -> str | None:
     """Name the exact estimator of a model; None where its structure gives none."""
-    from danlu.models.tabular.tree_ensemble import TreeEnsemble
-
     if rows.owners is None or answer.score_of(rows.predictor.target, np.zeros((1, _outputs(rows)))) is None:
         return None
-    if rows.predictor.options.name in SUMS:
-        return str(rows.predictor.options.name)
-    return "trees" if isinstance(rows.predictor.model, TreeEnsemble) else None
+    family = rows.predictor.options.name
+    return family if family in SUMS else "trees" if family in TREES else None
 
 
 def _outputs(rows: TabularAnswers) -> int:
@@ -35,61 +31,74 @@ def _outputs(rows: TabularAnswers) -> int:
 
 
 def sum_values(rows: TabularAnswers, row: pl.DataFrame, background: pl.DataFrame, answer: Answer) -> Estimate:
-    """Compute the values of a sum over columns: each part less its mean.
-
-    With one background row's other columns, a column's part changes by the same as with any other's.
-    """
+    """Compute the values of a sum over columns: each column's part less its mean over the background."""
     assert rows.owners is not None
     own, others = rows.prepare(row), rows.prepare(background)
-    players, numbers = len(rows.columns), rows.num_numbers
-    first = others.take(np.zeros(players, dtype=np.int64))
-    is_own = rows.owners[None, :] == np.arange(players)[:, None]
-    switched = PreparedRows(
-        np.where(is_own[:, :numbers], own.numeric, first.numeric), np.where(is_own[:, numbers:], own.codes, first.codes)
-    )
-    # The mean of a column's part over the background, again with the first row's other columns.
-    repeats = np.tile(np.arange(len(others)), players)
-    part = others.take(repeats)
-    held = others.take(np.zeros(len(repeats), dtype=np.int64))
-    varied = np.repeat(is_own, len(others), axis=0)
-    means = PreparedRows(
-        np.where(varied[:, :numbers], part.numeric, held.numeric), np.where(varied[:, numbers:], part.codes, held.codes)
-    )
-    here, there = _score(rows, switched, answer), _score(rows, means, answer).reshape(players, -1).mean(axis=1)
+    parts = _parts(rows, own)[0] - _parts(rows, others).mean(axis=0)
+    values = np.zeros((len(rows.columns), parts.shape[1]))
+    np.add.at(values, rows.owners, parts)
+    return _estimate(rows, own, others, answer, values, str(rows.predictor.options.name))
+
+
+def _parts(rows: TabularAnswers, prepared: PreparedRows) -> np.ndarray:
+    """Return what each feature adds to the scores of a sum, [rows, features, outputs] float64."""
+    weights = {name: values.astype(np.float64) for name, values in rows.weights.items()}
+    numeric, codes = prepared.numeric.astype(np.float64), prepared.codes.T
+    if rows.predictor.options.name == "linear":
+        slopes, begin = weights["linear.weight"].T, numeric.shape[1]
+        parts = [numeric[:, [at]] * slopes[at] for at in range(begin)]
+        for at, code in enumerate(codes):
+            table = weights[f"embeddings.{at}.weight"]
+            parts.append((table @ slopes[begin : begin + table.shape[1]])[code])
+            begin += table.shape[1]
+        return np.stack(parts, axis=1)
+    parts = []
+    for at, edges in enumerate(map(np.array, rows.preprocessor.inputs.edges)):
+        places = np.clip((numeric[:, [at]] - edges[:-1]) / np.diff(edges), 0.0, 1.0)
+        parts.append(places @ weights["rises"][at, : len(edges) - 1])
+    sizes = np.array(rows.preprocessor.inputs.cardinalities, dtype=np.int64)
+    parts += [weights["values"][code + start] for code, start in zip(codes, np.cumsum(sizes) - sizes, strict=True)]
+    return np.stack(parts, axis=1)
+
+
+def _trees(rows: TabularAnswers) -> Trees:
+    spec = network_spec(rows.predictor.options, rows.preprocessor.inputs, _outputs(rows))
+    return Trees(rows.weights, spec["groups"], spec["zero_first"])
+
+
+def _estimate(
+    rows: TabularAnswers, own: PreparedRows, others: PreparedRows, answer: Answer, values: np.ndarray, name: str
+) -> Estimate:
+    """Return an estimate from the values of the scores, [columns, outputs]."""
     full, empty = float(_score(rows, own, answer)[0]), float(_score(rows, others, answer).mean())
-    return Estimate(here - there, np.zeros(players), empty, full, 0, str(rows.predictor.options.name), True)
+    target = rows.predictor.target
+    found, zero = (answer.score_of(target, scores) for scores in (values, np.zeros((1, values.shape[1]))))
+    assert found is not None and zero is not None
+    return Estimate(found - zero, np.zeros(len(values)), empty, full, 0, name, True)
 
 
 def _score(rows: TabularAnswers, prepared: PreparedRows, answer: Answer) -> np.ndarray:
-    found = answer.score_of(rows.predictor.target, rows.scores(prepared))
+    found = answer.score_of(rows.predictor.target, rows.scores(prepared).astype(np.float64))
     assert found is not None
     return found
 
 
 def tree_values(rows: TabularAnswers, row: pl.DataFrame, background: pl.DataFrame, answer: Answer) -> Estimate:
     """Compute the values of trees with each background row for what is absent."""
-    from danlu.explanation.trees import interventional_tree_values
-
-    own, others = rows.prepare(row), rows.prepare(background)
     assert rows.owners is not None
-    network: TreeEnsemble = rows.predictor.model  # type: ignore[assignment]
-    values = interventional_tree_values(network, _features(own), _features(others), rows.owners, len(rows.columns))
-    full, empty = float(_score(rows, own, answer)[0]), float(_score(rows, others, answer).mean())
-    zero = answer.score_of(rows.predictor.target, np.zeros((1, values.shape[1])))
-    found = answer.score_of(rows.predictor.target, values)
-    assert found is not None and zero is not None
-    return Estimate(found - zero, np.zeros(len(values)), empty, full, 0, "trees", True)
+    own, others = rows.prepare(row), rows.prepare(background)
+    values = interventional_tree_values(
+        _trees(rows), _features(own), _features(others), rows.owners, len(rows.columns)
+    )
+    return _estimate(rows, own, others, answer, values, "trees")
 
 
 def path_values(rows: TabularAnswers, row: pl.DataFrame, answer: Answer) -> Estimate:
     """Compute the values of boosted trees without background: absent columns follow the training rows' shares."""
-    from danlu.explanation.trees import path_dependent_tree_values
-    from danlu.models.tabular.boosting import BoostedTrees
-
-    network = rows.predictor.model
-    assert isinstance(network, BoostedTrees) and rows.owners is not None
+    assert rows.owners is not None
     own, players = rows.prepare(row), len(rows.columns)
-    values, mean = path_dependent_tree_values(network, _features(own), network.node_counts(), rows.owners, players)
+    counts = read_node_counts(rows.predictor.bundle.require(MODEL_FILE).read_text(encoding="utf-8"))
+    values, mean = path_dependent_tree_values(_trees(rows), _features(own), counts, rows.owners, players)
     found = answer.score_of(rows.predictor.target, np.concatenate([values, mean[None], np.zeros((1, len(mean)))]))
     assert found is not None
     full = float(_score(rows, own, answer)[0])

@@ -4,7 +4,9 @@ In: a predictor and rows as it reads them. Out: answers and scores of mixed rows
 columns, rows are mixed before they are prepared, which is slower and gives the same.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +15,14 @@ import polars as pl
 
 from danlu.data.descriptors import Origin
 from danlu.data.splits import Split
-from danlu.data.tabular.preprocessor import TabularPreprocessor, to_dataset
+from danlu.data.tabular.preprocessor import NAMES, TabularPreprocessor
 from danlu.explanation.answers import Answer
 from danlu.explanation.games import MixedAnswers
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
-BATCH = 8192  # rows of a forward pass; an answer does not depend on it but by rounding
+BATCH = 2048  # rows of a forward pass, so that its arrays stay in the cache; answers change but by rounding
 ORIGIN = "explanation"
 
 
@@ -60,6 +62,14 @@ class TabularAnswers:
         """The number of numeric features."""
         return self.preprocessor.inputs.numeric
 
+    @cached_property
+    def weights(self) -> Mapping[str, np.ndarray]:
+        """The network's weights by name; of boosting the arrays of its trees."""
+        from danlu.models.engines.numpy_engine import read_weights
+
+        predictor = self.predictor
+        return read_weights(predictor.bundle.require(predictor.options.weights_file), predictor.target.outputs)
+
     def prepare(self, frame: pl.DataFrame) -> PreparedRows:
         """Prepare rows for the network."""
         return PreparedRows(*self.preprocessor.arrays(frame, ORIGIN))
@@ -70,28 +80,17 @@ class TabularAnswers:
 
     def outputs_of_prepared(self, rows: PreparedRows) -> np.ndarray:
         """Return calibrated outputs of prepared rows, [rows, ...]."""
-        from danlu.models.infer import predict_all
-
-        predictor = self.predictor
-        examples = to_dataset(rows.numeric, rows.codes)
-        return predictor.target.calibrate(
-            predict_all(predictor.model, predictor.head, examples, BATCH, predictor.device)
-        )
+        answer = self.predictor.head.answer
+        assert answer is not None, "every task of tables answers from arrays"
+        return self.predictor.target.calibrate(answer(self.scores(rows), None))
 
     def scores(self, rows: PreparedRows) -> np.ndarray:
-        """Return the network's outputs in double precision, [rows, outputs]."""
-        import copy
-
-        import torch
-
-        network = copy.deepcopy(self.predictor.model).cpu().double()
-        inputs = {}
-        if rows.numeric.shape[1]:
-            inputs["numeric"] = torch.from_numpy(rows.numeric).double()
-        if rows.codes.shape[1]:
-            inputs["categories"] = torch.from_numpy(rows.codes)
-        with torch.inference_mode():
-            return np.asarray(network(**inputs))
+        """Return the network's outputs, [rows, outputs] float32, or [rows, members, outputs]."""
+        named = zip(NAMES, (rows.numeric, rows.codes), strict=True)
+        given = {name: values for name, values in named if values.shape[1]}
+        starts = range(0, len(rows), BATCH)
+        engine = self.predictor.engine
+        return np.concatenate([engine.run({k: v[start : start + BATCH] for k, v in given.items()}) for start in starts])
 
     def mixed(self, row: pl.DataFrame, background: pl.DataFrame, answer: Answer) -> MixedAnswers:
         """Return the answers to mixtures of a row and background rows."""

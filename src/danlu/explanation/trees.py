@@ -6,15 +6,34 @@ background where it is absent. So a leaf is a small game of the columns on its p
 a column that became several features is present or absent with all of them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from danlu.models.tabular.tree_ensemble import TreeEnsemble
+from danlu.models.tabular.tree_arrays import BITS_PER_WORD
 
 MAX_CELLS = 2**24  # conditions x background rows at once
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Hold trees that are summed.
+
+    Attributes:
+        nodes: as `danlu.models.tabular.tree_arrays.TreeBuilder.to_arrays` gives them.
+        groups: number of sums; tree t adds to group t modulo groups.
+        zero_first: whether an output of 0 stands before the sums.
+    """
+
+    nodes: Mapping[str, np.ndarray]
+    groups: int
+    zero_first: bool
+
+    @property
+    def values(self) -> np.ndarray:
+        """What each node adds, [nodes, width] float64."""
+        return self.nodes["value"].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -40,22 +59,22 @@ class Paths:
     groups: np.ndarray
 
 
-def collect_paths(network: "TreeEnsemble", owners: np.ndarray) -> Paths:
+def collect_paths(trees: Trees, owners: np.ndarray) -> Paths:
     """Collect the conditions on the way to each leaf.
 
     Args:
         owners: the column of each feature, [features].
     """
-    left, right = network.left.cpu().numpy(), network.right.cpu().numpy()
-    columns = owners[network.feature.cpu().numpy()]
+    left, right = trees.nodes["left"], trees.nodes["right"]
+    columns = owners[trees.nodes["feature"]]
     found: list[tuple[list[tuple[int, int, bool]], int, int]] = []
-    for tree, root in enumerate(network.roots.cpu().numpy().tolist()):
+    for tree, root in enumerate(trees.nodes["roots"].tolist()):
         stack: list[tuple[int, list[tuple[int, int, bool]]]] = [(root, [])]
         while stack:
             node, path = stack.pop()
             if left[node] == node:
                 if path:
-                    found.append((sorted(path), node, tree % network.groups))
+                    found.append((sorted(path), node, tree % trees.groups))
                 continue
             column = int(columns[node])
             stack.append((int(right[node]), [*path, (column, node, False)]))
@@ -78,7 +97,7 @@ def collect_paths(network: "TreeEnsemble", owners: np.ndarray) -> Paths:
 
 
 def interventional_tree_values(
-    network: "TreeEnsemble", row: np.ndarray, background: np.ndarray, owners: np.ndarray, columns: int
+    trees: Trees, row: np.ndarray, background: np.ndarray, owners: np.ndarray, columns: int
 ) -> np.ndarray:
     """Compute SHAP values of the network's outputs, [columns, outputs] float64.
 
@@ -88,18 +107,18 @@ def interventional_tree_values(
         owners: the column of each feature, [features].
         columns: number of columns.
     """
-    paths = collect_paths(network, owners)
+    paths = collect_paths(trees, owners)
     slots = np.zeros(len(paths.slot_columns))
-    agrees = _agrees(network, paths, row)[0]
+    agrees = _agrees(trees, paths, row)[0]
     size = max(1, MAX_CELLS // max(len(paths.nodes), 1))
     for start in range(0, len(background), size):
-        others = _agrees(network, paths, background[start : start + size])
+        others = _agrees(trees, paths, background[start : start + size])
         slots += _slot_weights(agrees, others, paths).sum(axis=0)
-    return _sum_slots(network, paths, slots / len(background), columns)
+    return _sum_slots(trees, paths, slots / len(background), columns)
 
 
 def path_dependent_tree_values(
-    network: "TreeEnsemble", row: np.ndarray, counts: np.ndarray, owners: np.ndarray, columns: int
+    trees: Trees, row: np.ndarray, counts: np.ndarray, owners: np.ndarray, columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute SHAP values where absent columns follow both branches by their training rows.
 
@@ -112,9 +131,9 @@ def path_dependent_tree_values(
     Returns:
         the values, [columns, outputs] float64, and the mean output that they start from, [outputs].
     """
-    paths = collect_paths(network, owners)
-    left, right = network.left.cpu().numpy(), network.right.cpu().numpy()
-    agrees = _agrees(network, paths, row)[0].astype(np.float64)
+    paths = collect_paths(trees, owners)
+    left, right = trees.nodes["left"], trees.nodes["right"]
+    agrees = _agrees(trees, paths, row)[0].astype(np.float64)
     chosen = np.where(paths.goes_left, left[paths.nodes], right[paths.nodes])
     shares = np.multiply.reduceat(counts[chosen] / counts[paths.nodes], paths.slot_starts)
     lengths = np.diff(np.append(paths.leaf_starts, len(shares)))
@@ -122,14 +141,14 @@ def path_dependent_tree_values(
     for length in np.unique(lengths):
         places = paths.leaf_starts[lengths == length][:, None] + np.arange(length)
         slots[places] = _product_game(agrees[places], shares[places])
-    values = _sum_slots(network, paths, slots, columns)
+    values = _sum_slots(trees, paths, slots, columns)
     reached = np.multiply.reduceat(shares, paths.leaf_starts)
-    mean = _sum_leaves(network, paths, reached)
-    single = [root for root in network.roots.tolist() if int(left[root]) == root]
-    for tree, root in enumerate(network.roots.tolist()):
+    mean = _sum_leaves(trees, paths, reached)
+    single = [root for root in trees.nodes["roots"].tolist() if int(left[root]) == root]
+    for tree, root in enumerate(trees.nodes["roots"].tolist()):
         if root in single:
-            place = tree % network.groups * network.width + int(network.zero_first)
-            mean[place : place + network.width] += network.value[root].double().cpu().numpy()
+            place = tree % trees.groups * trees.values.shape[1] + int(trees.zero_first)
+            mean[place : place + trees.values.shape[1]] += trees.values[root]
     return values, mean
 
 
@@ -151,19 +170,19 @@ def _product_game(present: np.ndarray, absent: np.ndarray) -> np.ndarray:
     return found
 
 
-def _agrees(network: "TreeEnsemble", paths: Paths, features: np.ndarray) -> np.ndarray:
+def _agrees(trees: Trees, paths: Paths, features: np.ndarray) -> np.ndarray:
     """Return whether rows meet all conditions of each slot, [rows, slots] bool."""
-    import torch
-
-    with torch.inference_mode():
-        nodes, places = np.unique(paths.nodes, return_inverse=True)
-        at = torch.from_numpy(nodes).expand(len(features), -1)
-        seen = torch.from_numpy(features).float().gather(1, network.feature.cpu()[at])
-        left = torch.where(seen.isnan(), network.missing_left.cpu()[at], seen <= network.threshold.cpu()[at])
-        if network.has_category_splits:
-            size = network.set_size[at]
-            left = torch.where(size > 0, network.contains(seen, at, size), left)
-    met = np.asarray(left)[:, places] == paths.goes_left
+    nodes, places = np.unique(paths.nodes, return_inverse=True)
+    feature, size = trees.nodes["feature"][nodes], trees.nodes["set_size"][nodes]
+    seen = features.astype(np.float32)[:, feature]
+    left = np.where(np.isnan(seen), trees.nodes["missing_left"][nodes], seen <= trees.nodes["threshold"][nodes])
+    if (size > 0).any():
+        code = np.nan_to_num(seen, nan=-1.0).astype(np.int64)
+        word = code // BITS_PER_WORD
+        there = (code >= 0) & (word < size)
+        found = trees.nodes["words"][np.where(there, trees.nodes["set_start"][nodes] + word, 0)]
+        left = np.where(size > 0, there & ((found >> (code % BITS_PER_WORD)) & 1 > 0), left)
+    met = left[:, places] == paths.goes_left
     return np.asarray(np.logical_and.reduceat(met, paths.slot_starts, axis=1))
 
 
@@ -190,19 +209,19 @@ def _slot_weights(row: np.ndarray, others: np.ndarray, paths: Paths) -> np.ndarr
     return np.where(only_row, gain[:, spread], 0.0) - np.where(only_other, loss[:, spread], 0.0)
 
 
-def _sum_slots(network: "TreeEnsemble", paths: Paths, slots: np.ndarray, columns: int) -> np.ndarray:
+def _sum_slots(trees: Trees, paths: Paths, slots: np.ndarray, columns: int) -> np.ndarray:
     """Sum what leaves give to columns, [columns, outputs]."""
     lengths = np.diff(np.append(paths.leaf_starts, len(slots)))
-    values = network.value.double().cpu().numpy()[np.repeat(paths.leaves, lengths)] * slots[:, None]
-    found = np.zeros((columns, network.groups, network.width))
+    values = trees.values[np.repeat(paths.leaves, lengths)] * slots[:, None]
+    found = np.zeros((columns, trees.groups, trees.values.shape[1]))
     np.add.at(found, (paths.slot_columns, np.repeat(paths.groups, lengths)), values)
     flat = found.reshape(columns, -1)
-    return np.concatenate([np.zeros((columns, 1)), flat], axis=1) if network.zero_first else flat
+    return np.concatenate([np.zeros((columns, 1)), flat], axis=1) if trees.zero_first else flat
 
 
-def _sum_leaves(network: "TreeEnsemble", paths: Paths, weights: np.ndarray) -> np.ndarray:
+def _sum_leaves(trees: Trees, paths: Paths, weights: np.ndarray) -> np.ndarray:
     """Sum weighted leaves, [outputs]."""
-    found = np.zeros((network.groups, network.width))
-    np.add.at(found, paths.groups, network.value.double().cpu().numpy()[paths.leaves] * weights[:, None])
+    found = np.zeros((trees.groups, trees.values.shape[1]))
+    np.add.at(found, paths.groups, trees.values[paths.leaves] * weights[:, None])
     flat = found.ravel()
-    return np.concatenate([np.zeros(1), flat]) if network.zero_first else flat
+    return np.concatenate([np.zeros(1), flat]) if trees.zero_first else flat

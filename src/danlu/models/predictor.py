@@ -135,6 +135,11 @@ class Predictor:
         return predictor
 
     @property
+    def bundle(self) -> Bundle:
+        """The files that it was opened from."""
+        return self._source.bundle
+
+    @property
     def model(self) -> "nn.Module":
         """The network in torch, on `device`.
 
