@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import danlu
+from danlu import explain as explain_bundle
 from danlu.artifacts.bundle import open_bundle
 from danlu.data.builtin import read_builtin
 from danlu.errors import ArgumentError, DataError
@@ -167,7 +168,6 @@ def test_no_look_at_the_test_split_is_counted(runs: dict[str, Path]) -> None:
         ({"budget": 0}, "budget: must be at least 1 call, got 0"),
         ({"budget": 50}, "50 calls are too few for 30 columns"),
         ({"split": "train"}, "split: 'train' is not allowed"),
-        ({"data": "builtin:breast-cancer", "methods": ["permutation"]}, "permutation needs rows with the target"),
     ],
 )
 def test_what_cannot_be_explained_is_refused_by_name(
@@ -175,6 +175,43 @@ def test_what_cannot_be_explained_is_refused_by_name(
 ) -> None:
     with pytest.raises(ArgumentError, match=message):
         danlu.explain(runs["odd"], **options)
+
+
+def test_permutation_importance_of_a_labelled_file_is_that_of_the_split_it_is(runs: dict[str, Path]) -> None:
+    split = danlu.explain(runs["odd"], methods=["permutation"]).overall[0]
+    split_rows = pl.read_parquet(runs["odd"] / "data" / "split.parquet").with_row_index("at")
+    kept = split_rows.filter(pl.col("part") == "validation")["row"].to_list()
+    frame = read_builtin("builtin:breast-cancer").frame.lazy().collect()[kept]
+    assert danlu.explain(runs["odd"], frame, methods=["permutation"]).overall[0].columns == split.columns
+    assert [one.method for one in danlu.explain(runs["odd"], frame, rows=[0], budget=200).overall] == ["permutation"]
+    unlabelled = frame.drop("diagnosis")
+    assert danlu.explain(runs["odd"], unlabelled, rows=[0], budget=200).overall == ()
+    with pytest.raises(DataError, match="no column 'diagnosis', which holds what the model predicts"):
+        danlu.explain(runs["odd"], unlabelled, methods=["permutation"])
+    with pytest.raises(ArgumentError, match="permutation needs a run, and rows with the target"):
+        danlu.explain(runs["odd"] / "model", frame, methods=["permutation"])
+
+
+def test_predictions_have_their_explanation_beside_them(runs: dict[str, Path], danlu: Command, tmp_path: Path) -> None:
+    frame = read_builtin("builtin:breast-cancer").frame.lazy().collect()[:3]
+    frame.write_csv(tmp_path / "rows.csv")
+    ran = danlu("predict", runs["linear"], tmp_path / "rows.csv", "--explain", "-o", tmp_path / "a.jsonl")
+    assert ran.returncode == 0, ran.stderr
+    answers = pl.read_ndjson(tmp_path / "a.jsonl")
+    assert answers.columns[-1] == "explanation" and answers.height == 3
+    expected = explain_bundle(runs["linear"], frame, methods=["shap"]).local
+    for text, one in zip(answers["explanation"], expected, strict=True):
+        values = json.loads(text)
+        assert [set(each) for each in values] == [{"name", "value", "low", "high"}] * len(one.values)
+        assert [each["value"] for each in values] == [each.share.value for each in one.values]
+
+
+def test_a_row_in_error_has_no_explanation(runs: dict[str, Path]) -> None:
+    frame = read_builtin("builtin:breast-cancer").frame.lazy().collect()[:3].cast(pl.String)
+    frame = frame.with_columns(pl.Series("mean radius", ["17.9", "wide", "20.5"]))
+    answers = danlu.predict(runs["linear"], frame, explain=True)
+    assert answers["error"].is_null().to_list() == [True, False, True]
+    assert answers["explanation"].is_null().to_list() == [False, True, False]
 
 
 def test_a_bundle_alone_has_no_rows(runs: dict[str, Path]) -> None:
@@ -218,6 +255,9 @@ def test_several_labels_and_several_numbers_are_explained_one_at_a_time(tmp_path
     )
     one = danlu.explain(numbers, frame[:5], label="y").local[0]
     assert (one.label, one.estimator) == ("y", "linear")
+    importance = danlu.explain(numbers, frame, methods=["permutation"], label="x").overall[0]
+    assert importance.metric == "mse" and importance.columns[0].plain.value > 20 * importance.columns[1].plain.value
+    assert danlu.explain(numbers, frame, methods=["permutation"]).overall[0].metric == "relative-mse"
     labels = danlu.train(
         {"name": "l", "data": {"target": "tags", "target_separator": ";"}, **options},
         data=frame.select("a", "b", "tags"),

@@ -149,3 +149,14 @@ def test_too_little_memory_makes_smaller_batches_and_the_same_values() -> None:
     coalitions = all_coalitions(8, 0, 100)
     assert np.array_equal(value(coalitions), coalitions.sum(axis=1))
     assert max(sizes[-10:]) <= 10
+
+
+def test_all_coalitions_are_asked_for_only_where_they_are_affordable() -> None:
+    def estimator(players: int, answers: int, budget: int | None = None) -> str:
+        game = Game(players, lambda coalitions: coalitions.sum(axis=1).astype(np.float64))
+        return shapley_values(game, Seed(0), answers=answers, budget=budget).estimator
+
+    assert estimator(12, 100) == "enumerated"
+    assert estimator(13, 100) == "odd"
+    assert estimator(13, 100, budget=2**13) == "enumerated"
+    assert estimator(16, 8) == "enumerated"

@@ -13,13 +13,16 @@ from danlu.artifacts.files import StrPath, json_bytes, translate_write_errors, w
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.run_recipe import load_run_recipe
+from danlu.core.console import info
 from danlu.data.reading.later import ROW_ERROR
 from danlu.errors import ArgumentError, DataError
+from danlu.experiment.data_evaluation import labelled_rows
 from danlu.experiment.run_data import load_run_data
 from danlu.models.read_for import read_for
 
 if TYPE_CHECKING:
     from danlu.explanation.results import Explanation
+    from danlu.models.predictor import Predictor
 
 DOCUMENT, ARRAYS = "explanation.json", "values.npz"
 SPLITS = ("validation", "test")
@@ -42,7 +45,7 @@ def explain(
     """Explain single answers of a model, and the model itself.
 
     SHAP values say what each column adds to an answer, beside the mean answer to some training rows. They are exact
-    where the model's structure or all coalitions of up to 16 columns give them, else estimated with 95 % intervals.
+    where the model's structure or all coalitions of a few columns give them, else estimated with 95 % intervals.
     Permutation importance says how much worse the model answers without a column. No look at the test split is counted.
 
     Args:
@@ -50,11 +53,12 @@ def explain(
         data: rows to explain, as in `danlu.predict`; by default a split of the run.
         rows: numbers of the rows to explain, from 0; by default the first 20.
         split: of the run: validation or test.
-        methods: shap, permutation; by default all that can be had.
+        methods: shap, permutation; by default all that can be had. Permutation importance needs a run, and rows with
+            the target.
         label: the label or output to explain; by default what is predicted.
         error: stop when no interval is wider to either side: in units of probability, for numbers as a share of the
             answers' standard deviation.
-        budget: most coalitions per row; by default 40 per column, and all of up to 16 columns.
+        budget: most coalitions per row; by default 40 per column, or all where they are few.
         seed: of the coalitions and shuffles.
         output: folder for explanation.json and values.npz.
         own_code: import the module that the bundle names, if its model is your own.
@@ -75,19 +79,20 @@ def explain(
         True
     """
     opened = open_bundle(bundle)
-    frame, source, is_labelled = _rows_of(opened, Path(bundle), data, split)
+    frame, source = _rows_of(opened, Path(bundle), data, split)
+    from danlu.explanation.beside_predictions import background_of
     from danlu.explanation.explain import explain_bundle
     from danlu.models.predictor import Predictor
 
-    kept = opened.reference_rows()
     predictor = Predictor.load(opened, own_code=own_code)
+    labelled = frame if data is None else _labelled(opened, Path(bundle), predictor, data, methods)
     found = explain_bundle(
         predictor,
         opened,
-        None if kept is None or kept.height == 0 else _read(opened, kept)[0],
+        background_of(opened),
         frame,
         source,
-        is_labelled=is_labelled,
+        labelled=labelled,
         methods=methods,
         rows=rows,
         label=label,
@@ -100,11 +105,11 @@ def explain(
 
 def _rows_of(
     bundle: Bundle, folder: Path, data: object | None, split: str
-) -> tuple[pl.DataFrame, dict[str, str | int], bool]:
-    """Return the rows, what is said of them, and whether they are labelled."""
+) -> tuple[pl.DataFrame, dict[str, str | int]]:
+    """Return the rows, and what is said of them."""
     if data is not None:
         frame, origin = _read(bundle, data)
-        return frame, {"origin": origin, "rows": frame.height}, False
+        return frame, {"origin": origin, "rows": frame.height}
     if not (folder / RECIPE).is_file():
         raise ArgumentError(f"{folder}: a bundle has no rows of its own; give DATA, or the run", code="DL401")
     if split not in SPLITS:
@@ -114,7 +119,32 @@ def _rows_of(
     part = dict(context.splits.items())[split]
     if len(part) == 0:
         raise ArgumentError(f"{folder}: its {split} split has no rows; give DATA, or another split", code="DL402")
-    return part.frame, {"split": split, "rows": len(part)}, True
+    return part.frame, {"split": split, "rows": len(part)}
+
+
+def _labelled(
+    bundle: Bundle, folder: Path, predictor: "Predictor", data: object, methods: Sequence[str] | None
+) -> pl.DataFrame | None:
+    """Return the rows of data that have the target; None where none has, or only a bundle is there."""
+    if not (folder / RECIPE).is_file() or (methods is not None and "permutation" not in methods):
+        return None
+    read, run = read_for(bundle, data, labelled=True), RunDirectory.open(folder)
+    recipe = load_run_recipe(run.path / RECIPE)
+    if methods is None and not _has_target(recipe.data.target, read.frame.columns):
+        return None
+    try:
+        labelled = labelled_rows(run, recipe, predictor, read)
+    except DataError as error:
+        if methods is not None:
+            raise
+        info(f"without permutation importance: {error}")
+        return None
+    return None if len(labelled.rows) == 0 else labelled.dataset.frame.lazy().collect()[labelled.rows]
+
+
+def _has_target(target: str | tuple[str, ...] | None, columns: Sequence[str]) -> bool:
+    names = (target,) if isinstance(target, str) else target or ()
+    return bool(names) and set(names) <= set(columns)
 
 
 def _read(bundle: Bundle, data: object) -> tuple[pl.DataFrame, str]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 from polars import selectors
@@ -23,6 +24,9 @@ from danlu.errors import ArgumentError, DataError
 from danlu.launch.row_shards import RowShards
 from danlu.models.read_for import as_values, read_words_for
 from danlu.tasks.classification import PREDICTION_SET
+
+if TYPE_CHECKING:
+    from danlu.models.predictor import Predictor
 
 LABEL_SEPARATOR = ";"
 
@@ -63,6 +67,7 @@ def predict(
     output: str | Path | None = None,
     keep: Sequence[str] = (),
     engine: str | None = None,
+    explain: bool = False,
     own_code: bool = False,
     broken: Broken = "row",
     overwrite: bool = False,
@@ -78,6 +83,8 @@ def predict(
         output: file for the predictions: .parquet, .csv or .jsonl; by default they are only returned.
         keep: input columns to put before the predictions, such as an identifier. Image files are always named.
         engine: what computes the network, `numpy` or `torch`; by default the bundle's own order decides.
+        explain: add the column `explanation`, SHAP values of each answer as JSON text, `[{"name", "value", "low",
+            "high"}]`; see `danlu.explain`. Models of tables.
         own_code: import the module that the bundle names, if its model is your own.
         broken: a row that cannot be answered, such as a broken image, has no prediction and its reason in the column
             `error` (`row`), is left out (`skip`), or is refused with all others (`fail`).
@@ -98,7 +105,7 @@ def predict(
         >>> answers.height, answers.columns[:2]
         (178, ['prediction', 'probability'])
     """
-    return predict_with_errors(bundle, source, output, keep, engine, own_code, broken, overwrite)[0]
+    return predict_with_errors(bundle, source, output, keep, engine, own_code, broken, overwrite, explain)[0]
 
 
 def predict_with_errors(
@@ -110,6 +117,7 @@ def predict_with_errors(
     own_code: bool,
     broken: Broken,
     overwrite: bool = False,
+    explain: bool = False,
 ) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
     """Predict like `predict`; return also row and reason of every row in error."""
     path = None if output is None else _checked_output(Path(output), bundle, source, overwrite)
@@ -125,7 +133,8 @@ def predict_with_errors(
     predictor = Predictor.load(opened_bundle, engine=engine, own_code=own_code)
     for message in predictor.unseen(read):
         info(message)
-    answers = predictor.predict_source(shares.local_rows(read), broken="fail" if broken == "fail" else "row")
+    answer = _explained if explain else Predictor.predict_source
+    answers = answer(predictor, shares.local_rows(read), broken="fail" if broken == "fail" else "row")
     if twice := [name for name in keep if name in answers.columns]:
         raise ArgumentError(
             f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {read.origin}",
@@ -144,6 +153,15 @@ def predict_with_errors(
         with atomic_file(path) as aside:
             WRITERS[path.suffix](answers, aside)
     return answers, errors
+
+
+def _explained(predictor: "Predictor", rows: RawData, *, broken: Broken) -> pl.DataFrame:
+    """Predict rows, with an explanation beside each answer."""
+    from danlu.explanation.beside_predictions import require_explainable, with_explanations
+
+    require_explainable(predictor)
+    answers = predictor.predict_source(rows, broken=broken)
+    return with_explanations(predictor, rows.frame.lazy().collect(), answers, errors_in(answers))
 
 
 def _checked_output(path: Path, bundle: StrPath, source: object, overwrite: bool) -> Path:

@@ -30,6 +30,10 @@ def predict(
         tuple[str, ...], Parameter(help="An input column to put before the predictions. May be repeated.", negative=())
     ] = (),
     engine: EngineName = "auto",
+    explain: Annotated[
+        bool,
+        Parameter(help="Add the column explanation: what each column adds to the answer, as JSON.", negative=()),
+    ] = False,
     own_code: Annotated[
         bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
     ] = False,
@@ -59,7 +63,9 @@ def predict(
     to_stdout = output is None or str(output) == "-"
     with as_file(data) as source:
         target = None if to_stdout else output
-        answers, errors = predict_with_errors(bundle, source, target, keep, engine, own_code, broken, overwrite)
+        answers, errors = predict_with_errors(
+            bundle, source, target, keep, engine, own_code, broken, overwrite, explain
+        )
     if to_stdout:
         in_lines = output is not None and is_json_lines(source)
         print(answers.write_ndjson() if in_lines else without_lists(answers).write_csv(), end="")

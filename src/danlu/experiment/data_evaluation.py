@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import read_sealed, translate_write_errors, write_frame, write_sealed
 from danlu.artifacts.run import RunDirectory
 from danlu.data.columns import Column
+from danlu.data.descriptors import RawData
 from danlu.data.splits import Split, Splits, TrainSplit
 from danlu.errors import ArtifactError, DataError
 from danlu.evaluation.evaluate import evaluate_splits
@@ -29,6 +30,9 @@ from danlu.experiment.run_evaluation import build_eval_config, examine_split, re
 from danlu.models.base import Model
 from danlu.models.read_for import read_for
 from danlu.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from danlu.models.predictor import Predictor
 
 EVALUATIONS = "evaluations"  # folder of a run
 SPLIT = "data"  # the name of the one split
@@ -59,8 +63,7 @@ def evaluate_data(
     for question in read.questions:
         raise DataError(f"{question.subject}: {question.message} Give the folder that is meant", code=question.code)
     predictor = Predictor.load(bundle, engine=engine, recipe_model=Model.of(recipe.model))
-    known = [Column.model_validate(_column_fields(each)) for each in read_profile(run)["columns"]]
-    labelled = read_labelled(read, predictor.kind, predictor.target, recipe.data, known)
+    labelled = labelled_rows(run, recipe, predictor, read)
     predictor.require_columns(replace(read, frame=labelled.dataset.frame))
     if len(labelled.rows) == 0:
         raise DataError(f"{read.origin}: has no rows to judge the model on", code="DL203")
@@ -91,6 +94,16 @@ def evaluate_data(
     write_frame(folder / f"{name}.parquet", recorded)
     write_sealed(folder / f"{name}.json", figures)
     return figures
+
+
+def labelled_rows(run: RunDirectory, recipe: Recipe, predictor: "Predictor", read: RawData) -> LabelledData:
+    """Bring rows that were read for a run's model into the form of its training data, with the target.
+
+    Raises:
+        DataError: the target is missing or unknown to the model.
+    """
+    known = [Column.model_validate(_column_fields(each)) for each in read_profile(run)["columns"]]
+    return read_labelled(read, predictor.kind, predictor.target, recipe.data, known)
 
 
 def _column_fields(described: dict[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from danlu.artifacts.bundle import Bundle
 from danlu.core.console import info, progress
 from danlu.core.seeds import Seed
 from danlu.core.text import suggestion
-from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.errors import ArgumentError
 from danlu.explanation.answers import choose_answers
+from danlu.explanation.beside_predictions import require_explainable
 from danlu.explanation.local_shap import explain_rows
 from danlu.explanation.permutation import permutation_importance
 from danlu.explanation.results import Explanation, GlobalExplanation, LocalExplanation
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
 USUAL_ROWS = 20
-MOST_BACKGROUND = 100  # rows; each coalition costs so many answers
+FIRST_ROWS = 100  # that tell a constant model
 FEW_BACKGROUND = 20
 LISTED = 5  # columns that a warning names
 
@@ -40,7 +40,7 @@ class ExplainRequest:
 
     Attributes:
         frame: all rows of the source, as they were read.
-        is_labelled: whether they have the target.
+        labelled: rows with the target as the model learned it; None where there are none.
         rows: numbers of the rows to explain, ascending.
         background: rows that stand for absent columns; None where the bundle keeps none.
         label: the label or output; None for what is predicted.
@@ -50,7 +50,7 @@ class ExplainRequest:
 
     answers: TabularAnswers
     frame: pl.DataFrame
-    is_labelled: bool
+    labelled: pl.DataFrame | None
     rows: tuple[int, ...]
     background: pl.DataFrame | None
     seed: Seed
@@ -121,10 +121,11 @@ class Permutation:
     """Permutation importance of the model's columns."""
 
     def refusal(self, request: ExplainRequest) -> str | None:
-        return None if request.is_labelled else "needs rows with the target: a run's own split"
+        return "needs a run, and rows with the target" if request.labelled is None else None
 
     def explain(self, request: ExplainRequest) -> Found:
-        found = permutation_importance(request.answers, request.frame, request.seed)
+        assert request.labelled is not None
+        found = permutation_importance(request.answers, request.labelled, request.seed, label=request.label)
         apart = [each.name for each in found.columns if each.differs]
         warnings: Warnings = []
         if apart:
@@ -149,7 +150,7 @@ def explain_bundle(
     frame: pl.DataFrame,
     source: dict[str, Any],
     *,
-    is_labelled: bool,
+    labelled: pl.DataFrame | None,
     methods: Sequence[str] | None = None,
     rows: Sequence[int] | None = None,
     label: str | None = None,
@@ -163,7 +164,7 @@ def explain_bundle(
         background: the bundle's reference rows, as they were read.
         frame: the source's rows, as they were read.
         source: what is said of it: `split` or `origin`, and `rows`.
-        is_labelled: whether the rows have the target.
+        labelled: rows with the target as the model learned it; None where there are none.
         methods: of `METHODS`; by default all that can be had here.
         rows: numbers from 0; by default the first 20.
 
@@ -171,17 +172,14 @@ def explain_bundle(
         ArgumentError: a method is unknown or not to be had, a row is not there, or a label or figure is wrong.
         ArtifactError: values do not add up to the answer.
     """
-    if not isinstance(predictor.preprocessor, TabularPreprocessor):
-        raise ArgumentError(
-            f"explain: {predictor.manifest.kind} models cannot be explained yet; tables can", code="DL409"
-        )
+    require_explainable(predictor)
     _check_figures(error, budget)
     request = ExplainRequest(
         TabularAnswers(predictor),
         frame,
-        is_labelled,
+        labelled,
         _checked_rows(rows, frame.height),
-        None if background is None else background[:MOST_BACKGROUND],
+        background,
         Seed(seed),
         label,
         error,
@@ -235,7 +233,7 @@ def _check_figures(error: float | None, budget: int | None) -> None:
 def _warnings_of(request: ExplainRequest) -> Warnings:
     """Warn of a model that answers all rows alike."""
     background = request.background
-    seen = [request.frame[:MOST_BACKGROUND].select(request.answers.columns)]
+    seen = [request.frame[:FIRST_ROWS].select(request.answers.columns)]
     if background is not None:
         seen.append(background.select(request.answers.columns))
     rows = pl.concat(seen, how="vertical_relaxed")

@@ -83,7 +83,8 @@ def _estimate(
     if structure is not None:
         return BY_STRUCTURE[structure](rows, row, background, answer), score
     value = interventional_value(rows.mixed(row, background, answer), background.height, len(rows.columns))
-    found = shapley_values(Game(len(rows.columns), value), seed, error=error, budget=budget)
+    game = Game(len(rows.columns), value)
+    found = shapley_values(game, seed, error=error, budget=budget, answers=background.height)
     return found, "probability" if answer.is_probability else "number"
 
 

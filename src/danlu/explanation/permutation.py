@@ -18,6 +18,7 @@ from danlu.explanation.tabular import PreparedRows, TabularAnswers
 from danlu.tasks.base import Target
 from danlu.tasks.classification import ClassTarget
 from danlu.tasks.multi_label import MultiLabelTarget
+from danlu.tasks.multi_output import MultiNumericTarget
 from danlu.tasks.regression import NumericTarget
 
 REPEATS = 10
@@ -31,7 +32,7 @@ RowLoss = Callable[[np.ndarray], np.ndarray]  # calibrated outputs, [rows, ...] 
 
 
 def permutation_importance(
-    rows: TabularAnswers, frame: pl.DataFrame, seed: Seed, *, repeats: int = REPEATS
+    rows: TabularAnswers, frame: pl.DataFrame, seed: Seed, *, label: str | None = None, repeats: int = REPEATS
 ) -> GlobalExplanation:
     """Measure the importance of all columns, plain and conditional.
 
@@ -39,6 +40,8 @@ def permutation_importance(
 
     Args:
         frame: labelled rows, as they were read.
+        label: of several numbers to predict the one whose error is measured; by default the mean of all, each relative
+            to its variance in training.
         repeats: shuffles per column.
 
     Raises:
@@ -50,7 +53,7 @@ def permutation_importance(
     frame = frame.sort([*rows.columns, *target.columns], nulls_last=True)
     if frame.height > MOST_ROWS:
         frame = frame.sample(MOST_ROWS, seed=seed.derive("rows").value % 2**63)
-    metric, loss = _row_loss(target, frame)
+    metric, loss = _row_loss(target, frame, label)
     shuffled = _Shuffled(rows, frame, repeats)
     before = loss(rows.outputs(frame))
     ranks = shuffled.ranks()
@@ -66,7 +69,7 @@ def permutation_importance(
     return GlobalExplanation(metric, repeats, frame.height, tuple(found))
 
 
-def _row_loss(target: Target, frame: pl.DataFrame) -> tuple[str, RowLoss]:
+def _row_loss(target: Target, frame: pl.DataFrame, label: str | None) -> tuple[str, RowLoss]:
     """Return the name of a row's loss and its function."""
     if isinstance(target, ClassTarget):
         codes = target.codes(frame)
@@ -82,6 +85,12 @@ def _row_loss(target: Target, frame: pl.DataFrame) -> tuple[str, RowLoss]:
     if isinstance(target, NumericTarget):
         numbers = frame[target.column].cast(pl.Float64).to_numpy()
         return "mse", lambda outputs: (target.decode(outputs)["prediction"].to_numpy() - numbers) ** 2
+    if isinstance(target, MultiNumericTarget):
+        truths, stds = target.numbers(frame), np.array(target.stds)
+        if label in target.names:
+            place = target.names.index(label)
+            return "mse", lambda outputs: (target.in_units(outputs)[:, place] - truths[:, place]) ** 2
+        return "relative-mse", lambda outputs: (((target.in_units(outputs) - truths) / stds) ** 2).mean(axis=1)
     known = f" ({len(labels_of(target))} labels)" if labels_of(target) else ""
     raise ArgumentError(f"permutation: is not for {target.task}{known}; use shap", code="DL409")
 

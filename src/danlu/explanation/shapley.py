@@ -17,6 +17,7 @@ from danlu.explanation.odd_kernel import OddKernel
 from danlu.explanation.paired_kernel import PairedKernel
 
 MAX_ENUMERATED_PLAYERS = 16
+MOST_ANSWERS = 2**19  # of the model for a row, up to which all coalitions are asked for unasked
 BATCH = 2**14  # coalitions at a time, of an enumeration
 FIRST_CALLS = 10  # calls per column that a search for a wanted error begins with
 USUAL_CALLS = 40
@@ -83,19 +84,24 @@ def estimate_with(estimator: Estimator, game: Game, calls: int, seed: Seed) -> E
     return Estimate(values, half_widths, empty, full, game.calls, estimator.name, not half_widths.any())
 
 
-def shapley_values(game: Game, seed: Seed, *, error: float | None = None, budget: int | None = None) -> Estimate:
+def shapley_values(
+    game: Game, seed: Seed, *, error: float | None = None, budget: int | None = None, answers: int = 1
+) -> Estimate:
     """Compute or estimate the Shapley values of a game.
 
-    Up to 16 players all coalitions are asked for, unless the budget is smaller or an error is enough.
+    All coalitions of up to 16 players are asked for where the budget allows it; without a budget or a wanted error,
+    where they cost at most 524,288 answers of the model.
 
     Args:
         seed: of the coalitions that are drawn.
         error: stop when no interval is wider to either side; the budget ends it, too.
+        answers: of the model that a call costs: background rows.
         budget: most calls; by default 40 per column, and 320 per column where an error is asked for.
     """
     players = game.players
     everything = 2**players if players <= MAX_ENUMERATED_PLAYERS else None
-    if players == 1 or (everything is not None and error is None and (budget is None or budget >= everything)):
+    affordable = MOST_ANSWERS // answers if budget is None else budget
+    if players == 1 or (everything is not None and error is None and everything <= affordable):
         return enumerate_all(game)
     most = budget if budget is not None else (USUAL_CALLS if error is None else MOST_CALLS) * players
     calls = most if error is None else min(max(FIRST_CALLS * players, FEWEST_CALLS * players + 2), most)

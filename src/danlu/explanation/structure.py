@@ -87,9 +87,7 @@ def tree_values(rows: TabularAnswers, row: pl.DataFrame, background: pl.DataFram
     """Compute the values of trees with each background row for what is absent."""
     assert rows.owners is not None
     own, others = rows.prepare(row), rows.prepare(background)
-    values = interventional_tree_values(
-        _trees(rows), _features(own), _features(others), rows.owners, len(rows.columns)
-    )
+    values = interventional_tree_values(_trees(rows), _features(own), _features(others), rows.owners, len(rows.columns))
     return _estimate(rows, own, others, answer, values, "trees")
 
 
