@@ -271,3 +271,28 @@ def test_several_labels_and_several_numbers_are_explained_one_at_a_time(tmp_path
     inputs = predictor.preprocessor.arrays(frame[:40], "")[0].astype(np.float64)
     assert {one.label for one in two} == {"up"}
     assert np.allclose(shares - shares[0], weights * (inputs - inputs[0]), atol=1e-6)
+
+
+def test_curves_of_an_additive_model_are_those_it_is_made_of(runs: dict[str, Path]) -> None:
+    found = danlu.explain(runs["additive"], methods=["partial-dependence", "accumulated-effects"])
+    dependence, effects = found.overall
+    for one, other in zip(dependence.columns, effects.columns, strict=True):  # type: ignore[union-attr]
+        steps = [np.diff([each.share.value for each in curve.points]) for curve in (one, other)]
+        assert np.allclose(*steps, atol=1e-3)
+    assert json.loads(json.dumps(found.to_json())) == found.to_json()
+    arrays = found.to_arrays()
+    assert arrays["global/partial-dependence/0/single"].shape[1] == len(arrays["global/partial-dependence/0/value"])
+
+
+def test_a_surrogate_and_curves_of_words_and_dates_are_printed(table_run: Path, danlu: Command) -> None:
+    ran = danlu(
+        "explain", table_run, "--method", "surrogate,interactions,partial-dependence,accumulated-effects", "--json"
+    )
+    assert ran.returncode == 0, ran.stderr
+    surrogate, interactions, dependence, effects = json.loads(ran.stdout)["global"]
+    assert {"value", "low", "high"} == set(surrogate["fidelity"]) and surrogate["rules"][0]["rows"] >= 5
+    assert len(interactions["pairs"][0]["names"]) == 2
+    assert "bottled" in [each["name"] for each in dependence["columns"]]
+    assert "shelf" in [each["name"] for each in effects["columns"]]
+    plain = danlu("explain", table_run, "--method", "surrogate,accumulated-effects,interactions")
+    assert plain.returncode == 0 and "surrogate: fidelity" in plain.stdout

@@ -53,8 +53,8 @@ def explain(
         data: rows to explain, as in `danlu.predict`; by default a split of the run.
         rows: numbers of the rows to explain, from 0; by default the first 20.
         split: of the run: validation or test.
-        methods: shap, permutation; by default all that can be had. Permutation importance needs a run, and rows with
-            the target.
+        methods: shap, permutation, partial-dependence, accumulated-effects, interactions, surrogate; by default the
+            first two. Permutation importance needs a run, and rows with the target.
         label: the label or output to explain; by default what is predicted.
         error: stop when no interval is wider to either side: in units of probability, for numbers as a share of the
             answers' standard deviation.

@@ -1,5 +1,6 @@
 """danlu explain RUN|BUNDLE [DATA]"""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,13 @@ def explain(
         str | None, Parameter(help="Numbers of the rows, from 0, as 3,17; by default the first 20.")
     ] = None,
     split: Annotated[Literal["validation", "test"], Parameter(help="The run's split.")] = "validation",
-    method: Annotated[str | None, Parameter(help="shap, permutation, or both with a comma; by default all.")] = None,
+    method: Annotated[
+        str | None,
+        Parameter(
+            help="shap, permutation, partial-dependence, accumulated-effects, interactions or surrogate, several with "
+            "commas; by default the first two."
+        ),
+    ] = None,
     label: Annotated[str | None, Parameter(help="The label or output; by default what is predicted.")] = None,
     error: Annotated[float | None, Parameter(help="Stop when no interval is wider to either side, as 0.05.")] = None,
     budget: Annotated[int | None, Parameter(help="Most coalitions per row; by default 40 per column.")] = None,
@@ -61,17 +68,62 @@ def explain(
         print_table([{"column": each.name, "input": each.input, **_shown(each.share)} for each in largest])
         if not one.told_apart:
             print("no column is told apart from 0")
-    for method_found in found.overall:
-        print(f"\n{method_found.method}: {method_found.metric} is larger by so much where a column is shuffled")
-        largest_columns = sorted(method_found.columns, key=lambda each: -each.plain.value)[:SHOWN]
-        print_table(
-            [
-                {"column": each.name, **_shown(each.plain), "conditional": f"{each.conditional.value:.3g}"}
-                for each in largest_columns
-            ]
-        )
+    for overall in found.overall:
+        PRINTERS[overall.method](overall)
     if output is not None:
         print(f"\nexplanation  {output / 'explanation.json'}\narrays       {found.arrays}")
+
+
+def _print_importance(found: Any) -> None:
+    print(f"\n{found.method}: {found.metric} is larger by so much where a column is shuffled")
+    largest = sorted(found.columns, key=lambda each: -each.plain.value)[:SHOWN]
+    print_table(
+        [
+            {"column": each.name, **_shown(each.plain), "conditional": f"{each.conditional.value:.3g}"}
+            for each in largest
+        ]
+    )
+
+
+def _print_curves(found: Any) -> None:
+    named = f" of {found.label!r}" if found.label else ""
+    print(f"\n{found.method}: {found.scale}{named} from the first to the last place of each column")
+    largest = sorted(found.columns, key=lambda each: -each.height)[:SHOWN]
+    print_table(
+        [
+            {
+                "column": each.name,
+                "from": f"{each.points[0].input} {each.points[0].share.value:.3g}",
+                "to": f"{each.points[-1].input} {each.points[-1].share.value:.3g}",
+                "height": f"{each.height:.3g}",
+            }
+            for each in largest
+        ]
+    )
+
+
+def _print_pairs(found: Any) -> None:
+    print(f"\n{found.method}: the share of what two columns do together that neither does alone")
+    print_table([{"columns": " and ".join(each.names), **_shown(each.share)} for each in found.pairs[:SHOWN]])
+
+
+def _print_rules(found: Any) -> None:
+    print(f"\n{found.method}: fidelity {found.fidelity.value:.3g} ({_shown(found.fidelity)['interval']})")
+    print_table(
+        [
+            {"if": " and ".join(each.conditions) or "any row", "value": f"{each.value:.3g}", "rows": each.rows}
+            for each in found.rules
+        ]
+    )
+
+
+PRINTERS: dict[str, Callable[[Any], None]] = {
+    "permutation": _print_importance,
+    "partial-dependence": _print_curves,
+    "accumulated-effects": _print_curves,
+    "interactions": _print_pairs,
+    "surrogate": _print_rules,
+}
 
 
 def _numbers(rows: str) -> list[int]:

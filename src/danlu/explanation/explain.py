@@ -4,9 +4,10 @@ In: a predictor, the bundle, rows as they were read. Out: an `Explanation`. `MET
 further method is a class in a file of its own and a line there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import polars as pl
@@ -16,11 +17,23 @@ from danlu.core.console import info, progress
 from danlu.core.seeds import Seed
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError
-from danlu.explanation.answers import choose_answers
+from danlu.explanation.answers import Answer, choose_answers
 from danlu.explanation.beside_predictions import require_explainable
+from danlu.explanation.curves import Curve, accumulated_effects, choose_rows, partial_dependence
+from danlu.explanation.interactions import ROWS, pair_interactions
 from danlu.explanation.local_shap import explain_rows
 from danlu.explanation.permutation import permutation_importance
-from danlu.explanation.results import Explanation, GlobalExplanation, LocalExplanation
+from danlu.explanation.results import (
+    ColumnCurve,
+    Curves,
+    Explanation,
+    Interval,
+    LocalExplanation,
+    Overall,
+    Point,
+    cell_of,
+)
+from danlu.explanation.surrogate import FEWEST_ROWS, MOST_ROWS, fit_surrogate
 from danlu.explanation.tabular import TabularAnswers
 
 if TYPE_CHECKING:
@@ -29,6 +42,7 @@ if TYPE_CHECKING:
 USUAL_ROWS = 20
 FIRST_ROWS = 100  # that tell a constant model
 FEW_BACKGROUND = 20
+LEAST_FIDELITY = 0.7  # of a surrogate, below which its rules are not the model's
 LISTED = 5  # columns that a warning names
 
 Warnings = list[tuple[str, str]]
@@ -58,18 +72,37 @@ class ExplainRequest:
     error: float | None = None
     budget: int | None = None
 
+    @cached_property
+    def answer(self) -> Answer:
+        """The number of an answer that explanations of the whole model are of.
+
+        The label that is asked for, else the positive class, else what is predicted most often.
+        """
+        predictor = self.answers.predictor
+        outputs = self.answers.outputs(choose_rows(self.frame, self.answers.columns, self.seed))
+        positive = predictor.manifest.positive
+        label = self.label if self.label is not None or positive is None else str(positive)
+        found = choose_answers(predictor.target, outputs, label)
+        return max(sorted(set(found), key=lambda each: each.position), key=found.count)
+
 
 @dataclass(frozen=True)
 class Found:
     """Hold what one method found."""
 
     local: tuple[LocalExplanation, ...] = ()
-    overall: tuple[GlobalExplanation, ...] = ()
+    overall: tuple[Overall, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
 
 
 class Method(Protocol):
-    """Explain in one way."""
+    """Explain in one way.
+
+    Attributes:
+        is_usual: whether it is done unless others are asked for.
+    """
+
+    is_usual: ClassVar[bool]
 
     def refusal(self, request: ExplainRequest) -> str | None:
         """Say why this method cannot be had here; None where it can."""
@@ -80,6 +113,8 @@ class Method(Protocol):
 
 class Shap:
     """SHAP values of single rows."""
+
+    is_usual: ClassVar[bool] = True
 
     def refusal(self, request: ExplainRequest) -> str | None:
         return None
@@ -120,6 +155,8 @@ class Shap:
 class Permutation:
     """Permutation importance of the model's columns."""
 
+    is_usual: ClassVar[bool] = True
+
     def refusal(self, request: ExplainRequest) -> str | None:
         return "needs a run, and rows with the target" if request.labelled is None else None
 
@@ -140,7 +177,82 @@ class Permutation:
         return Found(overall=(found,), warnings=tuple(warnings))
 
 
-METHODS: dict[str, Method] = {"shap": Shap(), "permutation": Permutation()}
+class CurvesOf:
+    """Curves over all columns."""
+
+    is_usual: ClassVar[bool] = False
+
+    def __init__(self, name: str, curves: Callable[[TabularAnswers, pl.DataFrame, Answer], Iterator[Curve]]) -> None:
+        self.name, self.curves = name, curves
+
+    def refusal(self, request: ExplainRequest) -> str | None:
+        return None
+
+    def explain(self, request: ExplainRequest) -> Found:
+        answer, answers = request.answer, request.answers
+        frame = choose_rows(request.frame, answers.columns, request.seed)
+        done: list[ColumnCurve] = []
+        warnings: Warnings = []
+        try:
+            with progress("explaining", len(answers.columns), "columns") as bar:
+                for curve in self.curves(answers, frame, answer):
+                    done.append(_column_curve(curve))
+                    bar.advance(1)
+        except KeyboardInterrupt:
+            warnings.append(("stopped", f"stopped after {len(done)} of {len(answers.columns)} columns"))
+        scale = "probability" if answer.is_probability else "number"
+        found = Curves(self.name, answer.name, scale, frame.height, tuple(done))
+        return Found(overall=(found,), warnings=tuple(warnings))
+
+
+def _column_curve(curve: Curve) -> ColumnCurve:
+    ends = zip(curve.places.to_list(), curve.values.tolist(), curve.half_widths.tolist(), strict=True)
+    points = [Point(cell_of(place), Interval(value, value - half, value + half)) for place, value, half in ends]
+    return ColumnCurve(curve.name, tuple(points), curve.single)
+
+
+class InteractionPairs:
+    """The H statistic of pairs of columns."""
+
+    is_usual: ClassVar[bool] = False
+
+    def refusal(self, request: ExplainRequest) -> str | None:
+        return None if len(request.answers.columns) > 1 else "needs at least 2 columns"
+
+    def explain(self, request: ExplainRequest) -> Found:
+        answer, answers = request.answer, request.answers
+        frame = choose_rows(request.frame, answers.columns, request.seed, ROWS)
+        return Found(overall=(pair_interactions(answers, frame, answer, request.seed),))
+
+
+class SurrogateTree:
+    """A small tree in place of the model."""
+
+    is_usual: ClassVar[bool] = False
+
+    def refusal(self, request: ExplainRequest) -> str | None:
+        return None if request.frame.height >= FEWEST_ROWS else f"needs at least {FEWEST_ROWS} rows"
+
+    def explain(self, request: ExplainRequest) -> Found:
+        answer, answers = request.answer, request.answers
+        frame = choose_rows(request.frame, answers.columns, request.seed, MOST_ROWS)
+        numbers = answer.of(answers.predictor.target, answers.outputs(frame))
+        found = fit_surrogate(frame, numbers, answer.name, request.seed)
+        warnings: Warnings = []
+        if found.fidelity.value < LEAST_FIDELITY:
+            share = f"{max(found.fidelity.value, 0.0):.0%}"
+            warnings.append(("low-fidelity", f"the surrogate tree gives only {share} of the answers' variance"))
+        return Found(overall=(found,), warnings=tuple(warnings))
+
+
+METHODS: dict[str, Method] = {
+    "shap": Shap(),
+    "permutation": Permutation(),
+    "partial-dependence": CurvesOf("partial-dependence", partial_dependence),
+    "accumulated-effects": CurvesOf("accumulated-effects", accumulated_effects),
+    "interactions": InteractionPairs(),
+    "surrogate": SurrogateTree(),
+}
 
 
 def explain_bundle(
@@ -165,7 +277,7 @@ def explain_bundle(
         frame: the source's rows, as they were read.
         source: what is said of it: `split` or `origin`, and `rows`.
         labelled: rows with the target as the model learned it; None where there are none.
-        methods: of `METHODS`; by default all that can be had here.
+        methods: of `METHODS`; by default the usual ones that can be had here.
         rows: numbers from 0; by default the first 20.
 
     Raises:
@@ -201,9 +313,9 @@ def explain_bundle(
 
 
 def _checked_methods(methods: Sequence[str] | None, request: ExplainRequest) -> list[str]:
-    if methods is None:
-        return [name for name, method in METHODS.items() if method.refusal(request) is None]
     possible = [name for name, method in METHODS.items() if method.refusal(request) is None]
+    if methods is None:
+        return [name for name in possible if METHODS[name].is_usual]
     for name in methods:
         if name not in METHODS:
             raise ArgumentError(

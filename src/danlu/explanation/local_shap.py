@@ -5,7 +5,6 @@ asked for the same coalitions, so a row's values do not depend on which others a
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +14,7 @@ from danlu.errors import ArgumentError, ArtifactError
 from danlu.explanation.answers import Answer, choose_answers
 from danlu.explanation.estimates import Estimate
 from danlu.explanation.games import Game, interventional_value
-from danlu.explanation.results import ColumnValue, Interval, LocalExplanation
+from danlu.explanation.results import ColumnValue, Interval, LocalExplanation, cell_of
 from danlu.explanation.shapley import shapley_values
 from danlu.explanation.structure import estimator_by_structure, path_values, sum_values, tree_values
 from danlu.explanation.tabular import TabularAnswers
@@ -116,7 +115,7 @@ def _described(
     values = []
     for name, value, half in zip(rows.columns, estimate.values, estimate.half_widths, strict=True):
         share = Interval(float(value), float(value - half), float(value + half))
-        values.append(ColumnValue(name, _cell(row[name][0]), share))
+        values.append(ColumnValue(name, cell_of(row[name][0]), share))
     return LocalExplanation(
         row=number,
         label=answer.name,
@@ -131,12 +130,3 @@ def _described(
         values=tuple(values),
         wanted_error=None if estimate.exact else wanted,
     )
-
-
-def _cell(value: Any) -> Any:
-    """Return a cell as JSON can hold it."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return str(value)

@@ -13,8 +13,9 @@ import polars as pl
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
 from danlu.explanation.answers import labels_of
+from danlu.explanation.edits import EditableRows
 from danlu.explanation.results import ColumnImportance, GlobalExplanation, Interval
-from danlu.explanation.tabular import PreparedRows, TabularAnswers
+from danlu.explanation.tabular import TabularAnswers
 from danlu.tasks.base import Target
 from danlu.tasks.classification import ClassTarget
 from danlu.tasks.multi_label import MultiLabelTarget
@@ -54,7 +55,7 @@ def permutation_importance(
     if frame.height > MOST_ROWS:
         frame = frame.sample(MOST_ROWS, seed=seed.derive("rows").value % 2**63)
     metric, loss = _row_loss(target, frame, label)
-    shuffled = _Shuffled(rows, frame, repeats)
+    shuffled = _Shuffled(rows, frame)
     before = loss(rows.outputs(frame))
     ranks = shuffled.ranks()
     found = []
@@ -102,9 +103,8 @@ def _likely(probabilities: np.ndarray) -> np.ndarray:
 class _Shuffled:
     """Answer rows with one column's cells shuffled, all repeats in one batch."""
 
-    def __init__(self, rows: TabularAnswers, frame: pl.DataFrame, repeats: int) -> None:
-        self.rows, self.frame, self.repeats = rows, frame, repeats
-        self.prepared = None if rows.owners is None else rows.prepare(frame)
+    def __init__(self, rows: TabularAnswers, frame: pl.DataFrame) -> None:
+        self.rows, self.frame, self.edits = rows, frame, EditableRows(rows, frame)
 
     def ranks(self) -> np.ndarray:
         """Return the ranks of each column's cells, [rows, columns]."""
@@ -120,22 +120,10 @@ class _Shuffled:
 
     def losses(self, column: int, groups: np.ndarray, draws: list[Seed], loss: RowLoss) -> np.ndarray:
         """Return each row's mean loss over the shuffles, [rows]."""
-        sources = [_shuffle_within(groups, np.random.default_rng(draw.value)) for draw in draws]
-        if self.prepared is None or self.rows.owners is None:
-            name = self.rows.columns[column]
-            parts = [self.frame.with_columns(self.frame[name].gather(each)) for each in sources]
-            return np.asarray(np.mean([loss(self.rows.outputs(part)) for part in parts], axis=0))
-        count, numbers = len(self.prepared), self.rows.num_numbers
-        changed = self.rows.owners == column
-        order = np.concatenate(sources)
-        numeric, codes = (
-            np.tile(self.prepared.numeric, (len(sources), 1)),
-            np.tile(self.prepared.codes, (len(sources), 1)),
-        )
-        numeric[:, changed[:numbers]] = self.prepared.numeric[order][:, changed[:numbers]]
-        codes[:, changed[numbers:]] = self.prepared.codes[order][:, changed[numbers:]]
-        outputs = self.rows.outputs_of_prepared(PreparedRows(numeric, codes))
-        split = outputs.reshape(len(sources), count, *outputs.shape[1:])
+        sources = np.concatenate([_shuffle_within(groups, np.random.default_rng(draw.value)) for draw in draws])
+        name, count = self.rows.columns[column], self.frame.height
+        outputs = self.edits.outputs(np.tile(np.arange(count), len(draws)), name, self.frame[name], sources)
+        split = outputs.reshape(len(draws), count, *outputs.shape[1:])
         return np.asarray(np.mean([loss(part) for part in split], axis=0))
 
 
