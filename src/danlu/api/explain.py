@@ -38,6 +38,7 @@ def explain(
     label: str | None = None,
     error: float | None = None,
     budget: int | None = None,
+    actionable: Sequence[str] | None = None,
     seed: int = 0,
     output: str | Path | None = None,
     own_code: bool = False,
@@ -53,12 +54,14 @@ def explain(
         data: rows to explain, as in `danlu.predict`; by default a split of the run.
         rows: numbers of the rows to explain, from 0; by default the first 20.
         split: of the run: validation or test.
-        methods: shap, permutation, partial-dependence, accumulated-effects, interactions, surrogate; by default the
-            first two. Permutation importance needs a run, and rows with the target.
-        label: the label or output to explain; by default what is predicted.
+        methods: shap, permutation, partial-dependence, accumulated-effects, interactions, surrogate,
+            counterfactual; by default the first two. Permutation importance needs a run, and rows with the target.
+        label: the label or output to explain; by default what is predicted. Of counterfactuals the label to reach; by
+            default any other.
         error: stop when no interval is wider to either side: in units of probability, for numbers as a share of the
             answers' standard deviation.
         budget: most coalitions per row; by default 40 per column, or all where they are few.
+        actionable: columns that counterfactuals may change; by default all.
         seed: of the coalitions and shuffles.
         output: folder for explanation.json and values.npz.
         own_code: import the module that the bundle names, if its model is your own.
@@ -98,6 +101,7 @@ def explain(
         label=label,
         error=error,
         budget=budget,
+        actionable=actionable,
         seed=seed,
     )
     return found if output is None else _write(found, Path(output))

@@ -26,13 +26,16 @@ def explain(
     method: Annotated[
         str | None,
         Parameter(
-            help="shap, permutation, partial-dependence, accumulated-effects, interactions or surrogate, several with "
-            "commas; by default the first two."
+            help="shap, permutation, partial-dependence, accumulated-effects, interactions, surrogate or "
+            "counterfactual, several with commas; by default the first two."
         ),
     ] = None,
     label: Annotated[str | None, Parameter(help="The label or output; by default what is predicted.")] = None,
     error: Annotated[float | None, Parameter(help="Stop when no interval is wider to either side, as 0.05.")] = None,
     budget: Annotated[int | None, Parameter(help="Most coalitions per row; by default 40 per column.")] = None,
+    actionable: Annotated[
+        str | None, Parameter(help="Columns that counterfactuals may change, with commas; by default all.")
+    ] = None,
     seed: Annotated[int, Parameter(help="Seed of what is drawn.")] = 0,
     output: Annotated[
         Path | None, Parameter(name=["--output", "-o"], help="Folder for explanation.json and values.npz.")
@@ -54,6 +57,7 @@ def explain(
         label=label,
         error=error,
         budget=budget,
+        actionable=None if actionable is None else [name.strip() for name in actionable.split(",")],
         seed=seed,
         output=output,
         own_code=own_code,
@@ -68,6 +72,9 @@ def explain(
         print_table([{"column": each.name, "input": each.input, **_shown(each.share)} for each in largest])
         if not one.told_apart:
             print("no column is told apart from 0")
+    for other in found.counterfactuals:
+        print(f"\nrow {other.row} would be {other.prediction!r} with")
+        print_table([{"column": name, "from": was, "to": now} for name, (was, now) in other.changes.items()])
     for overall in found.overall:
         PRINTERS[overall.method](overall)
     if output is not None:

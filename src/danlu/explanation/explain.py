@@ -19,12 +19,14 @@ from danlu.core.text import suggestion
 from danlu.errors import ArgumentError
 from danlu.explanation.answers import Answer, choose_answers
 from danlu.explanation.beside_predictions import require_explainable
+from danlu.explanation.counterfactuals import Search
 from danlu.explanation.curves import Curve, accumulated_effects, choose_rows, partial_dependence
 from danlu.explanation.interactions import ROWS, pair_interactions
 from danlu.explanation.local_shap import explain_rows
 from danlu.explanation.permutation import permutation_importance
 from danlu.explanation.results import (
     ColumnCurve,
+    Counterfactual,
     Curves,
     Explanation,
     Interval,
@@ -35,6 +37,7 @@ from danlu.explanation.results import (
 )
 from danlu.explanation.surrogate import FEWEST_ROWS, MOST_ROWS, fit_surrogate
 from danlu.explanation.tabular import TabularAnswers
+from danlu.tasks.classification import ClassTarget
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
@@ -60,6 +63,7 @@ class ExplainRequest:
         label: the label or output; None for what is predicted.
         error: the half width that is enough; None for a fixed number of calls.
         budget: most coalitions per row; None for the usual number.
+        actionable: columns that a counterfactual may change; None for all.
     """
 
     answers: TabularAnswers
@@ -71,6 +75,7 @@ class ExplainRequest:
     label: str | None = None
     error: float | None = None
     budget: int | None = None
+    actionable: tuple[str, ...] | None = None
 
     @cached_property
     def answer(self) -> Answer:
@@ -92,6 +97,7 @@ class Found:
 
     local: tuple[LocalExplanation, ...] = ()
     overall: tuple[Overall, ...] = ()
+    counterfactuals: tuple[Counterfactual, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
 
 
@@ -245,6 +251,49 @@ class SurrogateTree:
         return Found(overall=(found,), warnings=tuple(warnings))
 
 
+class Counterfactuals:
+    """The nearest changes of single rows that flip what is predicted."""
+
+    is_usual: ClassVar[bool] = False
+
+    def refusal(self, request: ExplainRequest) -> str | None:
+        if not isinstance(request.answers.predictor.target, ClassTarget):
+            return "needs a model that predicts one label a row"
+        if request.background is None or request.answers.predictor.bundle.reference() is None:
+            return "needs the training rows that a bundle keeps (bundle.reference: rows)"
+        return None
+
+    def explain(self, request: ExplainRequest) -> Found:
+        answers = request.answers
+        kept = answers.predictor.bundle.reference()
+        assert kept is not None and request.background is not None
+        ranges = {name: tuple(told["quantiles"]) for name, told in kept["columns"].items() if told.get("quantiles")}
+        numbers = {name for name in answers.columns if request.frame[name].dtype.is_numeric()}
+        if request.label is not None:
+            choose_answers(answers.predictor.target, answers.outputs(request.frame[:1]), request.label)
+        search = Search(
+            answers,
+            request.background.select(answers.columns),
+            {name: places for name, places in ranges.items() if name in numbers},
+            request.actionable or answers.columns,
+            request.label,
+        )
+        found: dict[int, Counterfactual | None] = {}
+        warnings: Warnings = []
+        try:
+            with progress("explaining", len(request.rows), "rows") as bar:
+                for row in request.rows:
+                    found[row] = search.find(request.frame[row : row + 1], row)
+                    bar.advance(1)
+        except KeyboardInterrupt:
+            warnings.append(("stopped", f"stopped after {len(found)} of {len(request.rows)} rows"))
+        without = [str(row) for row, one in found.items() if one is None]
+        if without:
+            named = ", ".join(without[:LISTED]) + (" …" if len(without) > LISTED else "")
+            warnings.append(("no-counterfactual", f"no change within the training rows' ranges flips row {named}"))
+        return Found(counterfactuals=tuple(one for one in found.values() if one), warnings=tuple(warnings))
+
+
 METHODS: dict[str, Method] = {
     "shap": Shap(),
     "permutation": Permutation(),
@@ -252,6 +301,7 @@ METHODS: dict[str, Method] = {
     "accumulated-effects": CurvesOf("accumulated-effects", accumulated_effects),
     "interactions": InteractionPairs(),
     "surrogate": SurrogateTree(),
+    "counterfactual": Counterfactuals(),
 }
 
 
@@ -268,6 +318,7 @@ def explain_bundle(
     label: str | None = None,
     error: float | None = None,
     budget: int | None = None,
+    actionable: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Explanation:
     """Explain answers of a bundle, and its model.
@@ -279,6 +330,7 @@ def explain_bundle(
         labelled: rows with the target as the model learned it; None where there are none.
         methods: of `METHODS`; by default the usual ones that can be had here.
         rows: numbers from 0; by default the first 20.
+        actionable: columns that counterfactuals may change; by default all.
 
     Raises:
         ArgumentError: a method is unknown or not to be had, a row is not there, or a label or figure is wrong.
@@ -296,6 +348,7 @@ def explain_bundle(
         label,
         error,
         budget,
+        _checked_columns(actionable, predictor.preprocessor.columns),
     )
     explanation = Explanation(bundle.manifest.digest, bundle.manifest.task, predictor.engine.name, source)
     warnings = _warnings_of(request)
@@ -303,7 +356,10 @@ def explain_bundle(
         found = METHODS[name].explain(request)
         warnings += found.warnings
         explanation = replace(
-            explanation, local=explanation.local + found.local, overall=explanation.overall + found.overall
+            explanation,
+            local=explanation.local + found.local,
+            overall=explanation.overall + found.overall,
+            counterfactuals=explanation.counterfactuals + found.counterfactuals,
         )
         if any(code == "stopped" for code, _ in found.warnings):
             break
@@ -324,6 +380,15 @@ def _checked_methods(methods: Sequence[str] | None, request: ExplainRequest) -> 
         if (why := METHODS[name].refusal(request)) is not None:
             raise ArgumentError(f"method: {name} {why}; here can be had: {', '.join(possible)}", code="DL409")
     return list(dict.fromkeys(methods))
+
+
+def _checked_columns(names: Sequence[str] | None, columns: Sequence[str]) -> tuple[str, ...] | None:
+    for name in names or ():
+        if name not in columns:
+            raise ArgumentError(
+                f"actionable: the model reads no column {name!r}{suggestion(name, columns)}", code="DL402"
+            )
+    return None if names is None else tuple(dict.fromkeys(names))
 
 
 def _checked_rows(rows: Sequence[int] | None, height: int) -> tuple[int, ...]:

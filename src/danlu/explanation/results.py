@@ -312,6 +312,28 @@ Overall = GlobalExplanation | Curves | Interactions | Surrogate
 
 
 @dataclass(frozen=True)
+class Counterfactual:
+    """Hold a change of a row that flips what is predicted.
+
+    Attributes:
+        row: the row's number in its source, from 0.
+        changes: column -> its cell, and the new one.
+        prediction: what is predicted then.
+        distance: the sum over columns of the way as a share of the training rows' range; 1 for a category.
+    """
+
+    row: int
+    changes: dict[str, tuple[Any, Any]]
+    prediction: str
+    distance: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of `counterfactuals` in explanation.json."""
+        changes = {name: list(ends) for name, ends in self.changes.items()}
+        return {"row": self.row, "changes": changes, "prediction": self.prediction, "distance": self.distance}
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Hold everything that was explained.
 
@@ -321,6 +343,7 @@ class Explanation:
         source: `split` or `origin`, and `rows`.
         local: of single rows, by row.
         overall: of the model.
+        counterfactuals: changes that flip an answer, by row.
         recommended: the method that danlu recommends here.
         warnings: code and message of what limits it.
         arrays: path of values.npz, where it was written.
@@ -332,6 +355,7 @@ class Explanation:
     source: dict[str, Any]
     local: tuple[LocalExplanation, ...] = ()
     overall: tuple[Overall, ...] = ()
+    counterfactuals: tuple[Counterfactual, ...] = ()
     recommended: str = "shap"
     warnings: tuple[tuple[str, str], ...] = ()
     arrays: str | None = field(default=None)
@@ -346,6 +370,7 @@ class Explanation:
             "source": self.source,
             "local": [each.to_json() for each in self.local],
             "global": [each.to_json() for each in self.overall],
+            "counterfactuals": [each.to_json() for each in self.counterfactuals],
             "trust": self._trust(),
             "recommended": self.recommended,
             "arrays": self.arrays,

@@ -89,7 +89,7 @@ def _fidelity(true: np.ndarray, said: np.ndarray, seed: Seed) -> Interval:
         errors = ((true[rows] - said[rows]) ** 2).sum(axis=-1)
         spread = ((true[rows] - true[rows].mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
         tiny = np.finfo(np.float64).tiny
-        return np.where(spread > tiny, 1 - errors / np.maximum(spread, tiny), (errors <= tiny) * 1.0)
+        return np.asarray(np.where(spread > tiny, 1 - errors / np.maximum(spread, tiny), (errors <= tiny) * 1.0))
 
     low, high = np.quantile(score(drawn), [0.025, 0.975])
     value = float(score(np.arange(len(true))))
