@@ -54,7 +54,7 @@ def explain(
         data: rows to explain, as in `danlu.predict`; by default a split of the run.
         rows: numbers of the rows to explain, from 0; by default the first 20.
         split: of the run: validation or test.
-        methods: shap, permutation, partial-dependence, accumulated-effects, interactions, surrogate,
+        methods: shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate,
             counterfactual; by default the first two. Permutation importance needs a run, and rows with the target.
         label: the label or output to explain; by default what is predicted. Of counterfactuals the label to reach; by
             default any other.

@@ -26,7 +26,7 @@ def explain(
     method: Annotated[
         str | None,
         Parameter(
-            help="shap, permutation, partial-dependence, accumulated-effects, interactions, surrogate or "
+            help="shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate or "
             "counterfactual, several with commas; by default the first two."
         ),
     ] = None,
@@ -67,7 +67,11 @@ def explain(
         return
     for one in found.local:
         named = f" of {one.label!r}" if one.label else ""
-        print(f"\nrow {one.row}: {one.scale}{named} {one.answer:.4g}, of which {one.base:.4g} without any column")
+        said = f"row {one.row}: {one.scale}{named} {one.answer:.4g}"
+        if one.fidelity is None:
+            print(f"\n{said}, of which {one.base:.4g} without any column")
+        else:
+            print(f"\n{said}; slopes of a linear model nearby, fidelity {one.fidelity:.2f}")
         largest = sorted(one.values, key=lambda each: -abs(each.share.value))[:SHOWN]
         print_table([{"column": each.name, "input": each.input, **_shown(each.share)} for each in largest])
         if not one.told_apart:

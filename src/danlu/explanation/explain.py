@@ -22,6 +22,7 @@ from danlu.explanation.beside_predictions import require_explainable
 from danlu.explanation.counterfactuals import Search
 from danlu.explanation.curves import Curve, accumulated_effects, choose_rows, partial_dependence
 from danlu.explanation.interactions import ROWS, pair_interactions
+from danlu.explanation.lime import lime_rows
 from danlu.explanation.local_shap import explain_rows
 from danlu.explanation.permutation import permutation_importance
 from danlu.explanation.results import (
@@ -155,6 +156,37 @@ class Shap:
         elif request.background.height < FEW_BACKGROUND:
             height = request.background.height
             warnings.append(("few-background", f"only {height} rows stand for absent columns; values depend on them"))
+        return Found(local=tuple(done), warnings=tuple(warnings))
+
+
+class Lime:
+    """Local linear models of single rows."""
+
+    is_usual: ClassVar[bool] = False
+
+    def refusal(self, request: ExplainRequest) -> str | None:
+        return None if request.background is not None else "needs the training rows that a bundle keeps"
+
+    def explain(self, request: ExplainRequest) -> Found:
+        assert request.background is not None
+        done: list[LocalExplanation] = []
+        warnings: Warnings = []
+        chosen, numbers = request.frame[list(request.rows)], list(request.rows)
+        background = request.background
+        found = lime_rows(
+            request.answers, chosen, numbers, background, request.seed, label=request.label, budget=request.budget
+        )
+        try:
+            with progress("explaining", len(numbers), "rows") as bar:
+                for one in found:
+                    done.append(one)
+                    bar.advance(1)
+        except KeyboardInterrupt:
+            warnings.append(("stopped", f"stopped after {len(done)} of {len(numbers)} rows"))
+        bad = [str(one.row) for one in done if one.fidelity is not None and one.fidelity < LEAST_FIDELITY]
+        if bad:
+            named = ", ".join(bad[:LISTED]) + (" …" if len(bad) > LISTED else "")
+            warnings.append(("low-fidelity", f"around row {named} no linear model gives the answers well"))
         return Found(local=tuple(done), warnings=tuple(warnings))
 
 
@@ -297,6 +329,7 @@ class Counterfactuals:
 METHODS: dict[str, Method] = {
     "shap": Shap(),
     "permutation": Permutation(),
+    "lime": Lime(),
     "partial-dependence": CurvesOf("partial-dependence", partial_dependence),
     "accumulated-effects": CurvesOf("accumulated-effects", accumulated_effects),
     "interactions": InteractionPairs(),

@@ -38,7 +38,7 @@ class ColumnValue:
 
 @dataclass(frozen=True)
 class LocalExplanation:
-    """Hold the SHAP values of one answer.
+    """Hold what columns do in one answer: SHAP values, or the slopes of a local model (LIME).
 
     Attributes:
         row: the row's number in its source, from 0.
@@ -46,13 +46,15 @@ class LocalExplanation:
         scale: what the values add up to: `probability`, `number`, or `score`, a model's log odds or logits.
         estimator: how they were computed.
         exact: whether nothing was sampled.
-        base: the mean answer over the background.
+        base: the mean answer over the background; of LIME what the local model answers.
         answer: the answer to this row.
-        completeness_error: how far base and values are from it.
+        completeness_error: how far base and values are from it; None where they are not to add up.
         calls: coalitions that were asked for.
         reached_error: the widest interval to either side.
         values: in the order of the model's columns.
         wanted_error: the one that was asked for, in the answer's unit; None where none was, or values are exact.
+        method: shap or lime.
+        fidelity: of LIME, the share of the answers' variance nearby that the local model gives.
         told_apart: columns whose interval holds no 0, the largest first.
     """
 
@@ -63,12 +65,13 @@ class LocalExplanation:
     exact: bool
     base: float
     answer: float
-    completeness_error: float
+    completeness_error: float | None
     calls: int
     reached_error: float
     values: tuple[ColumnValue, ...]
     wanted_error: float | None = None
     method: str = "shap"
+    fidelity: float | None = None
 
     @property
     def told_apart(self) -> tuple[str, ...]:
@@ -81,7 +84,7 @@ class LocalExplanation:
         values = [{"name": each.name, "input": each.input, **each.share.to_json()} for each in self.values]
         plain = ("row", "label", "method", "scale", "estimator", "exact", "base", "answer", "completeness_error")
         return {
-            **{name: getattr(self, name) for name in (*plain, "calls", "reached_error", "wanted_error")},
+            **{name: getattr(self, name) for name in (*plain, "calls", "reached_error", "wanted_error", "fidelity")},
             "told_apart": list(self.told_apart),
             "values": values,
         }
@@ -379,24 +382,23 @@ class Explanation:
 
     def _trust(self) -> list[dict[str, Any]]:
         """Return how far the local methods can be trusted: the largest error of their sums."""
-        if not self.local:
-            return []
-        largest = max(each.completeness_error for each in self.local)
-        return [{"method": self.local[0].method, "completeness": Interval(largest).to_json()}]
+        errors = [one.completeness_error for one in self.local if one.completeness_error is not None]
+        return [{"method": "shap", "completeness": Interval(max(errors)).to_json()}] if errors else []
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return values.npz: `columns`, and per method its numbers, [rows, columns] or [columns]."""
         found: dict[str, np.ndarray] = {}
-        if self.local:
-            found["columns"] = np.array([each.name for each in self.local[0].values])
-            found["rows"] = np.array([each.row for each in self.local])
+        for method in dict.fromkeys(one.method for one in self.local):
+            local = [one for one in self.local if one.method == method]
+            found["columns"] = np.array([each.name for each in local[0].values])
+            found["rows"] = np.array([each.row for each in local])
             for name in ("value", "low", "high"):
-                table = [[_number(getattr(each.share, name)) for each in one.values] for one in self.local]
-                found[f"local/shap/{name}"] = np.array(table)
-            found["local/shap/base"] = np.array([each.base for each in self.local])
-            found["local/shap/answer"] = np.array([each.answer for each in self.local])
-        for method in self.overall:
-            found |= method.to_arrays()
+                table = [[_number(getattr(each.share, name)) for each in one.values] for one in local]
+                found[f"local/{method}/{name}"] = np.array(table)
+            found[f"local/{method}/base"] = np.array([each.base for each in local])
+            found[f"local/{method}/answer"] = np.array([each.answer for each in local])
+        for overall in self.overall:
+            found |= overall.to_arrays()
         return found
 
 
