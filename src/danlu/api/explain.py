@@ -55,7 +55,8 @@ def explain(
         rows: numbers of the rows to explain, from 0; by default the first 20.
         split: of the run: validation or test.
         methods: shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate,
-            counterfactual; by default the first two. Permutation importance needs a run, and rows with the target.
+            counterfactual, trust; by default the first two. Permutation importance needs a run, and rows with the
+            target.
         label: the label or output to explain; by default what is predicted. Of counterfactuals the label to reach; by
             default any other.
         error: stop when no interval is wider to either side: in units of probability, for numbers as a share of the

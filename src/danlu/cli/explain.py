@@ -26,8 +26,8 @@ def explain(
     method: Annotated[
         str | None,
         Parameter(
-            help="shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate or "
-            "counterfactual, several with commas; by default the first two."
+            help="shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate, "
+            "counterfactual or trust, several with commas; by default the first two."
         ),
     ] = None,
     label: Annotated[str | None, Parameter(help="The label or output; by default what is predicted.")] = None,
@@ -79,6 +79,13 @@ def explain(
     for other in found.counterfactuals:
         print(f"\nrow {other.row} would be {other.prediction!r} with")
         print_table([{"column": name, "from": was, "to": now} for name, (was, now) in other.changes.items()])
+    for trust in found.trust:
+        print(
+            f"\ntrust in {trust.method}, on {trust.rows} rows: beats dummies: {'yes' if trust.beats_dummies else 'no'}"
+        )
+        figures = {"infidelity": trust.infidelity, "stability": trust.stability, "randomisation": trust.randomisation}
+        figures |= {f"infidelity of {name} values": each for name, each in trust.dummies.items()}
+        print_table([{"figure": name, **_shown(each)} for name, each in figures.items() if each is not None])
     for overall in found.overall:
         PRINTERS[overall.method](overall)
     if output is not None:

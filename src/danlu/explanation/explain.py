@@ -34,10 +34,12 @@ from danlu.explanation.results import (
     LocalExplanation,
     Overall,
     Point,
+    Trust,
     cell_of,
 )
 from danlu.explanation.surrogate import FEWEST_ROWS, MOST_ROWS, fit_surrogate
 from danlu.explanation.tabular import TabularAnswers
+from danlu.explanation.trust import Asked, measure_trust
 from danlu.tasks.classification import ClassTarget
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ class Found:
     local: tuple[LocalExplanation, ...] = ()
     overall: tuple[Overall, ...] = ()
     counterfactuals: tuple[Counterfactual, ...] = ()
+    trust: tuple[Trust, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
 
 
@@ -326,6 +329,26 @@ class Counterfactuals:
         return Found(counterfactuals=tuple(one for one in found.values() if one), warnings=tuple(warnings))
 
 
+class TrustInShap:
+    """How far SHAP values of these rows can be trusted."""
+
+    is_usual: ClassVar[bool] = False
+
+    def refusal(self, request: ExplainRequest) -> str | None:
+        return None if request.background is not None else "needs the training rows that a bundle keeps"
+
+    def explain(self, request: ExplainRequest) -> Found:
+        assert request.background is not None
+        asked = Asked(request.background, request.seed, request.error, request.budget)
+        found = measure_trust(request.answers, request.frame[list(request.rows)], asked, request.label)
+        warnings: Warnings = []
+        if not found.beats_dummies:
+            warnings.append(
+                ("not-told-apart", f"on these {found.rows} rows SHAP values are not told apart from dummy values")
+            )
+        return Found(trust=(found,), warnings=tuple(warnings))
+
+
 METHODS: dict[str, Method] = {
     "shap": Shap(),
     "permutation": Permutation(),
@@ -335,6 +358,7 @@ METHODS: dict[str, Method] = {
     "interactions": InteractionPairs(),
     "surrogate": SurrogateTree(),
     "counterfactual": Counterfactuals(),
+    "trust": TrustInShap(),
 }
 
 
@@ -393,6 +417,7 @@ def explain_bundle(
             local=explanation.local + found.local,
             overall=explanation.overall + found.overall,
             counterfactuals=explanation.counterfactuals + found.counterfactuals,
+            trust=explanation.trust + found.trust,
         )
         if any(code == "stopped" for code, _ in found.warnings):
             break

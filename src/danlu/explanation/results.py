@@ -337,6 +337,43 @@ class Counterfactual:
 
 
 @dataclass(frozen=True)
+class Trust:
+    """Hold how far a local method can be trusted on some rows.
+
+    Attributes:
+        rows: that it was measured on.
+        completeness: the largest error of a sum.
+        infidelity: the squared error of what is lost without columns, as a share of it; 0 is best.
+        dummies: the same of values that know nothing, scaled to do their best.
+        beats_dummies: whether an interval over rows separates it from the best of them.
+        stability: how far values move with a row that hardly moves, relative to their size.
+        randomisation: rank correlation with a shuffled model's values; near 1 is wrong. None where it is unknown.
+    """
+
+    method: str
+    rows: int
+    completeness: Interval
+    infidelity: Interval
+    dummies: dict[str, Interval]
+    beats_dummies: bool
+    stability: Interval
+    randomisation: Interval | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of `trust` in explanation.json."""
+        return {
+            "method": self.method,
+            "rows": self.rows,
+            "completeness": self.completeness.to_json(),
+            "infidelity": self.infidelity.to_json(),
+            "dummies": {name: each.to_json() for name, each in self.dummies.items()},
+            "beats_dummies": self.beats_dummies,
+            "stability": self.stability.to_json(),
+            "randomisation": None if self.randomisation is None else self.randomisation.to_json(),
+        }
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Hold everything that was explained.
 
@@ -347,6 +384,7 @@ class Explanation:
         local: of single rows, by row.
         overall: of the model.
         counterfactuals: changes that flip an answer, by row.
+        trust: how far local methods can be trusted, where it was measured.
         recommended: the method that danlu recommends here.
         warnings: code and message of what limits it.
         arrays: path of values.npz, where it was written.
@@ -359,6 +397,7 @@ class Explanation:
     local: tuple[LocalExplanation, ...] = ()
     overall: tuple[Overall, ...] = ()
     counterfactuals: tuple[Counterfactual, ...] = ()
+    trust: tuple[Trust, ...] = ()
     recommended: str = "shap"
     warnings: tuple[tuple[str, str], ...] = ()
     arrays: str | None = field(default=None)
@@ -382,6 +421,8 @@ class Explanation:
 
     def _trust(self) -> list[dict[str, Any]]:
         """Return how far the local methods can be trusted: the largest error of their sums."""
+        if self.trust:
+            return [each.to_json() for each in self.trust]
         errors = [one.completeness_error for one in self.local if one.completeness_error is not None]
         return [{"method": "shap", "completeness": Interval(max(errors)).to_json()}] if errors else []
 

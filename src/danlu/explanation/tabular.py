@@ -5,6 +5,7 @@ columns, rows are mixed before they are prepared, which is slower and gives the 
 """
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -92,8 +93,23 @@ class TabularAnswers:
         engine = self.predictor.engine
         return np.concatenate([engine.run({k: v[start : start + BATCH] for k, v in given.items()}) for start in starts])
 
-    def mixed(self, row: pl.DataFrame, background: pl.DataFrame, answer: Answer) -> MixedAnswers:
-        """Return the answers to mixtures of a row and background rows."""
+    def with_weights(self, weights: Mapping[str, np.ndarray]) -> "TabularAnswers":
+        """Return the same of a network with other weights, computed in numpy."""
+        from danlu.models.engines.numpy_engine import NumpyEngine, network_spec
+        from danlu.models.engines.numpy_networks import build_network
+
+        predictor = self.predictor
+        spec = network_spec(predictor.options, self.preprocessor.inputs, predictor.target.outputs)
+        other = copy(predictor)
+        other.engine = NumpyEngine(build_network(spec, weights))
+        found = TabularAnswers(other)
+        found.weights = weights
+        return found
+
+    def mixed(
+        self, row: pl.DataFrame, background: pl.DataFrame, answer: Answer, *, of_scores: bool = False
+    ) -> MixedAnswers:
+        """Return the answers to mixtures of a row and background rows, or the scores, which need `owners`."""
         if self.owners is None:
             return self._mixed_frames(row, background, answer)
         own, others = self.prepare(row), self.prepare(background)
@@ -104,8 +120,13 @@ class TabularAnswers:
             numeric = np.where(kept[..., numeric_owners], own.numeric, others.numeric[None])
             codes = np.where(kept[..., code_owners], own.codes, others.codes[None])
             mixed = PreparedRows(numeric.reshape(rows, own.numeric.shape[1]), codes.reshape(rows, own.codes.shape[1]))
-            outputs = self.outputs_of_prepared(mixed)
-            return answer.of(self.predictor.target, outputs).reshape(len(coalitions), len(others))
+            target = self.predictor.target
+            if of_scores:
+                found = answer.score_of(target, self.scores(mixed).astype(np.float64))
+                assert found is not None, "only tasks with scores are explained by them"
+            else:
+                found = answer.of(target, self.outputs_of_prepared(mixed))
+            return found.reshape(len(coalitions), len(others))
 
         return answers
 

@@ -1,0 +1,199 @@
+"""How far SHAP values of a table can be trusted, measured beside dummies on the rows themselves.
+
+Infidelity (Yeh et al. 2019, https://arxiv.org/abs/1901.09392): what values say that columns are worth, against what the
+answer loses without them. Stability: how much values move with a row that hardly moves. Randomisation (Adebayo et al.
+2018, https://arxiv.org/abs/1810.03292): how alike the values of a model with shuffled weights are; alike is bad.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from danlu.core.seeds import Seed
+from danlu.explanation.answers import choose_answers
+from danlu.explanation.games import interventional_value
+from danlu.explanation.lime import draw_near
+from danlu.explanation.local_shap import explain_rows
+from danlu.explanation.results import Interval, LocalExplanation, Trust
+from danlu.explanation.tabular import TabularAnswers
+
+MOST_ROWS = 10
+REMOVALS = 64  # sets of columns that are taken from each row
+SMALL_MOVE = 0.01  # standard deviations
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Hold what explains a row, so that others are explained alike."""
+
+    background: pl.DataFrame
+    seed: Seed
+    error: float | None
+    budget: int | None
+
+    def explain(self, rows: TabularAnswers, frame: pl.DataFrame, label: str | None) -> list[LocalExplanation]:
+        """Return the SHAP values of rows."""
+        numbers = list(range(frame.height))
+        found = explain_rows(
+            rows, frame, numbers, self.background, self.seed, label=label, error=self.error, budget=self.budget
+        )
+        return list(found)
+
+
+def measure_trust(rows: TabularAnswers, frame: pl.DataFrame, asked: Asked, label: str | None) -> Trust:
+    """Measure SHAP values of rows, 10 at most.
+
+    Args:
+        frame: the rows, as they were read.
+    """
+    frame = frame.select(rows.columns)[:MOST_ROWS]
+    local = asked.explain(rows, frame, label)
+    own, random, size = (np.empty(len(local)) for _ in range(3))
+    moves = np.empty(len(local))
+    for place, one in enumerate(local):
+        row = frame[place : place + 1]
+        removed = _removed(len(rows.columns), asked.seed)
+        lost = _lost(rows, row, asked.background, one, removed)
+        values = _values(one)
+        own[place] = infidelity(values, removed, lost)
+        rng = np.random.default_rng(asked.seed.derive("dummy", "random").value)
+        random[place] = infidelity(_scaled(rng.standard_normal(len(values)), removed, lost), removed, lost)
+        size[place] = infidelity(_scaled(_sizes(row, asked.background), removed, lost), removed, lost)
+        moves[place] = _moved(rows, row, asked, one)
+    best = np.minimum(random, size)
+    return Trust(
+        method="shap",
+        rows=len(local),
+        completeness=Interval(max(one.completeness_error or 0.0 for one in local)),
+        infidelity=_interval(own),
+        dummies={"random": _interval(random), "input-magnitude": _interval(size)},
+        beats_dummies=(_interval(own - best).high or 0.0) < 0,
+        stability=_interval(moves),
+        randomisation=_randomised(rows, frame, asked, local),
+    )
+
+
+def infidelity(values: np.ndarray, removed: np.ndarray, lost: np.ndarray) -> float:
+    """Return the squared error of what values say is lost, as a share of the square of what is lost.
+
+    Args:
+        values: of the columns, [columns].
+        removed: sets of columns, [sets, columns] bool.
+        lost: what the answer loses without each, [sets].
+    """
+    scale = float((lost**2).mean())
+    return float(((removed @ values - lost) ** 2).mean()) / scale if scale > 0 else 0.0
+
+
+def _removed(players: int, seed: Seed) -> np.ndarray:
+    """Draw sets of columns of all sizes but none, [sets, columns]."""
+    rng = np.random.default_rng(seed.derive("removed").value)
+    sizes = rng.integers(1, players + 1, REMOVALS)
+    return rng.random((REMOVALS, players)).argsort(axis=1).argsort(axis=1) < sizes[:, None]
+
+
+def _lost(
+    rows: TabularAnswers, row: pl.DataFrame, background: pl.DataFrame, one: LocalExplanation, removed: np.ndarray
+) -> np.ndarray:
+    """Return what the explained number loses without sets of columns, [sets]."""
+    answer = choose_answers(rows.predictor.target, rows.outputs(row), one.label)[0]
+    is_score = one.estimator in ("linear", "additive", "trees")
+    mixed = rows.mixed(row, background, answer, of_scores=is_score)
+    value = interventional_value(mixed, background.height, len(rows.columns))
+    found = value(np.concatenate([np.ones((1, removed.shape[1]), dtype=bool), ~removed]))
+    return np.asarray(found[0] - found[1:])
+
+
+def _scaled(values: np.ndarray, removed: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """Return values times the number that makes them least unfaithful, which no real method is given."""
+    said = removed @ values
+    norm = float(said @ said)
+    return values * (float(said @ lost) / norm if norm > 0 else 0.0)
+
+
+def _sizes(row: pl.DataFrame, background: pl.DataFrame) -> np.ndarray:
+    """Return how many deviations a row's numbers are from the mean, and how rare its other cells are, [columns]."""
+    found = []
+    for name in row.columns:
+        own, others = row[name][0], background[name].drop_nulls()
+        if row[name].dtype.is_numeric() and own is not None and len(others) > 1:
+            numbers = others.cast(pl.Float64).to_numpy()
+            found.append(abs(float(own) - numbers.mean()) / (numbers.std() or 1.0))
+        else:
+            found.append(1.0 - float((background[name].cast(pl.String) == str(own)).fill_null(False).mean() or 0.0))  # type: ignore[arg-type]
+    return np.array(found)
+
+
+def _moved(rows: TabularAnswers, row: pl.DataFrame, asked: Asked, one: LocalExplanation) -> float:
+    """Return how far values move where the row's numbers move by a hundredth of a deviation, relative to their size."""
+    near, moves = draw_near(row, asked.background, 1, asked.seed)
+    cells = []
+    for place, name in enumerate(row.columns):
+        is_number = row[name].dtype.is_float() and row[name][0] is not None and np.isfinite(row[name][0])
+        step = SMALL_MOVE * (near[name][0] - row[name][0]) if is_number and moves[0, place] else None
+        cells.append(row[name] if step is None else row[name] + step)
+    after = _values(asked.explain(rows, pl.DataFrame(cells), one.label)[0])
+    before = _values(one)
+    return float(np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), np.finfo(np.float64).tiny))
+
+
+def _randomised(
+    rows: TabularAnswers, frame: pl.DataFrame, asked: Asked, local: list[LocalExplanation]
+) -> Interval | None:
+    """Return the rank correlation with the sizes of a shuffled model's values; None where its weights are unknown."""
+    from scipy.stats import spearmanr
+
+    shuffled = rows.with_weights(_shuffled(rows.weights, asked.seed)) if rows.predictor.engine.name == "numpy" else None
+    if shuffled is None or len(rows.columns) < 3:
+        return None
+    found = []
+    for place, one in enumerate(local):
+        other = asked.explain(shuffled, frame[place : place + 1], one.label)[0]
+        sizes = [np.abs(_values(each)) for each in (one, other)]
+        if all(float(np.ptp(each)) > 0 for each in sizes):
+            found.append(float(spearmanr(*sizes).statistic))
+    return _interval(np.array(found)) if found else None
+
+
+def _shuffled(weights: Mapping[str, np.ndarray], seed: Seed) -> dict[str, np.ndarray]:
+    """Shuffle each array of weights in itself; of trees as `_shuffled_trees`."""
+    if "roots" in weights:
+        return _shuffled_trees(weights, np.random.default_rng(seed.derive("shuffled").value))
+    found = {}
+    for name, values in weights.items():
+        rng = np.random.default_rng(seed.derive("shuffled", name).value)
+        found[name] = rng.permutation(values.ravel()).reshape(values.shape)
+    return found
+
+
+def _shuffled_trees(weights: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Shuffle the leaves' values; let each split by a number ask for any of these, at any of its thresholds."""
+    is_leaf = weights["left"] == np.arange(len(weights["left"]))
+    splits = np.flatnonzero(~is_leaf & (weights["set_size"] == 0))
+    values, feature, threshold = (weights[name].copy() for name in ("value", "feature", "threshold"))
+    values[is_leaf] = rng.permutation(values[is_leaf])
+    used = np.unique(feature[splits])
+    drawn = rng.choice(used, len(splits)) if len(splits) else feature[splits]
+    for each in used:
+        known = weights["threshold"][splits[weights["feature"][splits] == each]]
+        threshold[splits[drawn == each]] = rng.choice(known, int((drawn == each).sum()))
+    feature[splits] = drawn
+    return {**weights, "value": values, "feature": feature, "threshold": threshold}
+
+
+def _values(one: LocalExplanation) -> np.ndarray:
+    return np.array([each.share.value for each in one.values])
+
+
+def _interval(figures: np.ndarray) -> Interval:
+    """Return the mean over rows with Student's interval; of one row the figure alone."""
+    from scipy.stats import t
+
+    mean, count = float(figures.mean()), len(figures)
+    if count < 2:
+        return Interval(mean)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1) * figures.std(ddof=1) / np.sqrt(count))
+    return Interval(mean, mean - half, mean + half)
