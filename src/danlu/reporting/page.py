@@ -17,6 +17,7 @@ from danlu.reporting.render import render
 from danlu.reporting.run_reader import Json
 from danlu.reporting.sections.data import data_section
 from danlu.reporting.sections.evaluation import MAX_ROWS, evaluation_sections
+from danlu.reporting.sections.explanation import explanation_section
 from danlu.reporting.sections.findings import translate_findings
 from danlu.reporting.sections.network import network_section
 from danlu.reporting.sections.search import search_section
@@ -53,6 +54,7 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         search=search_section(t, run),
         training=training_section(t, run, evaluation),
         network=network_section(t, run),
+        explanation=explanation_section(t, run),
         recipe=recipe_text(run.path / RECIPE),
         environment=environment_rows(run.environment()),
         most_rows=MAX_ROWS,
