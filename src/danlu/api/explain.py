@@ -130,7 +130,7 @@ def _rows_of(
 def _labelled(
     bundle: Bundle, folder: Path, predictor: "Predictor", data: object, methods: Sequence[str] | None
 ) -> pl.DataFrame | None:
-    """Return the rows of data that have the target; None where none has, or only a bundle is there."""
+    """Return the rows of data that have the target, if there are any."""
     if not (folder / RECIPE).is_file() or (methods is not None and "permutation" not in methods):
         return None
     read, run = read_for(bundle, data, labelled=True), RunDirectory.open(folder)

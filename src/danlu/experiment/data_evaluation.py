@@ -97,7 +97,7 @@ def evaluate_data(
 
 
 def labelled_rows(run: RunDirectory, recipe: Recipe, predictor: "Predictor", read: RawData) -> LabelledData:
-    """Bring rows that were read for a run's model into the form of its training data, with the target.
+    """Bring rows read for a run's model into the form of its training data.
 
     Raises:
         DataError: the target is missing or unknown to the model.

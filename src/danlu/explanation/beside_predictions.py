@@ -25,7 +25,7 @@ MOST_BACKGROUND = 100  # rows; each coalition costs so many answers
 
 
 def background_of(bundle: Bundle) -> pl.DataFrame | None:
-    """Return the rows that stand for absent columns, as they are read; None where the bundle keeps none."""
+    """Return the kept rows that stand for absent columns, if there are any."""
     kept = bundle.reference_rows()
     if kept is None or kept.height == 0:
         return None

@@ -63,7 +63,7 @@ class Search:
         return [str(label) for label in target.decode(self.rows.outputs(frame))[PREDICTION].to_list()]
 
     def _starts(self, row: pl.DataFrame) -> list[dict[str, Any]]:
-        """Return single changed columns, and the changes that make the row one of the kept ones."""
+        """Return single changed columns, and changes to each of the kept rows."""
         found: list[dict[str, Any]] = []
         for name in self.columns:
             own = row[name][0]
@@ -94,7 +94,7 @@ class _Goal:
         return [label == wanted if wanted is not None else label != self.now for label in labels]
 
     def distance(self, change: Change) -> float:
-        """Return the sum over columns of the way as a share of the column's range; 1 for a category or a gap."""
+        """Return the sum of ways as shares of a column's range; a category's is 1."""
         return float(sum(self._way(name, cell) for name, cell in change.items()))
 
     def _way(self, name: str, cell: Any) -> float:

@@ -51,7 +51,7 @@ def choose_rows(frame: pl.DataFrame, columns: tuple[str, ...], seed: Seed, most:
 
 
 def partial_dependence(rows: TabularAnswers, frame: pl.DataFrame, answer: Answer) -> Iterator[Curve]:
-    """Compute the mean answer with a column set to each place, column by column; empty columns are left out."""
+    """Compute the mean answer with a column set to each place, but for empty ones."""
     edits, count = EditableRows(rows, frame), frame.height
     for name in rows.columns:
         places = _places(frame[name])
@@ -64,7 +64,7 @@ def partial_dependence(rows: TabularAnswers, frame: pl.DataFrame, answer: Answer
 
 
 def accumulated_effects(rows: TabularAnswers, frame: pl.DataFrame, answer: Answer) -> Iterator[Curve]:
-    """Compute what moves within the bins of a column add up to, centred; columns of one value are left out."""
+    """Compute what moves within bins add up to, but for columns of one value."""
     edits = EditableRows(rows, frame)
     for name in rows.columns:
         cells = frame[name]
@@ -101,7 +101,7 @@ def _frequent(known: pl.Series) -> pl.Series:
 
 
 def _similar(frame: pl.DataFrame, name: str, columns: tuple[str, ...]) -> pl.Series:
-    """Order categories by the first direction of their mean ranks in the other columns: neighbours are alike."""
+    """Order categories by the first direction of their mean ranks in other columns."""
     places = _frequent(frame[name].drop_nulls())
     others = [each for each in columns if each != name and _is_ordered(frame[each])]
     if len(places) < 3 or not others:
@@ -115,7 +115,7 @@ def _similar(frame: pl.DataFrame, name: str, columns: tuple[str, ...]) -> pl.Ser
 
 
 def _moves(cells: pl.Series, places: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and the place at the lower end of the bin within which each is moved, [moves] both.
+    """Return rows and the lower end of the bin of each, [moves] both.
 
     A number has one bin. A category has two: to the one before and to the one after.
     """
@@ -132,7 +132,7 @@ def _moves(cells: pl.Series, places: pl.Series) -> tuple[np.ndarray, np.ndarray]
 
 
 def _accumulate(name: str, places: pl.Series, lower: np.ndarray, moved: np.ndarray) -> Curve:
-    """Sum the mean moves of the bins, centred over the rows, with the intervals of such a sum."""
+    """Sum the mean moves of the bins, centred over the rows, with intervals."""
     from scipy.stats import t
 
     bins = len(places) - 1

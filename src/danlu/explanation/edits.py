@@ -10,7 +10,7 @@ from danlu.explanation.tabular import PreparedRows, TabularAnswers
 
 
 class EditableRows:
-    """Answer rows with one column's cells replaced; the rows are prepared once where features allow it."""
+    """Answer rows with one column's cells replaced, prepared once where that works."""
 
     def __init__(self, answers: TabularAnswers, frame: pl.DataFrame) -> None:
         self.answers, self.frame = answers, frame

@@ -122,7 +122,7 @@ class Method(Protocol):
 
 
 class Shap:
-    """SHAP values of single rows."""
+    """Compute SHAP values of single rows."""
 
     is_usual: ClassVar[bool] = True
 
@@ -163,7 +163,7 @@ class Shap:
 
 
 class Lime:
-    """Local linear models of single rows."""
+    """Fit local linear models of single rows."""
 
     is_usual: ClassVar[bool] = False
 
@@ -194,7 +194,7 @@ class Lime:
 
 
 class Permutation:
-    """Permutation importance of the model's columns."""
+    """Measure permutation importance of the model's columns."""
 
     is_usual: ClassVar[bool] = True
 
@@ -219,7 +219,7 @@ class Permutation:
 
 
 class CurvesOf:
-    """Curves over all columns."""
+    """Compute curves over all columns."""
 
     is_usual: ClassVar[bool] = False
 
@@ -253,7 +253,7 @@ def _column_curve(curve: Curve) -> ColumnCurve:
 
 
 class InteractionPairs:
-    """The H statistic of pairs of columns."""
+    """Measure the H statistic of pairs of columns."""
 
     is_usual: ClassVar[bool] = False
 
@@ -267,7 +267,7 @@ class InteractionPairs:
 
 
 class SurrogateTree:
-    """A small tree in place of the model."""
+    """Fit a small tree in place of the model."""
 
     is_usual: ClassVar[bool] = False
 
@@ -287,7 +287,7 @@ class SurrogateTree:
 
 
 class Counterfactuals:
-    """The nearest changes of single rows that flip what is predicted."""
+    """Find the nearest changes of single rows that flip what is predicted."""
 
     is_usual: ClassVar[bool] = False
 
@@ -330,7 +330,7 @@ class Counterfactuals:
 
 
 class TrustInShap:
-    """How far SHAP values of these rows can be trusted."""
+    """Measure how far SHAP values of these rows can be trusted."""
 
     is_usual: ClassVar[bool] = False
 

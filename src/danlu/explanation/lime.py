@@ -116,7 +116,7 @@ def kernel(moves: np.ndarray) -> np.ndarray:
 
 
 def fit_linear(moves: np.ndarray, answers: np.ndarray, weights: np.ndarray) -> LinearFit:
-    """Fit answers, [calls], by moves, [calls, columns]; columns that never moved have a slope of 0."""
+    """Fit answers, [calls], by moves, [calls, columns]; unmoved columns get 0."""
     from scipy.stats import norm
 
     table = np.concatenate([np.ones((len(moves), 1)), moves], axis=1)

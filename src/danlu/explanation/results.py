@@ -38,7 +38,7 @@ class ColumnValue:
 
 @dataclass(frozen=True)
 class LocalExplanation:
-    """Hold what columns do in one answer: SHAP values, or the slopes of a local model (LIME).
+    """Hold what columns do in one answer: SHAP values, or LIME's slopes.
 
     Attributes:
         row: the row's number in its source, from 0.

@@ -31,7 +31,7 @@ def _outputs(rows: TabularAnswers) -> int:
 
 
 def sum_values(rows: TabularAnswers, row: pl.DataFrame, background: pl.DataFrame, answer: Answer) -> Estimate:
-    """Compute the values of a sum over columns: each column's part less its mean over the background."""
+    """Compute the values of a sum: each column's part less its mean."""
     assert rows.owners is not None
     own, others = rows.prepare(row), rows.prepare(background)
     parts = _parts(rows, own)[0] - _parts(rows, others).mean(axis=0)

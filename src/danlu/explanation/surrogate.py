@@ -19,7 +19,7 @@ RESAMPLES = 1000
 
 
 def fit_surrogate(frame: pl.DataFrame, answers: np.ndarray, label: str | None, seed: Seed) -> Surrogate:
-    """Fit a tree of depth 3 to half of the rows and judge it on the others.
+    """Fit a tree to half of the rows, and judge it on the others.
 
     Args:
         frame: the model's columns.
@@ -43,7 +43,7 @@ def fit_surrogate(frame: pl.DataFrame, answers: np.ndarray, label: str | None, s
 
 
 def _features(frame: pl.DataFrame) -> tuple[list[tuple[str, str | None]], np.ndarray]:
-    """Return numbers as they are and categories as yes or no: (column, category), and [rows, features]."""
+    """Return (column, category) of features and [rows, features], categories as yes or no."""
     names: list[tuple[str, str | None]] = []
     values: list[np.ndarray] = []
     for name in frame.columns:
@@ -81,7 +81,7 @@ def _rules(tree: object, names: list[tuple[str, str | None]]) -> list[Rule]:
 
 
 def _fidelity(true: np.ndarray, said: np.ndarray, seed: Seed) -> Interval:
-    """Return R2 with a percentile bootstrap over the rows; 1 where there is nothing to explain and nothing is said."""
+    """Return R2 with a percentile bootstrap over the rows."""
     rng = np.random.default_rng(seed.derive("bootstrap").value)
     drawn = rng.integers(0, len(true), (RESAMPLES, len(true)))
 

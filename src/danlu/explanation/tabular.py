@@ -109,7 +109,7 @@ class TabularAnswers:
     def mixed(
         self, row: pl.DataFrame, background: pl.DataFrame, answer: Answer, *, of_scores: bool = False
     ) -> MixedAnswers:
-        """Return the answers to mixtures of a row and background rows, or the scores, which need `owners`."""
+        """Return answers to mixtures of a row and background rows, or their scores."""
         if self.owners is None:
             return self._mixed_frames(row, background, answer)
         own, others = self.prepare(row), self.prepare(background)

@@ -77,7 +77,7 @@ def measure_trust(rows: TabularAnswers, frame: pl.DataFrame, asked: Asked, label
 
 
 def infidelity(values: np.ndarray, removed: np.ndarray, lost: np.ndarray) -> float:
-    """Return the squared error of what values say is lost, as a share of the square of what is lost.
+    """Return the squared error of losses that values tell, relative to the losses.
 
     Args:
         values: of the columns, [columns].
@@ -108,14 +108,14 @@ def _lost(
 
 
 def _scaled(values: np.ndarray, removed: np.ndarray, lost: np.ndarray) -> np.ndarray:
-    """Return values times the number that makes them least unfaithful, which no real method is given."""
+    """Return values times the number that makes them least unfaithful."""
     said = removed @ values
     norm = float(said @ said)
     return values * (float(said @ lost) / norm if norm > 0 else 0.0)
 
 
 def _sizes(row: pl.DataFrame, background: pl.DataFrame) -> np.ndarray:
-    """Return how many deviations a row's numbers are from the mean, and how rare its other cells are, [columns]."""
+    """Return how far a row's cells are from the usual, [columns]."""
     found = []
     for name in row.columns:
         own, others = row[name][0], background[name].drop_nulls()
@@ -128,7 +128,7 @@ def _sizes(row: pl.DataFrame, background: pl.DataFrame) -> np.ndarray:
 
 
 def _moved(rows: TabularAnswers, row: pl.DataFrame, asked: Asked, one: LocalExplanation) -> float:
-    """Return how far values move where the row's numbers move by a hundredth of a deviation, relative to their size."""
+    """Return how far values move, relatively, where the row hardly moves."""
     near, moves = draw_near(row, asked.background, 1, asked.seed)
     cells = []
     for place, name in enumerate(row.columns):
@@ -143,7 +143,7 @@ def _moved(rows: TabularAnswers, row: pl.DataFrame, asked: Asked, one: LocalExpl
 def _randomised(
     rows: TabularAnswers, frame: pl.DataFrame, asked: Asked, local: list[LocalExplanation]
 ) -> Interval | None:
-    """Return the rank correlation with the sizes of a shuffled model's values; None where its weights are unknown."""
+    """Return the rank correlation with a shuffled model's values, if it can be had."""
     from scipy.stats import spearmanr
 
     shuffled = rows.with_weights(_shuffled(rows.weights, asked.seed)) if rows.predictor.engine.name == "numpy" else None
@@ -170,7 +170,7 @@ def _shuffled(weights: Mapping[str, np.ndarray], seed: Seed) -> dict[str, np.nda
 
 
 def _shuffled_trees(weights: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Shuffle the leaves' values; let each split by a number ask for any of these, at any of its thresholds."""
+    """Shuffle leaves, and give splits by a number other numbers and their thresholds."""
     is_leaf = weights["left"] == np.arange(len(weights["left"]))
     splits = np.flatnonzero(~is_leaf & (weights["set_size"] == 0))
     values, feature, threshold = (weights[name].copy() for name in ("value", "feature", "threshold"))
