@@ -113,6 +113,7 @@ def test_what_cannot_be_compared_is_refused(table_run: Path, image_run: Path, tm
         danlu.visualize("wine", against=table_run)
 
 
+@pytest.mark.slow
 def test_every_picture_of_an_image_run_is_drawn_and_stands_in_its_report(image_run: Path) -> None:
     from PIL import Image
 
@@ -138,6 +139,18 @@ def test_every_picture_of_an_image_run_is_drawn_and_stands_in_its_report(image_r
     report = write_report(RunDirectory.open(image_run), "en").read_text(encoding="utf-8")
     for word in ("Loss landscape", "Feature maps", "singular value", "Confusion by example"):
         assert word in report
+
+
+def test_pictures_of_a_run_stand_in_its_report_in_the_language_of_the_page(table_run: Path) -> None:
+    found = danlu.visualize(table_run, only="activations,curves,landscape,confusion", rows=30, language="zh")
+    assert {file.suffix for file in found.files} == {".html", ".svg", ".png", ".json", ".npz"}
+    report = (table_run / "report.html").read_text(encoding="utf-8")
+    assert "损失地形" in report and "死去的单元" in report
+    from danlu.artifacts.run import RunDirectory
+    from danlu.reporting.page import write_report
+
+    report = write_report(RunDirectory.open(table_run), "en").read_text(encoding="utf-8")
+    assert "Loss landscape" in report and "value of an activation" in report and "Confusion by example" in report
 
 
 def test_attention_of_a_text_run_names_its_tokens(text_run: Path, tmp_path: Path) -> None:
