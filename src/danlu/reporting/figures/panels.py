@@ -203,7 +203,7 @@ def landscape(t: Translator, name: str, places: Sequence[float], losses: np.ndar
 
 
 def token_maps(t: Translator, name: str, label: str, layers: Sequence[np.ndarray], tokens: Sequence[str]) -> Drawn:
-    """Draw attention, a line of heads per layer, on one scale from 0 to the largest share.
+    """Draw attention, a line of heads per layer, on one scale for all.
 
     Args:
         layers: [heads, queries, keys] each.
