@@ -380,8 +380,13 @@ def _graph_files(t: Translator, title: str, graph: Json) -> dict[str, bytes]:
     from danlu.reporting.figures.graph import graph_picture
     from danlu.reporting.figures.svg import as_file
     from danlu.reporting.graph_page import graph_page
+    from danlu.reporting.model_explorer import model_explorer_graph
 
-    return {".html": graph_page(t, title, graph).encode(), ".svg": as_file(graph_picture(t, graph)).encode()}
+    return {
+        ".html": graph_page(t, title, graph).encode(),
+        ".svg": as_file(graph_picture(t, graph)).encode(),
+        ".model-explorer.json": json_bytes(model_explorer_graph(title, graph)),
+    }
 
 
 def _difference_files(t: Translator, title: str, difference: Json) -> dict[str, bytes]:
