@@ -521,6 +521,28 @@ def test_times_and_dates_of_typed_files_may_come_as_words_and_numbers(tmp_path: 
     assert errors[1] is None
 
 
+def test_durations_that_pandas_wrote_into_json_are_milliseconds(tmp_path: Path) -> None:
+    took = [timedelta(seconds=30 * (row % 40)) for row in range(ROWS)]
+    frame = pl.DataFrame({"e": took, "y": ["long" if each.seconds > 500 else "short" for each in took]})
+    frame.write_parquet(tmp_path / "train.parquet")
+    recipe = {"data": {"source": str(tmp_path / "train.parquet"), "target": "y"}, "model": "tree"}
+    run = danlu.train(recipe, output=tmp_path / "runs")
+    rows = frame.drop("y").gather_every(7)
+    expected = frame["y"].gather_every(7).to_list()
+    assert danlu.predict(run.path, rows)["prediction"].to_list() == expected
+    rows.to_pandas().to_json(tmp_path / "new.json", orient="records")
+    rows.to_pandas().to_json(tmp_path / "new.jsonl", orient="records", lines=True)
+    rows.select(pl.col("e").dt.total_seconds()).write_ndjson(tmp_path / "seconds.jsonl")
+    rows.write_ndjson(tmp_path / "polars.jsonl")
+    for name in ("new.json", "new.jsonl", "seconds.jsonl", "polars.jsonl"):
+        assert danlu.predict(run.path, tmp_path / name)["prediction"].to_list() == expected, name
+    (tmp_path / "one.jsonl").write_text('{"e": 600}\n{"e": 0}\n{"e": 900000}\n{"e": "00:15:00"}\n')
+    (tmp_path / "unclear.jsonl").write_text('{"e": 600}\n{"e": 0}\n')
+    answered = danlu.predict(run.path, tmp_path / "unclear.jsonl")
+    assert answered["prediction"].to_list() == [None, "short"]
+    assert "600 may be seconds, or milliseconds" in answered["error"][0]
+
+
 @pytest.mark.parametrize(
     "write", [lambda n: f"+49 {170 + n % 3} {100 + n} {200 + n}", lambda n: f"+49170{1000000 + n}"]
 )
