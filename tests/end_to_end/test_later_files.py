@@ -647,3 +647,16 @@ def test_decimal_commas_are_read_by_every_task_and_stage(tmp_path: Path, recipe:
             found.append(told.drop(classes).select(pl.col(pl.Float32, pl.Float64)).to_numpy().ravel())
     for other in found[1:]:
         assert other == pytest.approx(found[0], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "hint"),
+    [
+        ("t.txt", '"x" "y"\n1 "a"\n', "read as text, so rename it to .csv"),
+        ("t.csv", "x c y\n1 a no\n2 b\n3 c d\n", "separated by single spaces where all rows have as many"),
+    ],
+)
+def test_a_table_that_was_not_told_apart_is_said(tmp_path: Path, name: str, text: str, hint: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=hint):
+        danlu.check({"data": {"source": str(tmp_path / name), "target": "y"}})
