@@ -530,8 +530,8 @@ def test_durations_that_pandas_wrote_into_json_are_milliseconds(tmp_path: Path) 
     rows = frame.drop("y").gather_every(7)
     expected = frame["y"].gather_every(7).to_list()
     assert danlu.predict(run.path, rows)["prediction"].to_list() == expected
-    rows.to_pandas().to_json(tmp_path / "new.json", orient="records")
-    rows.to_pandas().to_json(tmp_path / "new.jsonl", orient="records", lines=True)
+    rows.to_pandas().to_json(tmp_path / "new.json", orient="records", date_format="epoch")
+    rows.to_pandas().to_json(tmp_path / "new.jsonl", orient="records", date_format="epoch", lines=True)
     rows.select(pl.col("e").dt.total_seconds()).write_ndjson(tmp_path / "seconds.jsonl")
     rows.write_ndjson(tmp_path / "polars.jsonl")
     for name in ("new.json", "new.jsonl", "seconds.jsonl", "polars.jsonl"):
@@ -589,6 +589,10 @@ def test_a_german_file_is_read_by_its_signs_where_only_they_give_values_as_in_tr
     run = trained(lines("s,p,y", lambda row: f"{1000 + 61 * row},{row % 7}.5,{'yes' if row > 60 else 'no'}"))
     assert answers(run, tmp_path / "german.csv", "s;p\n1.234;3,5\n7.000;0,5\n") == ["no", "yes"]
     assert answers(run, tmp_path / "english.csv", 's,p\n"1,234",3.5\n"7,000",0.5\n') == ["no", "yes"]
+    rows = [{"s": "1.234", "p": "3,5"}, {"s": "7.000", "p": "0,5"}]
+    model = danlu.load(run.path)
+    assert model.predict(rows)["prediction"].to_list() == ["no", "yes"]
+    assert [model.predict(row)["prediction"].item() for row in rows] == ["no", "yes"]
 
 
 def test_a_plain_file_is_read_by_its_signs_where_only_they_give_values_as_in_training(

@@ -4,6 +4,7 @@ Used by `danlu predict`, by evaluation and by everything that serves or changes 
 inputs in the same way.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +26,7 @@ from danlu.data.kind import SAMPLES, Preprocessor
 from danlu.data.kinds.table import get_kind
 from danlu.data.preprocessing import BLOCK_ROWS
 from danlu.data.reading.later import ROW_ERROR, read_as_trained, saved_missing_values
+from danlu.data.reference import trained_ranges
 from danlu.data.row_errors import Broken, RowErrors, advice_to_predict, without_errors
 from danlu.data.sources.tags import stack_ragged
 from danlu.data.splits import Split
@@ -54,6 +56,7 @@ class Predictor:
         target: model outputs -> predictions.
         options: the model's options, as kept in the bundle.
         model: the network, on `device`.
+        ranges: the least and the largest training value of columns of numbers, where the bundle tells.
 
     Example:
         >>> import danlu
@@ -72,7 +75,9 @@ class Predictor:
         target: Target,
         model: "nn.Module",
         device: "torch.device",
+        ranges: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
+        self.ranges = ranges or {}
         self.manifest, self.options, self.preprocessor, self.target = manifest, options, preprocessor, target
         self.model, self.device = model, device
         self.kind = get_kind(manifest.kind)
@@ -140,6 +145,7 @@ class Predictor:
             target=target,
             model=model.to(device).eval(),
             device=device,
+            ranges=trained_ranges(bundle.reference()),
         )
 
     def with_model(self, model: "nn.Module") -> Self:
@@ -151,6 +157,7 @@ class Predictor:
             target=self.target,
             model=model.to(self.device).eval(),
             device=self.device,
+            ranges=self.ranges,
         )
 
     @checked
@@ -192,7 +199,8 @@ class Predictor:
 
     def _read(self, frame: pl.DataFrame, origin: str) -> RawData:
         rows = RawData(frame, origin, Path.cwd())
-        return read_as_trained(rows, self.manifest.columns, saved_missing_values(self.manifest.reading))
+        missing_values = saved_missing_values(self.manifest.reading)
+        return read_as_trained(rows, self.manifest.columns, missing_values, self.ranges)
 
     def predict_source(self, source: RawData, *, batch_size: int | None = None, broken: Broken = "row") -> pl.DataFrame:
         """Predict the rows of a source; like `predict`."""
