@@ -153,7 +153,7 @@ def take_out_missing(source: RawData, words: Sequence[str]) -> RawData:
 
 
 def _not_told_apart(source: RawData, name: str) -> str:
-    """Say why a column may be missing, where the file was not read as its table."""
+    """Say why a column may be missing: the file was not told apart."""
     columns = source.frame.columns
     if source.layout == "corpus":
         return "; a .txt file is read as text, so rename it to .csv or .tsv if it is a table"

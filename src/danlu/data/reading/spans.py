@@ -32,7 +32,6 @@ def parse_spans(words: pl.Expr) -> pl.Expr:
 def unit_of_numbers(values: pl.Series, trained: tuple[float, float], is_json: bool) -> Unit | None:
     """Return the unit of numbers for durations: seconds or milliseconds.
 
-
     Milliseconds, as pandas writes them into JSON, where only these lie in the range of the training. None where numbers
     in JSON may be either.
 
