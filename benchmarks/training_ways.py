@@ -86,24 +86,24 @@ def danlu(case: Case, model: nn.Module) -> None:
     plan = replace(fitting.plan, validate_every=ENDLESS)
     make_deterministic()
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            run = RunDirectory.create(Path(folder), name="run", folder="run", overwrite=False, needed_bytes=0)
-            with (
-                CheckpointManager(run, 2) as kept,
-                progress("training", plan.steps * case.batch_size, "samples") as bar,
-            ):
-                meter = Meter(bar, fitting.accelerator)
-                journal = RunRecorder(run, kept, options.checkpoint, meter, Alarms(), (ThroughputLogger(meter),))
-                with journal.notify_callbacks(CallbackContext(run, model, options, plan.steps, 0)):
-                    train(
-                        machine,
-                        loader=feed,
-                        plan=plan,
-                        seed=fitting.seed,
-                        early_stopping=watch,
-                        validate=make_validation_fn(fitting, machine),
-                        recorder=journal,
-                    )
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            RunDirectory.create(Path(folder), name="run", folder="run", overwrite=False, needed_bytes=0) as run,
+            CheckpointManager(run, 2) as kept,
+            progress("training", plan.steps * case.batch_size, "samples") as bar,
+        ):
+            meter = Meter(bar, fitting.accelerator)
+            journal = RunRecorder(run, kept, options.checkpoint, meter, Alarms(), (ThroughputLogger(meter),))
+            with journal.notify_callbacks(CallbackContext(run, model, options, plan.steps, 0)):
+                train(
+                    machine,
+                    loader=feed,
+                    plan=plan,
+                    seed=fitting.seed,
+                    early_stopping=watch,
+                    validate=make_validation_fn(fitting, machine),
+                    recorder=journal,
+                )
     finally:
         torch.use_deterministic_algorithms(False)
 

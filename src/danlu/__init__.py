@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from danlu.api.deploy import deploy as deploy
     from danlu.api.doctor import doctor as doctor
     from danlu.api.evaluate import evaluate as evaluate
+    from danlu.api.explain import explain as explain
     from danlu.api.export import export as export
     from danlu.api.generate import generate as generate
     from danlu.api.list_models import list_models as list_models

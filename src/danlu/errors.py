@@ -69,6 +69,7 @@ CODES: dict[str, str] = {
     "DL311": "the bundle no longer gives its recorded predictions",
     "DL312": "training is not reproduced",
     "DL313": "a model that training depends on has changed",
+    "DL315": "an exported form answers otherwise than the bundle",
     "DL401": "arguments are missing or exclude one another",
     "DL402": "an argument has an invalid value",
     "DL404": "the output exists already",

@@ -121,10 +121,8 @@ def test_runs_are_rewound_to_a_step(tmp_path: Path) -> None:
     run = written(tmp_path, [(1, 1), (2, 2), (3, 3)], keep=3)
     for step in (1, 2, 3):
         run.log({"step": step})
-    (run.path / "checkpoints" / ".step-000004.partial").mkdir()
     run.rollback(2)
     assert kept(run) == [1, 2] and [line["step"] for line in run.metrics()] == [1, 2]
-    assert not list((run.path / "checkpoints").glob(".*"))
 
 
 class Tied(nn.Module):

@@ -377,7 +377,7 @@ def test_visualize_writes_a_contact_sheet(image_recipe: dict[str, Any], tmp_path
     from PIL import Image
 
     recipe = {**image_recipe, "data": {**image_recipe["data"], "augment": STRONG}}
-    path = package.visualize(recipe, output=tmp_path / "sheet.png", samples=3, epochs=4)
+    path = package.visualize(recipe, output=tmp_path / "sheet.png", samples=3, epochs=4).path
     with Image.open(path) as sheet:
         assert sheet.width > sheet.height > 300
     with pytest.raises(ArgumentError, match="exists already"):
@@ -392,11 +392,11 @@ def test_visualize_shows_texts_and_tables_readably(
     text_recipe: dict[str, Any], table_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     text = {**text_recipe, "data": {**text_recipe["data"], "augment": ["mask-spans"]}}
-    page = package.visualize(text, output=tmp_path / "texts.html", samples=2, epochs=3).read_text(encoding="utf-8")
+    page = package.visualize(text, output=tmp_path / "texts.html", samples=2, epochs=3).path.read_text(encoding="utf-8")
     assert page.count("<table>") == 2 and page.count("<th>epoch 3</th>") == 2
     assert "<b>&lt;unk&gt;" in page
     table = {**table_recipe, "data": {**table_recipe["data"], "augment": ["mixup"]}}
-    page = package.visualize(table, output=tmp_path / "rows.html", samples=2, epochs=8).read_text(encoding="utf-8")
+    page = package.visualize(table, output=tmp_path / "rows.html", samples=2, epochs=8).path.read_text(encoding="utf-8")
     assert "<th>bottled elapsed</th>" in page and "<th>shelf</th>" in page
     assert "%" in page, "mixed answers say their shares"
 

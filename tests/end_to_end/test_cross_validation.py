@@ -195,7 +195,7 @@ def test_the_final_model_learns_from_all_rows_that_do_not_test(refitted: Path) -
 
 def test_it_is_trained_for_the_median_of_the_epochs_that_were_best_in_the_folds(refitted: Path) -> None:
     epochs = np.median([best_epoch(fold) for fold in sorted((refitted / "folds").iterdir())])
-    lines = [json.loads(line) for line in (refitted / "metrics.jsonl").read_text().splitlines()]
+    lines = danlu.RunDirectory.open(refitted).metrics()
     an_epoch = 483 // 64 + 1
     assert lines[-1]["step"] == round(epochs * an_epoch)
     assert all(set(line) == {"step", "epoch", "train/loss", "lr"} for line in lines)

@@ -120,14 +120,16 @@ def test_learning_rate_by_optimizer_and_family(optimizer: str, family: str) -> N
     ("mode", "optimizer", "expected"),
     [
         ("full", "adamw", 5e-5),
-        ("full", "sgd", 5e-5),
+        ("full", "sgd", 5e-4),
+        ("full", "lion", 1.5e-5),
+        ("full", "muon", 1e-4),
         ("gradual", "adamw", 5e-5),
         ("head", "adamw", 1e-3),
         ("head", "lion", 3e-4),
         ("lora", "adamw", 5e-4),
         ("dora", "adamw", 5e-4),
         ("qlora", "adamw", 5e-4),
-        ("lora", "sgd", 5e-4),
+        ("lora", "sgd", 5e-3),
     ],
 )
 def test_learning_rate_of_pretrained_texts(mode: str, optimizer: str, expected: float) -> None:
@@ -139,8 +141,8 @@ def test_learning_rate_of_pretrained_texts(mode: str, optimizer: str, expected: 
     ("pretrained", "mode", "optimizer", "expected"),
     [
         ("w.safetensors", "full", "adamw", 5e-5),
-        ("w.safetensors", "full", "sgd", 5e-5),
-        ("w.safetensors", "full", "lion", 5e-5),
+        ("w.safetensors", "full", "sgd", 5e-4),
+        ("w.safetensors", "full", "lion", 1.5e-5),
         ("w.safetensors", "gradual", "adamw", 5e-5),
         ("w.safetensors", "head", "adamw", 1e-3),
         ("w.safetensors", "head", "lion", 3e-4),

@@ -16,6 +16,7 @@ from danlu.experiment.data_context import load_data
 from danlu.experiment.prepare import prepare_training
 from danlu.recipe.load import load_recipe
 from tests.conftest import Command
+from tests.support.chatting import TINY, write_lines
 
 QUICK = {"max_steps": 3, "batch_size": 16}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -25,7 +26,32 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "timm": ("image_recipe", {"model": "timm:test_resnet"}),
     "text": ("text_recipe", {}),
     "corpus": ("corpus_recipe", {}),
+    "chat": ("chat_recipe", {}),
+    "preference": ("preference_recipe", {}),
 }
+WRITTEN = {
+    "chat": [{"prompt": f"is {n} on", "response": f"no {n} is off"} for n in range(40)],
+    "preference": [{"prompt": f"is {n} on", "chosen": f"no {n} is off", "rejected": "yes"} for n in range(40)],
+}
+
+
+def written_recipe(kind: str, folder: Path) -> dict[str, Any]:
+    source = write_lines(folder / f"{kind}.jsonl", WRITTEN[kind])
+    return {
+        "data": {"source": str(source), "vocabulary": 320, "sequence_length": 64},
+        "model": {"name": "hf:llama", "config": TINY},
+        "evaluation": {"baselines": False},
+    }
+
+
+@pytest.fixture
+def chat_recipe(tmp_path: Path) -> dict[str, Any]:
+    return written_recipe("chat", tmp_path)
+
+
+@pytest.fixture
+def preference_recipe(tmp_path: Path) -> dict[str, Any]:
+    return written_recipe("preference", tmp_path)
 
 
 def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
@@ -68,6 +94,54 @@ def test_the_command_sets_a_recipe_of_its_own(first: RunDirectory, tmp_path: Pat
     recipe = load_recipe(tmp_path / "second" / "recipe.yaml")
     assert (recipe.training.epochs, recipe.training.from_run) == (7, str(first.path.absolute()))
     assert len({line["epoch"] for line in RunDirectory(tmp_path / "second").metrics()}) > 3
+
+
+@pytest.mark.training
+def test_run_begins_from_a_run_too_and_judges_it(tmp_path: Path, danlu: Command) -> None:
+    """The longest way of it: conversations, the command, a recipe of its own, an evaluation."""
+    first = package.train({**written_recipe("chat", tmp_path), "training": QUICK}, output=tmp_path, name="first")
+    done = danlu("run", "--from", first.path, "--set", "training.max_steps=2", "-o", tmp_path, "--name", "second")
+    assert done.returncode == 0, done.stderr
+    assert "a new run that begins from the weights of" in done.stderr
+    second = RunDirectory(tmp_path / "second")
+    recipe = load_recipe(second.path / "recipe.yaml")
+    assert (recipe.training.max_steps, recipe.training.from_run) == (2, str(first.path.absolute()))
+    assert second.evaluation()["test"]["perplexity"]["value"] > 1
+    assert package.load(second).preprocessor == package.load(first).preprocessor
+    changed = [not torch.equal(value, weights(first)[name]) for name, value in weights(second).items()]
+    assert all(changed)
+    assert package.run(from_run=first, output=tmp_path, name="third").evaluation()["test"]
+
+
+@pytest.mark.training
+def test_run_and_train_take_the_same_words(first: RunDirectory, danlu: Command, tmp_path: Path) -> None:
+    for verb in ("run", "train"):
+        done = danlu(verb, "--from", first.path, "--resume", first.path)
+        assert done.returncode == 2
+        assert "--resume goes on with a run that was stopped" in done.stderr
+        done = danlu(verb)
+        assert "--from with a finished run" in done.stderr
+    done = danlu("run", "wine", "--set", "model=tree", "--from", first.path, "-o", tmp_path)
+    assert done.returncode == 2
+    assert "tree grows anew from the rows" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.training
+def test_two_processes_begin_from_the_same_weights(tmp_path: Path, danlu: Command) -> None:
+    recipe = {
+        **written_recipe("chat", tmp_path),
+        "training": {**QUICK, "batch_size": 4, "optimizer": {"sgd": {"lr": 0.1}}},
+    }
+    first = package.train(recipe, output=tmp_path, name="first")
+    for name, processes in (("one", ()), ("two", ("--processes", "2"))):
+        done = danlu("run", "--from", first.path, "-o", tmp_path, "--name", name, *processes)
+        assert done.returncode == 0, done.stderr
+    one, two = (weights(RunDirectory(tmp_path / name)) for name in ("one", "two"))
+    before = weights(first)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
+        assert not torch.equal(value, before[name])
 
 
 @pytest.mark.training
@@ -121,12 +195,6 @@ def test_what_does_not_fit_the_weights_is_refused(
     with pytest.raises((ArgumentError, RecipeError), match=said):
         package.train(recipe, output=tmp_path, name="second")
     assert not (tmp_path / "second").exists()
-
-
-def test_it_is_not_combined_with_resume(first: RunDirectory, danlu: Command) -> None:
-    done = danlu("train", "--from", first.path, "--resume", first.path)
-    assert done.returncode == 2
-    assert "--resume goes on with a run that was stopped" in done.stderr
 
 
 @pytest.mark.training

@@ -1,5 +1,7 @@
 """What follows a network, and how much of it a layer's weights can hold."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from danlu.models.answer_folding import Affine, Step, answer_steps, foldable, folded_into, place_steps, unfolded
+from danlu.models.answer_folding import (
+    Affine,
+    AnswerSteps,
+    Step,
+    answer_steps,
+    foldable,
+    folded_into,
+    place_steps,
+    unfolded,
+)
+from danlu.tasks.base import Target
 from danlu.tasks.calibrations import Isotonic, Temperature
 from danlu.tasks.classification import ClassTarget
+from danlu.tasks.language_modelling import NextTokenTarget
 from danlu.tasks.ordinal import OrdinalTarget
+from danlu.tasks.preference import PreferenceTarget
 from danlu.tasks.regression import NumericTarget
 
 MEANS = st.floats(-500, 500)
@@ -92,3 +106,32 @@ def test_the_temperature_of_ordered_classes_is_not_that_of_their_borders() -> No
     assert steps.affine is None
     assert [step.what for step in steps.decisions] == ["temperature", "labels"]
     assert steps.names == ("1 | 2", "2 | 3")
+
+
+class _PluginTarget(Target):
+    kind: str = "plugin"
+    base: float = 2.0
+
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    def encode(self, values: Any) -> Any:
+        return values
+
+    def decode(self, answers: Any) -> Any:
+        return answers
+
+
+@pytest.mark.parametrize("target", [NextTokenTarget.model_construct(), PreferenceTarget.model_construct()])
+def test_nothing_follows_a_language_model(target: Target) -> None:
+    assert answer_steps(target) == AnswerSteps()
+
+
+def test_what_another_packages_target_does_is_named() -> None:
+    target = _PluginTarget.model_construct(kind="plugin", base=2.0)
+    steps = answer_steps(target)
+    assert steps.decisions == (Step("target", {"class": "_PluginTarget", "kind": "plugin", "base": 2.0}),)
+    placed = place_steps(steps, foldable(nn.Linear(3, 1), steps.affine), False, ("tokenizer",), ())
+    assert placed.outside == steps.decisions
+    assert placed.inside == ("tokenizer",)

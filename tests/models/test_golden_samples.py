@@ -19,6 +19,8 @@ def replayed(recorded: list[list[float]], found: list[list[float]]) -> float:
         def __init__(self) -> None:
             preprocessor: Any = SimpleNamespace(columns=("x",))
             self.preprocessor = preprocessor
+            engine: Any = SimpleNamespace(name="told", tolerance=GOLDEN_TOLERANCE)
+            self.engine = engine
 
         def outputs(self, part: Any, place: Any, batch_size: int | None = None) -> np.ndarray:
             assert len(part) == len(found)

@@ -10,10 +10,14 @@ from safetensors.torch import load_file, save_file
 
 from danlu.core.imports import patch_torchvision
 from danlu.data.specs import ImageInputs, TaggingInputs, TextInputs
+from danlu.experiment.data_context import fit_preprocessing, load_data
+from danlu.experiment.prepare import build_initial_model
 from danlu.models.head_labels import rows_of_labels
 from danlu.models.text.options import Transformer
 from danlu.models.vision.options import Timm
-from tests.support.tiny_folders import tiny_folder
+from danlu.recipe.load import check_recipe
+from tests.support.chatting import write_lines
+from tests.support.tiny_folders import SENTENCES, tiny_folder
 
 TEXTS = TextInputs(vocabulary=300, longest=16, pad=3)
 LABELS = ["world", "sports", "money"]
@@ -68,6 +72,34 @@ def test_tags_follow_the_names(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (
         "its head is kept, its outputs in the order of the data's labels (B-PER, I-PER, O)" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("named", "rows"),
+    [(["fan", "cable", "screen"], [1, 0, 2]), (["Screen", "FAN", "cable"], [2, 1, 0]), (["a", "b", "c"], None)],
+)
+def test_a_head_of_several_labels_follows_their_names(
+    named: list[str], rows: list[int] | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the file: the labels of the data are cable, fan and screen, in this order."""
+    folder = tiny_folder(tmp_path / "model", "bert", labels=named, problem_type="multi_label_classification")
+    kept = load_file(folder / "model.safetensors")
+    said = [["screen"], ["fan", "screen"], ["cable"], ["cable", "fan"], ["screen", "cable"]] * 8
+    lines = [{"text": f"{SENTENCES[n % 10]} {n}", "labels": labels} for n, labels in enumerate(said)]
+    source = write_lines(tmp_path / "rows.jsonl", lines)
+    recipe = {"data": {"source": str(source), "text": "text", "target": "labels"}, "model": f"hf:{folder}"}
+    context = load_data(check_recipe(recipe))
+    preprocessing = fit_preprocessing(context)
+    assert preprocessing.target.labels == ("cable", "fan", "screen")  # type: ignore[attr-defined]
+    head = head_of(build_initial_model(context, preprocessing), "classifier")
+    told = capsys.readouterr().err
+    if rows is None:
+        assert not any(torch.equal(row, other) for row in head.weight for other in kept["classifier.weight"])
+        assert "a new head is trained, since its own is for a, b, c, and the data has cable, fan, screen" in told
+    else:
+        assert torch.equal(head.weight, kept["classifier.weight"][rows])
+        assert torch.equal(head.bias, kept["classifier.bias"][rows])
+        assert "its head is kept, its outputs in the order of the data's labels (cable, fan, screen)" in told
 
 
 def test_a_head_of_another_task_is_new(tmp_path: Path) -> None:

@@ -15,15 +15,16 @@ COMMANDS: dict[str, str] = {
     "tune": "Search over recipes: train many, keep the one that validates best.",
     "evaluate": "Evaluate a run's model on its validation and test splits; write the report.",
     "predict": "Predict every row of a file, folder or glob with a bundle.",
+    "explain": "Say what each column adds to an answer and how much the model needs it, with intervals.",
     "generate": "Continue a text or answer a conversation with a language model.",
     "chat": "Talk with a language model in the terminal: history, streaming, stop.",
     "export": "Write a bundle's model in its library's own format, and say what is not inside it.",
     "deploy": "Write the files that train a recipe on a cluster: SLURM, Kubeflow or Ray.",
-    "visualize": "Show what a recipe does to its data, as a file to look at.",
+    "visualize": "Draw what a recipe does to its data, or what a network is and does.",
     "compare": "Compare runs on the test rows they share, by paired intervals.",
     "runs": "List runs.",
     "schema": "Print the recipe's JSON Schema, for editors.",
-    "doctor": "Check this installation and say how to fix problems.",
+    "doctor": "Check this installation, a run or the cache, and say how to fix problems.",
 }
 # Function -> its module. `models` would hide the package danlu.models; `resume` shares a module with `train`.
 FUNCTIONS: dict[str, str] = {

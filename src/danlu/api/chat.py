@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from danlu.api.generate import check_options
+from danlu.api.sampling import check_sampling
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
@@ -63,18 +63,16 @@ def chat(
         >>> [message["role"] for message in talk.messages]
         ['system', 'user', 'assistant']
     """
-    sampling = {
-        "max_new_tokens": max_new_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-    }
-    check_options(sampling, num_return=1)
+    sampling = check_sampling(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+    )
     opened = open_bundle(bundle)
     from danlu.models.chat_session import ChatSession
-    from danlu.models.generation import Sampling
     from danlu.models.predictor import Predictor
 
-    return ChatSession(Predictor.load(opened), Sampling.model_validate(sampling), Seed(seed), stop, system)
+    return ChatSession(Predictor.load(opened), sampling(), Seed(seed), stop, system)

@@ -3,14 +3,17 @@ data. Trains nothing, imports no torch.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
+from danlu.data.audit import in_order
 from danlu.errors import ArgumentError
 from danlu.experiment.against import check_against
-from danlu.experiment.data_context import load_input, show_row
+from danlu.experiment.data_context import load_input
+from danlu.experiment.read_texts import read_texts
 from danlu.recipe.schema import Recipe
 from danlu.reporting.results import DataProfile, DriftReport
 
@@ -62,4 +65,6 @@ def check(
             code="DL402",
         )
     context = load_input(recipe, data)
-    return DataProfile({**context.profile(), "shown": show_row(context)})
+    texts = read_texts(context)
+    context = replace(context, findings=in_order((*context.findings, *texts.findings)))
+    return DataProfile({**context.profile(), "shown": list(texts.shown)})

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.files import StrPath
+from danlu.artifacts.outputs import refuse_existing_file
 from danlu.artifacts.run import RunDirectory
 from danlu.core.arguments import checked
 from danlu.errors import ArgumentError
@@ -14,13 +15,16 @@ from danlu.reporting.results import ComparisonResult
 
 
 @checked
-def compare(runs: Sequence[StrPath], *, html: str | Path | None = None, language: str | None = None) -> dict[str, Any]:
+def compare(
+    runs: Sequence[StrPath], *, html: str | Path | None = None, language: str | None = None, overwrite: bool = False
+) -> dict[str, Any]:
     """Compare runs with the first one.
 
     Args:
         runs: at least two run directories, evaluated on the same test rows.
         html: also write the comparison as a page into this file.
         language: of the page: en or zh; by default the one in the first run's recipe.
+        overwrite: replace an existing page.
 
     Returns:
         `runs`, `rows`, `metrics` (metric -> run -> value), `recipes` (differing keys: key -> run -> value) and
@@ -29,7 +33,7 @@ def compare(runs: Sequence[StrPath], *, html: str | Path | None = None, language
 
     Raises:
         ArgumentError: there are fewer than two runs, one is not evaluated, they were tested on different rows, or the
-            language is unknown.
+            language is unknown, or the page exists already.
 
     Example:
         >>> import danlu
@@ -40,6 +44,8 @@ def compare(runs: Sequence[StrPath], *, html: str | Path | None = None, language
     """
     if len(runs) < 2:
         raise ArgumentError("compare takes two runs or more; `danlu runs` lists the runs", code="DL401")
+    if html is not None:
+        refuse_existing_file(Path(html), overwrite)
     tested = [load_evaluated_run(RunDirectory.open(path)) for path in runs]
     found = compare_evaluated_runs(tested)
     if html is not None:

@@ -1,35 +1,56 @@
-"""`danlu doctor`: check this installation: devices, incompatible versions, missing extras, and how to fix them."""
+"""`danlu doctor`: check this installation, a run, or the cache, and say how to fix what is wrong.
+
+Of an installation: devices, incompatible versions, missing extras. Of a run: every file that a later command reads.
+"""
 
 import importlib.util
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from danlu.artifacts.cache import CacheUse, cache_root, prune_cache
 from danlu.artifacts.environment import installed_versions
-from danlu.core.component import Frozen
+from danlu.artifacts.files import StrPath
+from danlu.core.advice import Advice
 from danlu.core.devices.setup import TPU_MODULE
 from danlu.core.imports import EXTRAS, install_command, missing_packages
+from danlu.errors import ArgumentError
 
 if TYPE_CHECKING:
     from danlu.core.devices import Accelerator
 
 
-class Advice(Frozen):
-    """Hold one result: whether it is fine, what was checked, and how to fix it."""
-
-    well: bool
-    subject: str
-    message: str
-    cure: str = ""
+UNUSED_DAYS = 30.0  # after which a cached result is pruned
 
 
-def doctor() -> list[Advice]:
-    """Check the installation. Imports torch, but no package whose import may fail.
+def doctor(run: StrPath | None = None, *, cache: bool = False, unused_days: float = UNUSED_DAYS) -> list[Advice]:
+    """Check the installation, a run, or the cache.
+
+    Of a run all files are verified that a later command reads; leftovers of a process that died are deleted, and an
+    earlier run whose replacement came to nothing is brought back. The cache loses what was not used for long.
+
+    Args:
+        run: the run to check, instead of the installation.
+        cache: show and prune the cache instead.
+        unused_days: days after which an unused result of the cache is deleted; 0 empties it.
+
+    Raises:
+        ArgumentError: it is not a run, both are asked for, or the days are negative.
+        ArtifactError: another process holds the run, or the cache cannot be pruned.
 
     Example:
         >>> import danlu
         >>> [advice.subject for advice in danlu.doctor()][0]
         'versions'
     """
+    if run is not None and cache:
+        raise ArgumentError("give a run or --cache, not both", code="DL401")
+    if run is not None:
+        from danlu.experiment.run_examination import examine_run
+
+        return examine_run(Path(run))
+    if cache:
+        return _prune(unused_days)
     found = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
     return [
         Advice(well=True, subject="versions", message=found),
@@ -37,6 +58,20 @@ def doctor() -> list[Advice]:
         *_check_extras(),
         *_check_torchvision(),
     ]
+
+
+def _prune(unused_days: float) -> list[Advice]:
+    if not unused_days >= 0:
+        raise ArgumentError(f"--unused-days {unused_days}: must be 0 or more", code="DL402")
+    uses = prune_cache(unused_days)
+    total = f"{sum(use.size_bytes for use in uses) / 1e6:,.1f} MB in {cache_root()}"
+    return [Advice(well=True, subject="cache", message=total), *map(_describe_use, uses)]
+
+
+def _describe_use(use: CacheUse) -> Advice:
+    kept = f"{use.entries:,} results, {use.size_bytes / 1e6:,.1f} MB"
+    gone = f"; deleted {use.pruned:,} unused or half-made, {use.freed_bytes / 1e6:,.1f} MB" if use.pruned else ""
+    return Advice(well=True, subject=f"cache {use.kind}", message=kept + gone, mended=bool(use.pruned))
 
 
 def _check_devices() -> list[Advice]:

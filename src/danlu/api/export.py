@@ -1,6 +1,7 @@
-"""`danlu export`: write a bundle's model in its library's own format, verified against the bundle's predictions."""
+"""`danlu export`: write a bundle's model in another form, verified against the bundle's predictions."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath, atomic_folder
@@ -8,29 +9,48 @@ from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.errors import ArgumentError
 
+if TYPE_CHECKING:
+    from danlu.artifacts.bundle import Bundle
+
 
 @checked
-def export(bundle: StrPath, folder: str | Path, *, to: str | None = None, own_code: bool = False) -> Path:
+def export(
+    bundle: StrPath,
+    folder: str | Path,
+    *,
+    to: str | None = None,
+    into: bool = False,
+    opset: int | None = None,
+    tolerance: float | None = None,
+    own_code: bool = False,
+) -> Path:
     """Write a bundle's model into a folder that can be read without danlu.
 
     A transformers model becomes a folder for `from_pretrained` and `pipeline`, a pooled encoder one for
     sentence-transformers, a timm model weights and config.json in timm's layout, boosted trees LightGBM's text file.
-    The temperature and the target's mean and deviation are in the weights where those can hold them; `danlu.json`,
-    beside the files, names what is inside and what is not. The folder is read back by that library and must reproduce
-    the bundle's golden samples.
+    `onnx`, `openvino` and `torch-export` take every family; the preparation of a table and what is done to answers
+    are inside where the form can hold them. `danlu.json`, beside the files, names what is inside and what is not. The
+    files are read back by their own engine and must answer as the bundle does.
 
     Args:
-        bundle: folder of a bundle or a run.
+        bundle: folder of a bundle or a run; or a file of one's own, `model.onnx`, or a folder of safetensors with its
+            config.json.
         folder: must not exist yet.
-        to: transformers, sentence-transformers, timm or lightgbm; by default the model's own library.
+        to: onnx, openvino, torch-export, transformers, sentence-transformers, timm or lightgbm; by default the model's
+            own library; or numpy, a table model as plain numpy with a program that answers rows.
+        into: write a new bundle that holds the form beside the weights, for danlu's own engines.
+        opset: version of ONNX's operators, for onnx and openvino; 20 by default.
+        tolerance: the largest deviation from the bundle's answers, 1e-4 by default; of numbers in deviations of the
+            target, relative where an answer is larger than 1. For the first three forms.
         own_code: import the module that the bundle names, if its model is your own.
 
     Returns:
         the folder.
 
     Raises:
-        ArgumentError: the folder exists, or the model's library has no format of its own.
+        ArgumentError: the folder exists, or the model has no such form.
         ArtifactError: the bundle is damaged, or the written model predicts something else.
+        MissingExtra: packages that write or read the form are not installed.
 
     Example:
         >>> import danlu
@@ -39,17 +59,88 @@ def export(bundle: StrPath, folder: str | Path, *, to: str | None = None, own_co
         >>> sorted(file.name for file in danlu.export(run, "exported").iterdir())
         ['README.md', 'danlu.json', 'lightgbm.txt']
     """
+    write_export(bundle, folder, to=to, into=into, opset=opset, tolerance=tolerance, own_code=own_code)
+    return Path(folder)
+
+
+def write_export(
+    bundle: StrPath,
+    folder: str | Path,
+    *,
+    to: str | None,
+    into: bool,
+    opset: int | None,
+    tolerance: float | None,
+    own_code: bool,
+) -> dict[str, Any]:
+    """Write like `export`, and return the document of what was written."""
+    from danlu.exporters.forms import FORMS, TOLERANCE
+    from danlu.exporters.own_files import is_own_file, write_own_file
+
+    target = Path(folder)
+    if target.exists():
+        raise ArgumentError(f"{target}: exists already; choose another folder", code="DL404")
+    if to not in FORMS:
+        _require_form(to, into, opset, tolerance)
+    allowed = TOLERANCE if tolerance is None else tolerance
+    if not 0 < allowed < float("inf"):
+        raise ArgumentError(f"--tolerance {allowed:g}: must be above 0, such as {TOLERANCE:g}", code="DL402")
+    if to is not None and to in FORMS and opset is not None and not FORMS[to].takes_opset:
+        raise ArgumentError(f"--opset is of ONNX's operators, which {to} has none of", code="DL401")
+    if is_own_file(Path(bundle)):
+        with atomic_folder(target) as written:
+            return write_own_file(Path(bundle), written, to, opset, allowed)
+    opened = open_bundle(bundle)
+    if to == "numpy":
+        from danlu.exporters.edge.write import write_edge
+
+        with atomic_folder(target) as written:
+            return write_edge(opened, written)
+    if to is not None and to in FORMS:
+        return _write_form(opened, target, to, into, opset, allowed, own_code)
+    return _write_for_library(opened, target, to, own_code)
+
+
+def _require_form(to: str | None, into: bool, opset: int | None, tolerance: float | None) -> None:
+    """Raise ArgumentError for options that a library's own format does not have."""
+    from danlu.exporters.forms import FORMS
+
+    given = {"--into": into, "--opset": opset is not None, "--tolerance": tolerance is not None}
+    for name, is_given in given.items():
+        if is_given:
+            forms = ", ".join(FORMS)
+            raise ArgumentError(f"{name} is for --to {forms}; give one of them", code="DL401")
+
+
+def _write_form(
+    bundle: "Bundle", target: Path, to: str, into: bool, opset: int | None, tolerance: float, own_code: bool
+) -> dict[str, Any]:
+    """Write one of the forms of engines."""
+    from danlu.exporters.document import write_documents
+    from danlu.exporters.forms import write_form
+    from danlu.exporters.into import write_into
+    from danlu.models.predictor import Predictor
+
+    predictor = Predictor.load(bundle, engine="torch", own_code=own_code)
+    with atomic_folder(target) as written:
+        if into:
+            document = write_into(to, predictor, bundle, written, opset, tolerance, own_code)
+        else:
+            document = write_form(to, predictor, bundle, written, opset, tolerance)
+            write_documents(document, written)
+    _say_check(document)
+    return document
+
+
+def _write_for_library(bundle: "Bundle", target: Path, to: str | None, own_code: bool) -> dict[str, Any]:
+    """Write the format of the model's own library."""
     from danlu.exporters.document import compare_answers, describe_export, write_documents
     from danlu.exporters.table import EXPORTERS, choose_format
     from danlu.models.answer_folding import unfolded
     from danlu.models.predictor import Predictor
 
-    target = Path(folder)
-    if target.exists():
-        raise ArgumentError(f"{target}: exists already; choose another folder", code="DL404")
-    opened_bundle = open_bundle(bundle)
-    predictor = Predictor.load(opened_bundle, own_code=own_code)
-    golden, name = opened_bundle.golden(), choose_format(predictor, to)
+    predictor = Predictor.load(bundle, engine="torch", own_code=own_code)
+    golden, name = bundle.golden(), choose_format(predictor, to)
     exporter, check = EXPORTERS[name], None
     with atomic_folder(target) as written:
         placement = exporter.write(predictor, written)
@@ -62,7 +153,18 @@ def export(bundle: StrPath, folder: str | Path, *, to: str | None = None, own_co
             check = compare_answers(predictor, read_back, exporter.package, golden)
             difference = f"(largest difference {check['max_deviation']:.1g})"
             info(f"read back, it reproduces the bundle's golden samples {difference}")
-        write_documents(describe_export(predictor, name, written, placement, check), written)
+        document = describe_export(predictor, name, written, placement, check)
+        write_documents(document, written)
     for step in placement.outside:
         info(f"not inside the exported model, see danlu.json: {step.what}")
-    return target
+    return document
+
+
+def _say_check(document: dict[str, Any]) -> None:
+    check = document["check"]
+    info(
+        f"{check['engine']} answers as the bundle does on {check['rows']} rows (largest difference "
+        f"{check['max_deviation']:.1g})"
+    )
+    for what in dict.fromkeys(step["what"] for step in document["outside"]):
+        info(f"not inside the exported model, see danlu.json: {what}")

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from danlu.api.sampling import check_sampling
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
 from danlu.core.seeds import Seed
 from danlu.data.sources.chat_rows import Message
 from danlu.data.sources.prompts import read_prompts
-from danlu.errors import ArgumentError
 
 if TYPE_CHECKING:
     from danlu.models.generation import Generation
@@ -73,37 +73,19 @@ def generate(
         >>> [text.tokens for text in danlu.generate(run, "3 and 4 make", max_new_tokens=5, seed=1)]
         [5]
     """
-    sampling = {
-        "max_new_tokens": max_new_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-    }
-    check_options(sampling, num_return)
+    sampling = check_sampling(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        num_return=num_return,
+    )
     prompts = read_prompts(prompt, chat, source)
     opened_bundle = open_bundle(bundle)
-    from danlu.models.generation import Sampling
     from danlu.models.generation import generate as generate_texts
     from danlu.models.predictor import Predictor
 
     predictor = Predictor.load(opened_bundle)
-    return generate_texts(predictor, prompts, Sampling(**sampling), Seed(seed), tuple(stop), num_return, stream)
-
-
-def check_options(options: dict[str, Any], num_return: int) -> None:
-    """Raise ArgumentError unless the sampling options are within their ranges."""
-    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
-        "max_new_tokens": (lambda value: value >= 1, "at least 1"),
-        "temperature": (lambda value: value >= 0.0, "0 (greedy) or more"),
-        "top_k": (lambda value: value >= 1, "at least 1"),
-        "top_p": (lambda value: 0.0 < value <= 1.0, "above 0 and at most 1"),
-        "min_p": (lambda value: 0.0 <= value <= 1.0, "within 0 and 1"),
-        "repetition_penalty": (lambda value: value > 0.0, "above 0 (1 turns it off)"),
-        "num_return": (lambda value: value >= 1, "at least 1"),
-    }
-    for name, value in {**options, "num_return": num_return}.items():
-        allowed, rule = rules[name]
-        if value is not None and not allowed(value):
-            raise ArgumentError(f"{name}: must be {rule}, got {value}", code="DL402")
+    return generate_texts(predictor, prompts, sampling(), Seed(seed), tuple(stop), num_return, stream)

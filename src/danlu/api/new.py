@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from danlu.artifacts.files import write_text
+from danlu.artifacts.outputs import refuse_existing_file, refuse_input
 from danlu.core.arguments import checked
 from danlu.data.interpret import open_dataset
-from danlu.errors import ArgumentError
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.starter_recipe import minimal_recipe, relative_source, render_recipe
 from danlu.recipe.load import check_recipe
@@ -37,10 +37,9 @@ def new(
         # 178 rows ...
     """
     source, path = str(source), None if output is None else Path(output)
-    if path is not None and path.exists() and not overwrite:
-        raise ArgumentError(
-            f"{path}: exists already; choose another file with -o, or replace it with --overwrite", code="DL404"
-        )
+    if path is not None:
+        refuse_input(path, source)
+        refuse_existing_file(path, overwrite)
     dataset = open_dataset(Data(source=source, target=target))
     resolved = resolve_recipe(check_recipe(minimal_recipe(source, dataset)), dataset)
     text = render_recipe(source if path is None else relative_source(source, path), dataset, resolved)

@@ -8,7 +8,8 @@ import polars as pl
 from polars import selectors
 
 from danlu.artifacts.bundle import open_bundle
-from danlu.artifacts.files import StrPath, translate_write_errors
+from danlu.artifacts.files import StrPath
+from danlu.artifacts.outputs import atomic_file, refuse_existing_file, refuse_input
 from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
@@ -61,8 +62,10 @@ def predict(
     *,
     output: str | Path | None = None,
     keep: Sequence[str] = (),
+    engine: str | None = None,
     own_code: bool = False,
     broken: Broken = "row",
+    overwrite: bool = False,
 ) -> pl.DataFrame:
     """Predict every row of a source.
 
@@ -74,15 +77,18 @@ def predict(
             Columns that the model does not use are ignored.
         output: file for the predictions: .parquet, .csv or .jsonl; by default they are only returned.
         keep: input columns to put before the predictions, such as an identifier. Image files are always named.
+        engine: what computes the network, `numpy` or `torch`; by default the bundle's own order decides.
         own_code: import the module that the bundle names, if its model is your own.
         broken: a row that cannot be answered, such as a broken image, has no prediction and its reason in the column
             `error` (`row`), is left out (`skip`), or is refused with all others (`fail`).
+        overwrite: replace an existing output, which is never the source.
 
     Returns:
         one row per sample, in the order of the source.
 
     Raises:
-        ArgumentError: `output` has another suffix, or a kept column has the name of a prediction column.
+        ArgumentError: `output` exists, is an input or has another suffix, a kept column has the name of a prediction
+            column, or the engine cannot answer this bundle.
         ArtifactError: the bundle is damaged or no longer reproduces its golden samples.
         DataError: the source is unreadable, or a column is missing.
 
@@ -92,29 +98,31 @@ def predict(
         >>> answers.height, answers.columns[:2]
         (178, ['prediction', 'probability'])
     """
-    return predict_with_errors(bundle, source, output, keep, own_code, broken)[0]
+    return predict_with_errors(bundle, source, output, keep, engine, own_code, broken, overwrite)[0]
 
 
 def predict_with_errors(
-    bundle: StrPath, source: object, output: str | Path | None, keep: Sequence[str], own_code: bool, broken: Broken
+    bundle: StrPath,
+    source: object,
+    output: str | Path | None,
+    keep: Sequence[str],
+    engine: str | None,
+    own_code: bool,
+    broken: Broken,
+    overwrite: bool = False,
 ) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
     """Predict like `predict`; return also row and reason of every row in error."""
-    path = None if output is None else Path(output)
-    if path is not None and path.suffix not in WRITERS:
-        raise ArgumentError(
-            f"{path}: cannot write {path.suffix or 'a file without suffix'} (allowed: {', '.join(WRITERS)})",
-            code="DL408",
-        )
+    path = None if output is None else _checked_output(Path(output), bundle, source, overwrite)
     opened_bundle = open_bundle(bundle)
     words = read_words_for(opened_bundle, source, keep, labelled=False)
     _require_columns(words, keep)
     if unread := words.form.unread:
         info(f"{words.origin}: {describe_suffixes(unread)} not read")
     read = as_values(opened_bundle, words)
-    from danlu.models.predictor import Predictor  # imports torch: only after all checks
+    from danlu.models.predictor import Predictor  # it may import torch: only after all checks
 
     shares = RowShards.split(read.frame.height)
-    predictor = Predictor.load(opened_bundle, own_code=own_code)
+    predictor = Predictor.load(opened_bundle, engine=engine, own_code=own_code)
     for message in predictor.unseen(read):
         info(message)
     answers = predictor.predict_source(shares.local_rows(read), broken="fail" if broken == "fail" else "row")
@@ -133,10 +141,22 @@ def predict_with_errors(
     if broken == "skip":
         answers = without_errors(answers)
     if path is not None:
-        with translate_write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            WRITERS[path.suffix](answers, path)
+        with atomic_file(path) as aside:
+            WRITERS[path.suffix](answers, aside)
     return answers, errors
+
+
+def _checked_output(path: Path, bundle: StrPath, source: object, overwrite: bool) -> Path:
+    """Return the file for the predictions, if they can and may be written there."""
+    if path.suffix not in WRITERS:
+        raise ArgumentError(
+            f"{path}: cannot write {path.suffix or 'a file without suffix'} (allowed: {', '.join(WRITERS)})",
+            code="DL408",
+        )
+    refuse_input(path, bundle)
+    refuse_input(path, source)
+    refuse_existing_file(path, overwrite)
+    return path
 
 
 def _require_columns(read: RawData, names: Sequence[str]) -> None:

@@ -11,22 +11,26 @@ from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.files import StrPath
-from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.arguments import checked
 from danlu.core.distributed.env import dist_env
 from danlu.data.questions import require_answers
 from danlu.experiment.data_context import load_data, require_test_rows
+from danlu.experiment.earlier_run import recipe_to_begin
 from danlu.experiment.folds import load_for_new_run
 from danlu.experiment.run_data import with_written_source
 from danlu.launch.processes import find_interrupted_run
-from danlu.recipe.load import as_recipe, load_recipe
+from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
 
 
 @checked
 def run(
-    recipe: Recipe | Mapping[str, Any] | str | Path,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     *,
+    from_run: StrPath | None = None,
     data: object | None = None,
     output: str | Path = "runs",
     name: str | None = None,
@@ -36,7 +40,8 @@ def run(
     """Train, evaluate and report; with a `tuning` section, search first.
 
     Args:
-        recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        recipe: a Recipe, a mapping, a file or the name of a built-in recipe; with `from_run` None for that run's own.
+        from_run: a finished run whose weights and preparation a new run begins from.
         data: rows in memory instead of the recipe's `data.source`: a frame of polars or pandas, an Arrow table, a
             dict of columns … (see the guide); the run keeps them.
         output: folder of runs.
@@ -57,7 +62,8 @@ def run(
     interrupted = find_interrupted_run(Path(output))
     if interrupted is not None:
         return resume_run(interrupted.path, profile=profile)
-    context = load_for_new_run(recipe, Path(output), name, overwrite, data)
+    begun = recipe_to_begin(recipe, from_run, in_memory=data is not None)
+    context = load_for_new_run(begun, Path(output), name, overwrite, data)
     require_test_rows(context)
     from danlu.experiment.run_evaluation import evaluate_run
     from danlu.experiment.trainer import train_run
@@ -65,7 +71,7 @@ def run(
 
     if context.recipe.tuning is not None:
         directory = run_search(context, Path(output), name, overwrite)
-        context = replace(context, recipe=load_recipe(directory.path / RECIPE))
+        context = replace(context, recipe=load_run_recipe(directory.path / RECIPE))
     else:
         directory = train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)
     if dist_env().is_main:

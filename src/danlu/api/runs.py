@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
-from danlu.artifacts.run import RECIPE, RunDirectory, find_runs
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory, find_runs
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.artifacts.trials import is_search, read_trials
 from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.errors import DanluError
-from danlu.recipe.load import load_recipe
 from danlu.reporting.results import RunList
 
 
@@ -30,11 +31,13 @@ def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
             rows.append(_summarize(run))
         except DanluError as error:
             info(f"{run.path.name}: skipped: {error}")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # whole JSON of another form
+            info(f"{run.path.name}: skipped: a file of it is damaged ({error!r}); `danlu doctor {run.path}` says which")
     return rows
 
 
 def _summarize(run: RunDirectory) -> dict[str, Any]:
-    recipe = load_recipe(run.path / RECIPE)
+    recipe = load_run_recipe(run.path / RECIPE)
     evaluation = run.evaluation()
     row: dict[str, Any] = {
         "run": run.path.name,

@@ -11,13 +11,11 @@ from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import is_search
 from danlu.core.arguments import checked
 from danlu.core.console import info
-from danlu.data.sources.reader import IN_MEMORY
 from danlu.errors import ArgumentError
-from danlu.experiment.earlier_run import recipe_from_run, with_earlier_run
+from danlu.experiment.earlier_run import recipe_to_begin
 from danlu.experiment.folds import load_for_new_run
 from danlu.experiment.trainer import resume_training, train_run
 from danlu.launch.processes import find_interrupted_run
-from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
 from danlu.search.study import resume_search, train_or_search
 
@@ -62,23 +60,11 @@ def train(
     interrupted = find_interrupted_run(Path(output))
     if interrupted is not None:
         return resume(interrupted.path, profile=profile)
-    context = load_for_new_run(
-        _begin_from(recipe, from_run, in_memory=data is not None), Path(output), name, overwrite, data
-    )
+    begun = recipe_to_begin(recipe, from_run, in_memory=data is not None)
+    context = load_for_new_run(begun, Path(output), name, overwrite, data)
     if context.recipe.tuning is not None:
         info("`danlu train` ignores the recipe's tuning section; use `danlu tune` or `danlu run` to search")
     return train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)
-
-
-def _begin_from(
-    recipe: Recipe | Mapping[str, Any] | str | Path | None, from_run: StrPath | None, in_memory: bool
-) -> Recipe:
-    """Return the recipe, with the run that its training begins from."""
-    if from_run is None:
-        return as_recipe(recipe, source=IN_MEMORY if in_memory else None)
-    if recipe is None:
-        return recipe_from_run(from_run)
-    return with_earlier_run(as_recipe(recipe, source=IN_MEMORY if in_memory else None), from_run)
 
 
 @checked

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 
 from danlu.artifacts.files import (
     StrPath,
+    finish_together,
     json_bytes,
     parquet_bytes,
     read_frame,
@@ -57,6 +58,7 @@ class Manifest(Frozen):
         template_date: the date that chat templates are told, as 2026-01-31; None for today's.
         reading: how files are read, beside what is said of single columns.
         batch_size: the batch size of the recorded predictions.
+        engines: those that may answer, the first before the others; left out where danlu's rule decides.
         files: SHA-256 of every other file, by its path inside the bundle.
         digest: SHA-256 of all other fields; empty in format 1.
     """
@@ -72,6 +74,7 @@ class Manifest(Frozen):
     template_date: str | None = None
     reading: dict[str, Any] = Field(default_factory=dict)
     batch_size: int
+    engines: tuple[str, ...] = ()
     versions: dict[str, str]
     files: dict[str, str] = Field(default_factory=dict)
     digest: str = ""
@@ -155,7 +158,8 @@ def write_manifest(
     files |= {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     files = dict(sorted(files.items()))
     written = manifest.model_copy(update={"format": FORMAT, "preprocessing": state, "files": files})
-    content = written.model_dump(mode="json", exclude={"digest"})
+    unset = set[str]() if written.engines else {"engines"}  # earlier versions of danlu do not know the key
+    content = written.model_dump(mode="json", exclude={"digest", *unset})
     digest = sha256_of_json(content)
     write_together(folder, {**contents, MANIFEST: json_bytes({**content, "digest": digest})})
     return manifest.model_copy(update={"format": FORMAT, "files": files, "digest": digest})
@@ -178,6 +182,7 @@ def open_bundle(path: StrPath) -> Bundle:
         folder = folder / "model"
     if not (folder / MANIFEST).is_file():
         raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or a run directory", code="DL301")
+    finish_together(folder, MANIFEST)
     manifest = _read_manifest(folder)
     for name, expected in manifest.files.items():
         _verify_file(folder, name, expected)

@@ -6,14 +6,20 @@ The root is $DANLU_CACHE, else the user's cache folder. Everything in it can be 
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from danlu.errors import ArtifactError
 
+DAY_S = 86_400.0
+SCRATCH = "scratch"
 KEY_DIGITS = 24  # hex digits of the hash: 96 bits, so that two keys practically never collide
 
 
@@ -33,7 +39,7 @@ def scratch_folder() -> Path:
 
     It lies inside the cache, where there is room.
     """
-    folder = cache_root() / "scratch"
+    folder = cache_root() / SCRATCH
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -55,6 +61,7 @@ def cached_dir(kind: str, key: Any, make: Callable[[Path], None]) -> Path:
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
     folder = cache_root() / kind / digest
     if folder.is_dir():
+        mark_used(folder)
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +77,73 @@ def cached_dir(kind: str, key: Any, make: Callable[[Path], None]) -> Path:
             code="DL306",
         ) from error
     return folder
+
+
+def mark_used(folder: Path) -> None:
+    """Note that a cached folder was used just now, so that it is not pruned."""
+    with suppress(OSError):  # another's cache, which is read only
+        os.utime(folder)
+
+
+@dataclass(frozen=True)
+class CacheUse:
+    """Hold what one kind of cached results takes.
+
+    Attributes:
+        kind: a folder below the root.
+        entries: cached results.
+        size_bytes: of all of them, and of what dead processes left.
+        pruned: results and leftovers that were deleted.
+        freed_bytes: by that.
+    """
+
+    kind: str
+    entries: int
+    size_bytes: int
+    pruned: int
+    freed_bytes: int
+
+
+def prune_cache(unused_days: float) -> list[CacheUse]:
+    """Delete results that nothing has used for so long, and what dead processes left; return what each kind takes.
+
+    Args:
+        unused_days: 0 deletes all results. What is being filled is a leftover once nothing was written for a day.
+
+    Raises:
+        ArtifactError: a folder cannot be deleted.
+    """
+    root, now, found = cache_root(), time.time(), list[CacheUse]()
+    for kind in sorted(folder for folder in root.glob("*") if folder.is_dir()) if root.is_dir() else ():
+        sizes = {folder: _size_bytes(folder) for folder in sorted(kind.iterdir()) if folder.is_dir()}
+        old = [folder for folder in sizes if _is_old(folder, now, unused_days)]
+        for folder in old:
+            shutil.rmtree(folder, ignore_errors=True)
+        if left := [folder for folder in old if folder.exists()]:
+            raise ArtifactError(
+                f"{left[0]}: cannot be deleted; you may not, or another process uses it now", code="DL306"
+            )
+        kept = [folder for folder in sizes if folder not in old]
+        freed = sum(sizes[folder] for folder in old)
+        count = sum(not _is_leftover(folder) for folder in kept)
+        found.append(CacheUse(kind.name, count, sum(sizes[folder] for folder in kept), len(old), freed))
+    return found
+
+
+def _is_leftover(folder: Path) -> bool:
+    return folder.name.startswith(".") or folder.parent.name == SCRATCH
+
+
+def _is_old(folder: Path, now: float, unused_days: float) -> bool:
+    """Return whether a result was not used, or a half-made one not written to, for so long."""
+    if not _is_leftover(folder):
+        return now - folder.stat().st_mtime >= unused_days * DAY_S
+    written = max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)
+    return now - written > DAY_S
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _publish(made: Path, folder: Path) -> None:

@@ -4,7 +4,7 @@
       weights.safetensors     the network
       *.safetensors           what else training needs to resume: the optimizer's state, an average of the weights
       judged.safetensors      only of the best: the weights that were evaluated, if not the network's own
-      state.json              the step, figures, all state that is no tensor, SHA-256 of the other files
+      state.json              the step, figures, all state that is no tensor, SHA-256 of the other files and of itself
 
 Where processes hold shards of the weights, each writes its own: `weights.rank-0003.safetensors`. The newest few
 checkpoints stay, and with each of them the best that was known at its step.
@@ -17,7 +17,17 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.files import atomic_folder, partial_folder, read_json, sha256, wait_for_file, write_json
+from danlu.artifacts.files import (
+    atomic_folder,
+    partial_folder,
+    read_json,
+    read_sealed,
+    sha256,
+    wait_for_file,
+    write_json,
+    write_sealed,
+)
+from danlu.artifacts.ownership import forget_replaced
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.state_dict_io import merge_states
 from danlu.artifacts.tensors import StoredTensors, save_tensors
@@ -206,8 +216,9 @@ class CheckpointManager:
             metadata = {**snapshot.metadata, "files": _save_tensors(snapshot, folder, self.env)}
             if self.env is not None:
                 metadata = _merge_ranks(metadata, folder, self.env, self._abort_reason)
-            write_json(folder / STATE, {"step": snapshot.step, "best_step": snapshot.best_step, **metadata})
+            write_sealed(folder / STATE, {"step": snapshot.step, "best_step": snapshot.best_step, **metadata})
         self._prune()
+        forget_replaced(self.run.path)
 
     def _abort_reason(self) -> str | None:
         """Return why another process will not write its shards any more, or None."""
@@ -226,7 +237,7 @@ class CheckpointManager:
         """Delete checkpoints except the newest few and the best that each of these knew."""
         written = self.run.checkpoints()
         newest = written[-self.keep :]
-        wanted = {checkpoint_folder(self.run, read_json(path / STATE)["best_step"]) for path in newest}
+        wanted = {checkpoint_folder(self.run, read_sealed(path / STATE)["best_step"]) for path in newest}
         for path in written:
             if path not in newest and path not in wanted:
                 shutil.rmtree(path)
@@ -299,7 +310,7 @@ def open_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
         ArtifactError: it is missing or damaged.
     """
     folder = checkpoint_folder(run, step)
-    state = read_json(folder / STATE)
+    state = read_sealed(folder / STATE)
     try:
         files = dict(state["files"])
     except (TypeError, KeyError, ValueError):
@@ -318,7 +329,7 @@ def open_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
 def open_checkpoint_unchecked(run: RunDirectory, step: int) -> Checkpoint:
     """Open a checkpoint that another process has verified already."""
     folder = checkpoint_folder(run, step)
-    return Checkpoint(folder, read_json(folder / STATE))
+    return Checkpoint(folder, read_sealed(folder / STATE))
 
 
 def valid_checkpoints(run: RunDirectory) -> "Iterable[Checkpoint | ArtifactError]":

@@ -7,23 +7,38 @@ checkpoints/       step-000400/ …                 report.html        self-cont
 model/             the bundle
 """
 
-import itertools
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from danlu.artifacts.files import StrPath, append_jsonl, read_json, read_jsonl, translate_write_errors, truncate_jsonl
+from danlu.artifacts.files import (
+    FILES,
+    StrPath,
+    append_jsonl,
+    read_jsonl,
+    read_sealed,
+    require_companion,
+    translate_write_errors,
+    truncate_jsonl,
+)
+from danlu.artifacts.ownership import (
+    RECIPE,
+    discard,
+    forget_replaced,
+    lock_run,
+    make_or_take,
+    make_unique,
+    refuse_existing,
+    set_aside,
+)
 from danlu.core.arguments import checked
 from danlu.core.display import render_html
 from danlu.errors import ArgumentError, ArtifactError
 
-RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST, THROUGHPUT, ALARMS = (
-    "recipe.yaml",
+METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST, THROUGHPUT, ALARMS = (
     "metrics.jsonl",
     "evaluation.json",
     "report.html",
@@ -43,8 +58,6 @@ LONGEST_NAME = 200  # characters of a run's name; its files and copies add to it
 class RunDirectory:
     """Represent a run's folder.
 
-    As a context: a run that fails before its first checkpoint leaves no folder behind.
-
     Example:
         >>> import danlu
         >>> run = danlu.RunDirectory.open("runs/wine")
@@ -58,8 +71,14 @@ class RunDirectory:
         return str(self.path)
 
     @classmethod
-    def create(cls, parent: Path, *, name: str, folder: str | None, overwrite: bool, needed_bytes: int) -> Self:
-        """Create an empty run directory.
+    @contextmanager
+    def create(
+        cls, parent: Path, *, name: str, folder: str | None, overwrite: bool, needed_bytes: int
+    ) -> Iterator[Self]:
+        """Create an empty run directory and hold its lock within the context.
+
+        A run that fails before it has a checkpoint, a finished fold or a trial leaves no folder behind. An earlier run
+        that is replaced stays in `.replaced` until then, and comes back where the new one fails before.
 
         Args:
             parent: the folder that holds runs.
@@ -70,7 +89,7 @@ class RunDirectory:
 
         Raises:
             ArgumentError: the folder exists already, or `folder` is more than the name of one.
-            ArtifactError: it cannot be created, the disk has too little space, or another process trains into the
+            ArtifactError: it cannot be created, the disk has too little space, or another process writes into the
                 run that is to be replaced.
         """
         refuse_existing(parent, folder, overwrite)
@@ -84,10 +103,22 @@ class RunDirectory:
                     f"{needed_bytes / 1e6:.1f} MB; free some space, or choose another folder with --output",
                     code="DL306",
                 )
-            path = _create_unique(parent, name) if folder is None else _recreate(path, overwrite)
-            for part in ("data", "checkpoints", "predictions"):
-                (path / part).mkdir()
-        return cls(path)
+            path = make_unique(parent, name) if folder is None else make_or_take(path, overwrite)
+        run = cls(path)
+        with lock_run(run):  # a run that another process holds is left as it is
+            with translate_write_errors(path):
+                set_aside(path, run.has_progress())
+            try:
+                with translate_write_errors(path):
+                    for part in ("data", "checkpoints", "predictions"):
+                        (path / part).mkdir()
+                yield run
+            except BaseException:
+                if not run.has_progress():
+                    with suppress(OSError):
+                        discard(path)
+                raise
+            forget_replaced(path)
 
     @classmethod
     @checked
@@ -103,15 +134,6 @@ class RunDirectory:
             )
         return cls(Path(path))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is not None and not self.checkpoints():
-            shutil.rmtree(self.path, ignore_errors=True)
-
     def _repr_html_(self) -> str | None:
         """Draw the run for a notebook."""
         return render_html("run", self)
@@ -125,6 +147,11 @@ class RunDirectory:
         found = (self.path / "checkpoints").glob("step-*")
         return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
+    def has_progress(self) -> bool:
+        """Return whether it has what a killed run would go on from, or a finished one is."""
+        kept = ("checkpoints/step-*", "model/bundle.json", "trials.jsonl", "trials/*/checkpoints/step-*")
+        return any(any(self.path.glob(pattern)) for pattern in (*kept, "folds/*/model/bundle.json"))
+
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
         append_jsonl(self.path / METRICS, record)
@@ -134,83 +161,31 @@ class RunDirectory:
         return read_jsonl(self.path / METRICS)
 
     def rollback(self, step: int) -> None:
-        """Delete log lines and checkpoints after a step, and half-written ones."""
+        """Delete log lines and checkpoints after a step."""
         truncate_jsonl(self.path / METRICS, step)
         for folder in self.checkpoints():
             if int(folder.name.removeprefix("step-")) > step:
                 shutil.rmtree(folder)
-        for partial in (self.path / "checkpoints").glob(".*.partial"):
-            shutil.rmtree(partial)
 
     def evaluation(self) -> dict[str, Any]:
         """Read evaluation.json; an empty dict if the run was not evaluated."""
         file = self.path / EVALUATION
-        return dict(read_json(file)) if file.is_file() else {}
+        figures = read_sealed(file) if file.is_file() else {}
+        return {key: value for key, value in figures.items() if key != FILES}
 
+    def predictions(self, name: str) -> Path:
+        """Return a file of predictions, as evaluation.json says that it was written.
 
-def refuse_existing(parent: Path, folder: str | None, overwrite: bool) -> None:
-    """Raise ArgumentError if the run may not use this folder; check it before any work."""
-    if folder is None:
-        return
-    _require_folder_name(folder)
-    path = parent / folder
-    if not path.exists():
-        return
-    if not overwrite:
-        raise _exists_already(path)
-    if not (path / RECIPE).is_file():
-        raise ArgumentError(
-            f"{path}: is not a run of danlu and will not be overwritten; choose another --name", code="DL404"
-        )
+        Raises:
+            ArtifactError: it was changed.
+        """
+        sealed = self.path / EVALUATION
+        known = read_sealed(sealed) if sealed.is_file() else {}
+        return require_companion(sealed, known, self.path / "predictions" / name)
 
-
-def _exists_already(path: Path) -> ArgumentError:
-    return ArgumentError(f"{path}: exists already; choose another --name, or replace it with --overwrite", code="DL404")
-
-
-def _require_folder_name(name: str) -> None:
-    """Raise ArgumentError unless a run's name is that of one folder."""
-    if not name.strip() or name in (".", "..") or any(sign in name for sign in "/\\\0") or len(name) > LONGEST_NAME:
-        raise ArgumentError(
-            f"--name {name!r}: names one folder below the folder of runs; leave out / and \\, and choose another "
-            "place with --output",
-            code="DL402",
-        )
-
-
-def unused_name(parent: Path, name: str) -> str:
-    """Return an unused run name: recipe, time and, if needed, a number."""
-    return next(free for free in _candidate_names(name) if not (parent / free).exists())
-
-
-def _candidate_names(name: str) -> Iterator[str]:
-    """Yield candidate names for a run started now, the best first."""
-    stamp = f"{name}-{datetime.now():%Y%m%d-%H%M}"
-    yield stamp
-    yield from (f"{stamp}-{counter}" for counter in itertools.count(2))
-
-
-def _create_unique(parent: Path, name: str) -> Path:
-    """Create a folder under the first name that no other run has."""
-    for free in _candidate_names(name):
-        try:
-            (parent / free).mkdir()
-        except FileExistsError:
-            continue
-        return parent / free
-    raise AssertionError("numbers do not end")
-
-
-def _recreate(path: Path, overwrite: bool) -> Path:
-    """Create an empty folder, with `overwrite` in place of a run that nobody trains into."""
-    if overwrite and path.exists():
-        with lock_run(RunDirectory(path)):
-            shutil.rmtree(path)
-    try:
-        path.mkdir()
-    except FileExistsError:  # another process was faster
-        raise _exists_already(path) from None
-    return path
+    def environment(self) -> dict[str, Any]:
+        """Read environment.json."""
+        return read_sealed(self.path / ENVIRONMENT)
 
 
 def best_record(log: list[dict[str, Any]], metric: str, higher_is_better: bool) -> dict[str, Any] | None:
@@ -227,30 +202,8 @@ def find_runs(parent: Path) -> list[RunDirectory]:
     """Return the runs below a folder, newest first."""
     if not parent.is_dir():
         return []
-    found = [RunDirectory(path) for path in parent.iterdir() if (path / RECIPE).is_file()]
-    return sorted(found, key=lambda run: (run.path / RECIPE).stat().st_mtime, reverse=True)
-
-
-@contextmanager
-def lock_run(run: RunDirectory) -> Iterator[None]:
-    """Lock a run while training writes into it.
-
-    Raises:
-        ArtifactError: another process does.
-    """
-    try:
-        import fcntl
-    except ImportError:  # not a Unix; there is no lock that ends with its process in the same way
-        yield
-        return
-    path = run.path / ".lock"
-    with translate_write_errors(path):
-        file = path.open("w", encoding="utf-8")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ArtifactError(
-                f"{run.path}: another process trains into this run; wait for it, or end it", code="DL307"
-            ) from None
-        yield
+    found: list[tuple[float, RunDirectory]] = []
+    for path in parent.iterdir():
+        with suppress(OSError):  # no run, or another process removes it just now
+            found.append(((path / RECIPE).stat().st_mtime, RunDirectory(path)))
+    return [run for _, run in sorted(found, key=lambda each: each[0], reverse=True)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from danlu.cli.options import Json, Overrides
-from danlu.cli.show import print_document, print_table
+from danlu.cli.show import print_document, print_table, say
 from danlu.errors import ArgumentError, DataError
 
 LEARNED = "⟪⟫"  # around what a model learns to say
@@ -56,11 +56,11 @@ def check(
 
 def _print(found: dict[str, Any]) -> None:
     parts = ", ".join(f"{name} {count:,}" for name, count in found["splits"].items())
-    print(f"{found['origin']}: {found['rows']:,} rows of {found['kind']} data; {parts}")
-    print(f"task: {found['task']} ({found['task_reason']})")
+    say(f"{found['origin']}: {found['rows']:,} rows of {found['kind']} data; {parts}")
+    say(f"task: {found['task']} ({found['task_reason']})")
     if found["target"] is not None:
-        print(f"target: {found['target']['name']}")
-    print()
+        say(f"target: {found['target']['name']}")
+    say()
     print_table(
         [
             {key: column[key] for key in ("name", "type", "used", "missing", "unique")}
@@ -68,35 +68,35 @@ def _print(found: dict[str, Any]) -> None:
             for column in found["columns"]
         ]
     )
-    print()
+    say()
     _print_shown(found["shown"])
     _print_findings(found)
     _print_questions(found)
-    print(_verdict(found))
+    say(_verdict(found))
 
 
 def _print_shown(texts: list[dict[str, Any]]) -> None:
     """Print a row as the model reads it, with marks around what is learned."""
     for text in texts:
         cut = f", {text['cut']:,} more are cut off" if text["cut"] else ""
-        print(
+        say(
             f"the first row ({text['name']}) as the model reads it; {LEARNED[0]}…{LEARNED[1]} is learned, "
             f"{text['learned']:,} of {text['tokens']:,} tokens{cut}:"
         )
         marked = "".join(
             f"{LEARNED[0]}{part['text']}{LEARNED[1]}" if part["learned"] else part["text"] for part in text["parts"]
         )
-        print("\n".join(f"    {line}".rstrip() for line in marked.rstrip("\n").split("\n")))
-        print()
+        say("\n".join(f"    {line}".rstrip() for line in marked.rstrip("\n").split("\n")))
+        say()
 
 
 def _print_comparison(found: dict[str, Any]) -> None:
-    print(f"{found['origin']}: {found['rows']:,} rows\n")
+    say(f"{found['origin']}: {found['rows']:,} rows\n")
     print_table([_comparison_row(column) for column in found["columns"]])
-    print()
+    say()
     _print_findings(found)
     if not found["findings"]:
-        print("nothing is otherwise than in the training data")
+        say("nothing is otherwise than in the training data")
 
 
 def _comparison_row(column: dict[str, Any]) -> dict[str, Any]:
@@ -115,16 +115,16 @@ def _comparison_row(column: dict[str, Any]) -> dict[str, Any]:
 
 def _print_findings(found: dict[str, Any]) -> None:
     for finding in found["findings"]:
-        print(f"{finding['severity']}: {finding['subject']}: {finding['message']}")
+        say(f"{finding['severity']}: {finding['subject']}: {finding['message']}")
         if finding["cure"]:
-            print(f"    {finding['cure']}")
+            say(f"    {finding['cure']}")
 
 
 def _print_questions(found: dict[str, Any]) -> None:
     for question in found["questions"]:
-        print(f"question: {question['subject']}: {question['message']}")
+        say(f"question: {question['subject']}: {question['message']}")
         for reading in question["readings"]:
-            print(f"    --set '{reading['write']}': {reading['example']}")
+            say(f"    --set '{reading['write']}': {reading['example']}")
 
 
 def _verdict(found: dict[str, Any]) -> str:

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json, Lang
-from danlu.cli.show import format_value, print_document, print_table
+from danlu.cli.options import Json, Lang, Overwrite
+from danlu.cli.show import format_value, print_document, print_table, say
 
 
 def compare(
@@ -18,23 +18,24 @@ def compare(
     *,
     html: Annotated[Path | None, Parameter(help="Also write the comparison as a page into this file.")] = None,
     lang: Lang = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Compare runs on their shared test rows: paired differences with intervals, and differing recipe keys."""
     from danlu.api.compare import compare as compare_verb
 
-    found = compare_verb(list(runs), html=html, language=lang)
+    found = compare_verb(list(runs), html=html, language=lang, overwrite=overwrite)
     if json:
         print_document(found)
         return
     print_table(_metric_rows(found))
     for each in found["differences"]:
-        print(f"\n{_mcnemar_sentence(each)}" if "mcnemar" in each else "")
+        say(f"\n{_mcnemar_sentence(each)}" if "mcnemar" in each else "")
     if found["recipes"]:
-        print("\ndifferences between the recipes")
+        say("\ndifferences between the recipes")
         print_table(found["recipes"])
     if html is not None:
-        print(f"\npage  {html}")
+        say(f"\npage  {html}")
 
 
 def _metric_rows(found: dict[str, Any]) -> list[dict[str, Any]]:

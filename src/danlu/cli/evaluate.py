@@ -5,8 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json, Lang
-from danlu.cli.show import metric_rows, print_document, print_table
+from danlu.cli.options import EngineName, Json, Lang
+from danlu.cli.show import metric_rows, print_document, print_table, say
 
 
 def evaluate(
@@ -19,20 +19,21 @@ def evaluate(
         Path | None,
         Parameter(name=["--output", "-o"], help="With DATA, the folder of its figures; RUN/evaluations by default."),
     ] = None,
+    engine: EngineName = "auto",
     lang: Lang = None,
     json: Json = False,
 ) -> None:
     """Evaluate a run's model on its validation and test splits, or on other data."""
     from danlu.api.evaluate import evaluate as evaluate_verb
 
-    evaluation = evaluate_verb(run, data, language=lang, output=output)
+    evaluation = evaluate_verb(run, data, language=lang, output=output, engine=engine)
     if json:
         print_document(evaluation)
         return
     print_table(metric_rows(evaluation))
     if data is None:
-        print(f"\nreport  {run / 'report.html'}\ncard    {run / 'MODEL_CARD.md'}")
+        say(f"\nreport  {run / 'report.html'}\ncard    {run / 'MODEL_CARD.md'}")
     else:
         judged = evaluation["source"]
         left_out = f", {judged['left_out']:,} left out" if judged["left_out"] else ""
-        print(f"\n{judged['rows']:,} rows{left_out}; figures in {output or run / 'evaluations'}")
+        say(f"\n{judged['rows']:,} rows{left_out}; figures in {output or run / 'evaluations'}")

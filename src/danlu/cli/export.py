@@ -5,30 +5,41 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from danlu.artifacts.files import read_json
 from danlu.cli.options import Json
 from danlu.cli.show import print_document
 from danlu.core.console import info
 
 
 def export(
-    bundle: Annotated[Path, Parameter(help="A bundle's or a run's folder.")],
+    bundle: Annotated[Path, Parameter(help="A bundle's or a run's folder; or a file of your own, such as model.onnx.")],
     folder: Annotated[Path, Parameter(help="The folder to write; must not exist yet.")],
     *,
     to: Annotated[
-        Literal["transformers", "sentence-transformers", "timm", "lightgbm"] | None,
-        Parameter(help="The format; by default that of the model's own library."),
+        Literal[
+            "onnx", "openvino", "torch-export", "numpy", "transformers", "sentence-transformers", "timm", "lightgbm"
+        ]
+        | None,
+        Parameter(help="The form; by default that of the model's own library. numpy is for models of tables."),
+    ] = None,
+    into: Annotated[
+        bool,
+        Parameter(help="Write a new bundle that holds the form beside the weights, for its engine.", negative=()),
+    ] = False,
+    opset: Annotated[int | None, Parameter(help="Version of ONNX's operators, for onnx and openvino.")] = None,
+    tolerance: Annotated[
+        float | None,
+        Parameter(help="Largest deviation from the bundle's answers, for onnx, openvino and torch-export."),
     ] = None,
     own_code: Annotated[
         bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Write a bundle's model in its library's own format, and verify its predictions."""
-    from danlu.api.export import export as export_verb
+    """Write a bundle's model in another form, and verify its answers."""
+    from danlu.api.export import write_export
 
-    written = export_verb(bundle, folder, to=to, own_code=own_code)
-    info(f"{written}: can be read without danlu")
+    document = write_export(bundle, folder, to=to, into=into, opset=opset, tolerance=tolerance, own_code=own_code)
+    info(f"{folder}: {'a bundle that its engine answers' if into else 'can be read without danlu'}")
     if as_json:
-        print_document({"folder": str(written), **read_json(written / "danlu.json")})
+        print_document({"folder": str(folder), **document})
     return 0

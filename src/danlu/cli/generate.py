@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from danlu.artifacts.files import write_text
-from danlu.cli.options import Greedy, Json, MinP, RepetitionPenalty, Temperature, TopK, TopP
+from danlu.artifacts.outputs import refuse_existing_file, refuse_input
+from danlu.cli.options import Greedy, Json, MinP, Overwrite, RepetitionPenalty, Temperature, TopK, TopP
 from danlu.core.console import info
 
 if TYPE_CHECKING:
@@ -37,12 +38,16 @@ def generate(
     stop: Annotated[tuple[str, ...], Parameter(help="A string that ends a text. May be repeated.", negative=())] = (),
     num_return: Annotated[int, Parameter(help="Texts per prompt.")] = 1,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="A .jsonl file for the texts.")] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> int:
     """Continue a text or answer a conversation with a language model."""
     from danlu.api.generate import generate as generate_verb
 
     shown = output is None and not as_json
+    if output is not None:
+        refuse_input(output, [given for given in (data, chat) if given is not None])
+        refuse_existing_file(output, overwrite)
     streamed: list[str] = []
 
     def stream(piece: str) -> None:

@@ -3,8 +3,10 @@
 Exit codes: 0 done, 2 the recipe or the arguments are wrong, 3 the data is wrong, 1 anything else.
 """
 
+import errno
 import os
 import sys
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
@@ -14,8 +16,10 @@ from danlu.cli.show import print_json
 from danlu.core.console import info, log_to_stderr
 from danlu.core.distributed.env import dist_env
 from danlu.core.error_document import error_document
-from danlu.errors import ArgumentError
+from danlu.errors import ArgumentError, ArtifactError
 from danlu.launch.failures import exit_with_parent, report_failure
+
+LAST_STANDARD_STREAM = 2
 
 app = App(
     name="danlu",
@@ -31,9 +35,10 @@ for verb, purpose in COMMANDS.items():
 
 def main() -> None:
     """Run the command line and exit."""
+    _open_standard_streams()
     exit_with_parent()
     log_to_stderr()
-    code = _run(sys.argv[1:])
+    code = _flush(_run(sys.argv[1:]))
     if dist_env().world_size == 1:
         sys.exit(code)
     for stream in (sys.stdout, sys.stderr):
@@ -41,6 +46,32 @@ def main() -> None:
             stream.flush()
     # At interpreter exit, threads of the communication backend sometimes abort a process.
     os._exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null where a standard stream is closed, before a file of danlu's takes its number."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD_STREAM:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # so Python leaves a stream that was closed when it began
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _flush(code: int) -> int:
+    """Write out stdout and return the exit code: 1 where the answers could not be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        info(f"danlu: stdout: cannot be written: {error.strerror or error}")
+        code = code or 1
+    else:
+        return code
+    # What is left in the buffer would fail again while Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _run(arguments: list[str]) -> int:
@@ -58,9 +89,10 @@ def _run(arguments: list[str]) -> int:
         info("danlu: stopped")
         return 1
     except BrokenPipeError:  # `danlu schema | head`
-        sys.stderr.close()
         return 0
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of stdout, or of a library's temporary file
+            error = ArtifactError(f"cannot be written: {error.strerror}; free some space", code="DL306")
         return report_failure(error, as_json=as_json)

@@ -1,11 +1,14 @@
 """Arguments that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from danlu.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from danlu.recipe.schema import Recipe
 
 RecipeArgument = Annotated[str, Parameter(help="A recipe file, or the name of a built-in one such as breast-cancer.")]
 OptionalRecipe = Annotated[
@@ -20,6 +23,13 @@ Name = Annotated[str | None, Parameter(help="The run's folder inside it; the rec
 Overwrite = Annotated[bool, Parameter(help="Replace what exists under that name.", negative=())]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON on stdout and nothing else there.", negative=())]
 Lang = Annotated[Literal["en", "zh"] | None, Parameter(name="--lang", help="Language of the report: en or zh.")]
+EngineName = Annotated[
+    str,
+    Parameter(
+        name="--engine",
+        help="What computes the network: auto for the bundle's own order, or numpy, torch, onnxruntime or openvino.",
+    ),
+]
 Resume = Annotated[
     Path | None,
     Parameter(help="Resume a run that was stopped or killed from its newest checkpoint, with its own recipe."),
@@ -61,9 +71,31 @@ def check_recipe_or_resume(
             code="DL401",
         )
     if (recipe is None and from_run is None) == (resume is None):
-        raise ArgumentError("give either a recipe, or --resume with a run that was stopped", code="DL401")
+        raise ArgumentError(
+            "give either a recipe, or --from with a finished run, or --resume with a run that was stopped", code="DL401"
+        )
     if resume is not None and (overrides or name):
         raise ArgumentError("--resume uses the run's own recipe and folder; leave out --set and --name", code="DL401")
+
+
+def recipe_to_run(recipe: str | None, overrides: tuple[str, ...], from_run: Path | None) -> "Recipe":
+    """Return a new run's recipe, its own or that of the earlier run."""
+    from danlu.experiment.earlier_run import recipe_from_run, with_earlier_run
+    from danlu.recipe.load import load_recipe
+
+    if from_run is None:
+        return load_recipe(str(recipe), overrides=overrides)
+    if recipe is None:
+        return recipe_from_run(from_run, overrides)
+    return with_earlier_run(load_recipe(recipe, overrides=overrides), from_run)
+
+
+def recipe_file(recipe: str | None, from_run: Path | None) -> str | None:
+    """Return a recipe's file, or that of the earlier run's recipe."""
+    from danlu.artifacts.ownership import RECIPE
+    from danlu.artifacts.run import RunDirectory
+
+    return recipe if recipe is not None or from_run is None else str(RunDirectory.open(from_run).path / RECIPE)
 
 
 def resolve_restarts(restarts: int | None, processes: int | None) -> int:

@@ -6,21 +6,30 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from danlu.cli.options import EngineName, Overwrite
+from danlu.cli.standard_input import NAMES as STDIN
+from danlu.cli.standard_input import as_file, is_json_lines
 from danlu.core.console import info
-from danlu.errors import DataError
+from danlu.errors import ArgumentError, DataError
 
 
 def predict(
     bundle: Annotated[Path, Parameter(help="A bundle's or a run's folder.")],
-    data: Annotated[str, Parameter(help="A file, folder, glob or builtin:NAME.")],
+    data: Annotated[
+        str, Parameter(help="A file, folder, glob or builtin:NAME; - reads CSV or lines of JSON from stdin.")
+    ],
     *,
     output: Annotated[
         Path | None,
-        Parameter(name=["--output", "-o"], help="A .parquet, .csv or .jsonl file; CSV on stdout by default."),
+        Parameter(
+            name=["--output", "-o"],
+            help="A .parquet, .csv or .jsonl file; by default CSV on stdout. - writes stdout in the form of the data.",
+        ),
     ] = None,
     keep: Annotated[
         tuple[str, ...], Parameter(help="An input column to put before the predictions. May be repeated.", negative=())
     ] = (),
+    engine: EngineName = "auto",
     own_code: Annotated[
         bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
     ] = False,
@@ -35,6 +44,7 @@ def predict(
             "reason in the column error (row), leave it out (skip), or refuse all (fail)."
         ),
     ] = "row",
+    overwrite: Overwrite = False,
     strict: Annotated[bool, Parameter(help="Exit with code 3 if a row could not be answered.", negative=())] = False,
 ) -> int:
     """Predict every row of a file, folder or glob in order: labels and probabilities."""
@@ -43,10 +53,16 @@ def predict(
     if processes is not None:
         from danlu.launch.processes import launch_predict
 
+        if data in STDIN:
+            raise ArgumentError(f"--processes: each reads the rows by itself; name a file, not {data}", code="DL401")
         return launch_predict(sys.argv[1:], output, processes)
-    answers, errors = predict_with_errors(bundle, data, output, keep, own_code, broken)
-    if output is None:
-        print(without_lists(answers).write_csv(), end="")
+    to_stdout = output is None or str(output) == "-"
+    with as_file(data) as source:
+        target = None if to_stdout else output
+        answers, errors = predict_with_errors(bundle, source, target, keep, engine, own_code, broken, overwrite)
+    if to_stdout:
+        in_lines = output is not None and is_json_lines(source)
+        print(answers.write_ndjson() if in_lines else without_lists(answers).write_csv(), end="")
     else:
         info(f"{answers.height:,} predictions in {output}")
     if errors:

@@ -1,10 +1,11 @@
-"""danlu run RECIPE"""
+"""danlu run RECIPE, danlu run --from RUN, danlu run --resume RUN"""
 
 import sys
 from pathlib import Path
 
 from danlu.cli.options import (
     DryRun,
+    FromRun,
     Json,
     Name,
     OptionalRecipe,
@@ -16,9 +17,11 @@ from danlu.cli.options import (
     Restarts,
     Resume,
     check_recipe_or_resume,
+    recipe_file,
+    recipe_to_run,
     resolve_restarts,
 )
-from danlu.cli.show import metric_rows, print_document, print_table
+from danlu.cli.show import metric_rows, print_document, print_table, say
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.errors import ArgumentError
@@ -31,6 +34,7 @@ def run(
     output: Output = Path("runs"),
     name: Name = None,
     overwrite: Overwrite = False,
+    from_run: FromRun = None,
     resume: Resume = None,
     profile: Profile = False,
     dry_run: DryRun = False,
@@ -38,29 +42,29 @@ def run(
     restarts: Restarts = None,
     json: Json = False,
 ) -> int:
-    """Run every stage that a recipe names, or resume a run that was stopped."""
+    """Run every stage of a recipe, or resume a run that was stopped."""
     from danlu.api.run import dry_run as dry
     from danlu.api.run import resume_run
     from danlu.api.run import run as run_verb
-    from danlu.recipe.load import load_recipe
 
-    check_recipe_or_resume(recipe, resume, overrides, name)
+    check_recipe_or_resume(recipe, resume, overrides, name, from_run)
     times = resolve_restarts(restarts, processes)
     if processes is not None:
         if dry_run:
             raise ArgumentError("--dry-run uses one process; leave out --processes", code="DL602")
         from danlu.launch.processes import launch_train
 
-        return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, times)
+        given = recipe_file(recipe, from_run)
+        return launch_train(sys.argv[1:], given, resume, overrides, output, name, overwrite, processes, times)
     if resume is not None:
         directory = resume_run(resume, profile=profile)
     elif dry_run:
-        dry(load_recipe(str(recipe), overrides=overrides))
+        dry(recipe_to_run(recipe, overrides, from_run))
         info("dry run: every stage works; nothing was kept")
         return 0
     else:
         directory = run_verb(
-            load_recipe(str(recipe), overrides=overrides),
+            recipe_to_run(recipe, overrides, from_run),
             output=output,
             name=name,
             overwrite=overwrite,
@@ -73,5 +77,5 @@ def run(
         print_document({"run": str(directory.path), "evaluation": evaluation})
         return 0
     print_table(metric_rows(evaluation))
-    print(f"\nreport  {directory.path / 'report.html'}\nmodel   {directory.model}")
+    say(f"\nreport  {directory.path / 'report.html'}\nmodel   {directory.model}")
     return 0

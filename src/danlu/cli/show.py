@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from danlu.core.error_document import FORMAT
+from danlu.core.text import printable
 
 FIGURE = ("value", "low", "high")
 
@@ -20,6 +21,11 @@ def print_document(found: Mapping[str, Any]) -> None:
     print_json({"format": FORMAT, **found})
 
 
+def say(text: str = "") -> None:
+    """Print text for people; what would act on the terminal, in a name of the data, is shown by its code."""
+    print(printable(text))
+
+
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows under their keys, or nothing when there are none."""
     if not rows:
@@ -30,7 +36,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
-        table.add_column(escape(str(key)), overflow="fold")
+        table.add_column(escape(printable(str(key))), overflow="fold")
     for row in rows:
         table.add_row(*(escape(format_value(value)) for value in row.values()))
     # A pipe has no width; do not wrap rows there.
@@ -41,7 +47,7 @@ def format_value(value: Any) -> str:
     """Format a value for a table: four significant digits, empty for None."""
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:

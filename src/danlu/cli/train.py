@@ -6,7 +6,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.cli.options import (
     FromRun,
     Json,
@@ -20,9 +19,11 @@ from danlu.cli.options import (
     Restarts,
     Resume,
     check_recipe_or_resume,
+    recipe_file,
+    recipe_to_run,
     resolve_restarts,
 )
-from danlu.cli.show import print_document
+from danlu.cli.show import print_document, say
 from danlu.core.distributed.env import dist_env
 from danlu.errors import ArgumentError
 
@@ -49,8 +50,6 @@ def train(
     """Train a model into a run directory, or resume a stopped run; evaluate it later."""
     from danlu.api.train import resume as resume_verb
     from danlu.api.train import train as train_verb
-    from danlu.experiment.earlier_run import recipe_from_run
-    from danlu.recipe.load import load_recipe
 
     check_recipe_or_resume(recipe, resume, overrides, name, from_run)
     times = resolve_restarts(restarts, processes)
@@ -62,19 +61,13 @@ def train(
     if processes is not None:
         from danlu.launch.processes import launch_train
 
-        if recipe is None and from_run is not None:
-            recipe = str(RunDirectory.open(from_run).path / RECIPE)
-        return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, times)
+        given = recipe_file(recipe, from_run)
+        return launch_train(sys.argv[1:], given, resume, overrides, output, name, overwrite, processes, times)
     if resume is not None:
         directory = resume_verb(resume, verify=verify, profile=profile)
     else:
-        if recipe is None and from_run is not None:
-            loaded = recipe_from_run(from_run, overrides)
-        else:
-            loaded = load_recipe(str(recipe), overrides=overrides)
         directory = train_verb(
-            loaded,
-            from_run=from_run,
+            recipe_to_run(recipe, overrides, from_run),
             output=output,
             name=name,
             overwrite=overwrite,
@@ -85,5 +78,5 @@ def train(
     if json:
         print_document({"run": str(directory.path)})
     else:
-        print(f"run     {directory.path}\nmodel   {directory.model}\nnext    danlu evaluate {directory.path}")
+        say(f"run     {directory.path}\nmodel   {directory.model}\nnext    danlu evaluate {directory.path}")
     return 0

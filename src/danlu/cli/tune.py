@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Resume, check_recipe_or_resume
-from danlu.cli.show import print_document, print_table
+from danlu.cli.show import print_document, print_table, say
 
 MAX_SHOWN = 10  # trials, the best first
 
@@ -45,6 +45,4 @@ def tune(
         return
     rows = [{"trial": each.number + 1, each.metric: each.value, **each.values} for each in best[:MAX_SHOWN]]
     print_table(rows)
-    print(
-        f"\nrun     {directory.path}\nbest    {directory.path / 'best.yaml'}\nnext    danlu evaluate {directory.path}"
-    )
+    say(f"\nrun     {directory.path}\nbest    {directory.path / 'best.yaml'}\nnext    danlu evaluate {directory.path}")

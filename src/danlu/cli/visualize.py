@@ -1,40 +1,74 @@
-"""danlu visualize RECIPE --only augment"""
+"""danlu visualize RECIPE|RUN|BUNDLE|FOLDER|FILE --only graph"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Overrides, Overwrite, RecipeArgument
+from danlu.cli.options import Json, Lang, Overrides, Overwrite
+from danlu.cli.show import print_json
 from danlu.core.console import info
 
 
 def visualize(
-    recipe: RecipeArgument,
+    source: Annotated[
+        str,
+        Parameter(
+            help="A recipe, a run, a bundle, a folder of transformers or timm, or a file: .safetensors, .gguf, .onnx."
+        ),
+    ],
     *,
     only: Annotated[
-        Literal["augment"],
-        Parameter(help="augment: training samples next to their augmented versions in the first epochs."),
-    ] = "augment",
+        str | None,
+        Parameter(
+            help="Pictures, joined by commas. Of a recipe: augment (training samples next to their augmented versions) "
+            "or graph. Of all else every one that the model can have: graph, features, activations, weights, "
+            "attention, embeddings, curves, gradients, landscape, confusion."
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        Parameter(help="A bundle, run or export to compare with, layer by layer on the same rows: where do they part?"),
+    ] = None,
+    threshold_db: Annotated[
+        float, Parameter(help="With --against: signal to noise, in dB, under which a layer counts as parted.")
+    ] = 20.0,
+    rows: Annotated[int, Parameter(help="Of a run: rows that the network is run on; 0 for a few hundred.")] = 0,
     output: Annotated[
         Path | None,
-        Parameter(name=["--output", "-o"], help="The file: .png for images, .html for texts and tables."),
+        Parameter(
+            name=["--output", "-o"],
+            help="The folder for the pictures; for augment the file: .png for images, .html for texts and tables.",
+        ),
     ] = None,
-    samples: Annotated[int, Parameter(help="Number of training samples.")] = 6,
-    epochs: Annotated[int, Parameter(help="Number of epochs.")] = 6,
+    samples: Annotated[int, Parameter(help="For augment: number of training samples.")] = 6,
+    epochs: Annotated[int, Parameter(help="For augment: number of epochs.")] = 6,
     overrides: Overrides = (),
+    lang: Lang = None,
+    own_code: Annotated[bool, Parameter(help="Allow code outside danlu that the model names.", negative=())] = False,
     overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
-    """Show what a recipe does to its data, as a file to look at."""
+    """Draw what a recipe does to its data, or what a network is and does."""
     from danlu.api.visualize import visualize as visualize_verb
     from danlu.recipe.load import load_recipe
 
-    path = visualize_verb(
-        load_recipe(recipe, overrides=overrides),
+    is_recipe = not Path(source).is_dir() and Path(source).suffix.lower() not in (".safetensors", ".gguf", ".onnx")
+    found = visualize_verb(
+        load_recipe(source, overrides=overrides) if is_recipe else source,
         only=only,
+        against=against,
+        threshold_db=threshold_db,
+        rows=rows,
         output=output,
         samples=samples,
         epochs=epochs,
+        language=lang,
+        own_code=own_code,
         overwrite=overwrite,
     )
-    info(f"wrote {path}")
+    if json:
+        print_json(found.json)
+        return
+    for file in found.files:
+        info(f"wrote {file}")

@@ -110,7 +110,7 @@ class OneOf:
             return value
         options = value[first]
         if component is not None and not isinstance(options, Mapping):
-            only = next(field for field in component.model_fields if field != "name")
+            only = next((field for field in component.model_fields if field != "name"), "value")
             options = {only: options}
         return {"name": first, **(options if isinstance(options, Mapping) else {})}
 

@@ -10,12 +10,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from danlu.core.distributed.env import dist_env
+from danlu.core.text import printable
 
 if TYPE_CHECKING:
     import logging
@@ -113,8 +114,11 @@ def _logger() -> "logging.Logger":
 
 def _write(line: str) -> None:
     """Write a line in one piece, so that lines of several processes do not mix."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    if sys.stderr is None or sys.stderr.closed:
+        return
+    with suppress(OSError):  # nobody can be told; the work goes on
+        sys.stderr.write(f"{printable(line)}\n")
+        sys.stderr.flush()
 
 
 class Progress(Protocol):

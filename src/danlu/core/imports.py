@@ -56,6 +56,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "formats": ("fastexcel", "pyreadstat", "duckdb", "zstandard"),
     "boosting": ("lightgbm",),
     "gguf": ("gguf", "accelerate"),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino", "onnx", "onnxscript"),
     "tuning": ("optuna",),
     "low-bit": ("torchao",),
     "tensorboard": ("tensorboard",),

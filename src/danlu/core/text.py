@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
+# Control characters but line breaks and tabs, of both halves of Latin-1, and what turns the direction of a line.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 NEAREST = re.compile(r'; the nearest is "([^"]*)"')  # as `suggestion` writes it
 
 
@@ -35,6 +37,11 @@ def nearest_in(message: str) -> str | None:
     """Return the nearest allowed name in a message that `suggestion` ended, or None."""
     found = NEAREST.search(message)
     return found[1] if found else None
+
+
+def printable(text: str) -> str:
+    """Return a text for a terminal: signs that would act on it are shown by their codes, as \\x1b."""
+    return UNPRINTABLE.sub(lambda sign: sign[0].encode("unicode_escape").decode(), text)
 
 
 Templates = Mapping[str, str]

@@ -39,6 +39,7 @@ IMAGE_NAME = rf"\.({'|'.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})$"
 IMAGE_NAMES = 0.9  # share of words that are names of images, in a column of them
 MAX_CATEGORIES = 1000
 WORDS_OF_TEXT = 4.0  # a column of text has more words per value than this ...
+COLUMNS_AT_ONCE = 256
 EXACT_COUNT_ROWS = 200_000  # distinct values are counted exactly up to this many rows
 CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more characters
 
@@ -147,16 +148,17 @@ def _distinct(frame: Table) -> dict[str, int]:
 
     Identifiers are recognised by an exact count, so columns that may be one are counted again.
     """
-    countable = [name for name, dtype in frame.schema.items() if dtype not in (pl.Object, pl.Binary)]
+    schema = frame.schema
+    countable = [name for name, dtype in schema.items() if dtype not in (pl.Object, pl.Binary)]
     if frame.height <= EXACT_COUNT_ROWS:
         counts = _counted(frame, countable, pl.Expr.n_unique)
     else:
-        countable = [name for name in countable if not frame.schema[name].is_nested()]
+        countable = [name for name in countable if not schema[name].is_nested()]
         counts = _counted(frame, countable, pl.Expr.approx_n_unique)
         unsure = [
             name
             for name, count in counts.items()
-            if (count > 0.9 * frame.height and not frame.schema[name].is_float()) or count < 5
+            if (count > 0.9 * frame.height and not schema[name].is_float()) or count < 5
         ]
         counts |= _counted(frame, unsure, pl.Expr.n_unique)
     return {name: counts.get(name, frame.height - frame[name].null_count()) for name in frame.columns}
@@ -165,10 +167,11 @@ def _distinct(frame: Table) -> dict[str, int]:
 def _counted(frame: Table, names: Sequence[str], count: Callable[[pl.Expr], pl.Expr]) -> dict[str, int]:
     """Count the values of some columns that are present.
 
-    A table on disk is counted column by column: polars counts by holding what it counts, so all columns together would
-    be the whole table.
+    A plan of thousands of columns takes polars longer than many plans of some. A table on disk is counted column by
+    column: polars counts by holding what it counts, so all columns together would be the whole table.
     """
-    together = [[name] for name in names] if isinstance(frame, DiskFrame) else [names] if names else []
+    at_once = 1 if isinstance(frame, DiskFrame) else COLUMNS_AT_ONCE
+    together = [names[start : start + at_once] for start in range(0, len(names), at_once)]
     counts: dict[str, int] = {}
     for some in together:
         found = frame.lazy().select(count(pl.col(list(some)).drop_nulls()))

@@ -89,10 +89,11 @@ class TokenizerFile(Frozen):
         special: tokens by their names in templates, as eos_token.
         stops: ids that end a generated text, besides `end`.
         begins: ids that it puts before a text, as BOS; () for none, then documents and prompts follow the end token.
-        blank: white space between the assistant's header and its answer that a token joins with the answer's first
-            word; it belongs to the answer, which is then learned and generated with it.
+        blank: the end of the assistant's header, mostly white space, that a token joins with the answer's first word;
+            it belongs to the answer, which is then learned and generated with it.
         ending: what a template whose marks leave out the token that ends a turn writes after an answer, up to it.
-        parses_special: whether special tokens inside what people wrote are these tokens, as in transformers, or words.
+        parses_special: whether tokens of control inside what people wrote are these tokens, as in transformers, or
+            words.
         date: what a template that asks for today's date is told, as 2026-01-31; None for today's.
     """
 

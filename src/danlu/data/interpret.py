@@ -107,6 +107,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     target = packed.target if packed else str(section.target) if section.target else by_layout
     if target and source.frame.schema[target].is_decimal():  # plain numbers, but Python's operators reject them
         source = replace(source, frame=as_plain_numbers(source.frame, target))
+    _require_content(source, section, target)
     features = source.frame.select([name for name in source.frame.columns if name != target])
     options = {name: section.options_of(name) for name in section.columns}
     inferred, questions = infer_columns(features, options, source.origin, source.added, shown)
@@ -189,6 +190,23 @@ def _split_columns(section: Data) -> list[str]:
     """Return the columns that decide the split; they are not given to the model."""
     column = getattr(section.split.by, "column", None)
     return [column] if column else []
+
+
+def _require_content(source: RawData, section: Data, target: str | None) -> None:
+    """Raise DataError if the column of texts or images is the target, or holds plain numbers or dates."""
+    for key, name in (("text", section.text), ("image", section.image)):
+        if name is None:
+            continue
+        if name == target:
+            raise DataError(
+                f"{source.origin}: data.{key} names {name!r}, which is the target; name the column to learn from",
+                code="DL212",
+            )
+        held = source.frame.schema[name]
+        if held.is_numeric() or held.is_temporal() or held == pl.Boolean:
+            raise DataError(
+                f"{source.origin}: data.{key} names {name!r}, which holds {held}; name a column of {key}s", code="DL211"
+            )
 
 
 def _choose(columns: tuple[Column, ...], section: Data, source: RawData, helpers: set[str]) -> tuple[Column, ...]:

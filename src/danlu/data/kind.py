@@ -6,7 +6,7 @@ Imports no torch.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -73,6 +73,21 @@ class Preprocessor(Frozen):
             frame: rows with `columns`.
             place: names the rows in errors, and is where relative paths start.
         """
+
+    def iter_arrays(
+        self, frame: pl.DataFrame, place: Origin, size: int
+    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray | None]]:
+        """Yield batches of inputs as arrays, and the target where this makes it.
+
+        Args:
+            frame, place: as `transform` takes them.
+            size: rows of a batch.
+        """
+        import torch
+
+        for _, inputs, target in self.transform(frame, place).iter_batches(size, torch.device("cpu")):
+            arrays = {name: values.numpy() for name, values in inputs.items()}
+            yield arrays, None if target is None else target.numpy()
 
     @property
     def asks_for_date(self) -> bool:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from danlu.artifacts.files import read_frame, read_json
-from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
 from danlu.evaluation.intervals import MIN_UNITS, Resampling, count_units, mcnemar_test, paired_differences
 from danlu.evaluation.predictions import read_predictions
 from danlu.metrics.base import Predictions, compute_values
-from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.tasks.base import Task
 from danlu.tasks.metric_table import get_metric
@@ -102,7 +103,7 @@ def load_evaluated_run(run: RunDirectory) -> EvaluatedRun:
     Raises:
         ArgumentError: it has none.
     """
-    evaluation, file = run.evaluation(), run.path / "predictions" / "test.parquet"
+    evaluation, file = run.evaluation(), run.predictions("test.parquet")
     if "version" not in evaluation or not file.is_file():
         raise ArgumentError(
             f"{run.path}: has no test predictions to compare; run `danlu evaluate {run.path}` first", code="DL407"
@@ -112,7 +113,7 @@ def load_evaluated_run(run: RunDirectory) -> EvaluatedRun:
     threshold = (evaluation.get("decision", {}).get("threshold") or {}).get("value")
     task = get_task(evaluation["task"])
     judged = read_predictions(task, answers, labels, threshold)
-    recipe = load_recipe(run.path / RECIPE)
+    recipe = load_run_recipe(run.path / RECIPE)
     return EvaluatedRun(run, recipe, task, labels, answers["row"].to_numpy(), judged)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from danlu.core.component import Component, components
+from danlu.core.devices.cpu import CPU
 from danlu.core.imports import require_extra
 from danlu.core.text import suggestion
 from danlu.data.balance.base import Balancer
@@ -25,6 +26,7 @@ from danlu.tasks.table import all_tasks
 
 # Options of the `training` section that have a meaning without gradient steps; max_steps limits the rounds.
 OPTIONS_WITHOUT_STEPS = ("max_steps", "batch_size", "early_stopping", "device", "threads", "track", "callbacks")
+BYTES_PER_WEIGHT = 8  # the weight and its gradient, in fp32
 DISTILL_KEY = "training.distill"
 INTERVALS_KEY = "evaluation.intervals"
 
@@ -202,6 +204,27 @@ def check_distillation(recipe: Recipe, dataset: Dataset) -> None:
     if recipe.evaluation.folds is not None:
         message = "the teacher was trained on rows that the folds would test; remove folds or training.distill"
         raise RecipeError(Problem("", "evaluation.folds", message, code="DL110"))
+
+
+def check_size(recipe: Recipe) -> None:
+    """Raise RecipeError if the weights and their gradients alone need more memory than this machine has.
+
+    A closed formula of the options, without torch; what is left to find out is found by `danlu plan`.
+    """
+    if recipe.model is None:
+        return
+    least = BYTES_PER_WEIGHT * Model.of(recipe.model).fewest_parameters()
+    memory = CPU().total_bytes()
+    if memory is not None and least > memory:
+        raise RecipeError(
+            Problem(
+                "",
+                "model",
+                f"needs at least {least / 1e9:,.1f} GB for its weights and their gradients, and this machine has "
+                f"{memory / 1e9:,.1f} GB; make it narrower or give it fewer layers",
+                "DL108",
+            )
+        )
 
 
 def require_model_extras(recipe: Recipe) -> None:

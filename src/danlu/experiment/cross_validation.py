@@ -20,7 +20,9 @@ import polars as pl
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.files import write_frame
-from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.artifacts.trials import SEARCH_FILE, is_search, read_trials
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
@@ -35,7 +37,6 @@ from danlu.experiment.folds import fold_splits, fold_splitter
 from danlu.experiment.setup import best_validation_record, monitored_metric
 from danlu.metrics.base import Predictions
 from danlu.models.base import Model, SelfFittingModel
-from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.evaluation import Folds
 from danlu.tasks.classification import ClassTarget
@@ -116,7 +117,7 @@ def train_folds(
 
     If the run is a search, each fold runs its own search (nested cross-validation), so that test rows choose nothing.
     """
-    base = load_recipe(run.path / SEARCH_FILE) if is_search(run.path) else None
+    base = load_run_recipe(run.path / SEARCH_FILE) if is_search(run.path) else None
     context = replace(
         context, recipe=_without_folds(context.recipe), requested_recipe=None if base is None else _without_folds(base)
     )
@@ -173,7 +174,7 @@ def _predict_fold(
 
     fold = RunDirectory.open(fold_folder(run, number))
     # A fold that searched has a recipe of its own.
-    model = Model.of(load_recipe(fold.path / RECIPE).model)
+    model = Model.of(load_run_recipe(fold.path / RECIPE).model)
     predictor = Predictor.load(fold, recipe_model=model)
     split, validation = context.splits.test, context.splits.validation
     answers = predictor.raw_outputs(validation, context.origin)

@@ -27,7 +27,7 @@ from danlu.data.sources.reader import IN_MEMORY, read_source
 from danlu.data.splits import Split, Splits, TrainSplit, split_dataset, subsample
 from danlu.data.text.chat_template import check_template_file
 from danlu.errors import DataError
-from danlu.experiment.checks import check_conformal_rows, require_model_extras
+from danlu.experiment.checks import check_conformal_rows, check_size, require_model_extras
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.earlier_preparation import earlier_preparation, earlier_target
 from danlu.experiment.search_checks import check_search_space
@@ -39,7 +39,6 @@ from danlu.tasks.base import FitInputs, Target
 from danlu.training.monitoring.trackers import check_trackers
 
 DRY_RUN_BATCH_SIZE = 16  # batch size of a dry run if the recipe leaves it on auto
-MOST_SHOWN_FROM = 1000  # rows of which a tokenizer is made to show one
 
 
 @dataclass(frozen=True)
@@ -124,6 +123,7 @@ def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
     dataset = interpret(raw, recipe.data, recipe.evaluation.fold_columns)
     resolved = resolve_recipe(recipe, dataset)
     require_model_extras(resolved)
+    check_size(resolved)
     check_template_file(resolved.data.chat_template)
     check_search_space(recipe, dataset)
     if resolved.training.loss is not None:
@@ -174,22 +174,6 @@ def fit_preprocessing(context: DataContext) -> FittedPreprocessing:
     seed = Seed(context.recipe.seed).derive("preparation")
     preprocessor = fit_preprocessor(train, dataset, context.recipe.data, context.model.data_requirements(), seed)
     return FittedPreprocessing(preprocessor.on_date(context.date), _fit_target(context, preprocessor))
-
-
-def show_row(context: DataContext) -> list[dict[str, Any]]:
-    """Return the first training row as the model reads it, if its kind shows one.
-
-    Returns:
-        of each text of the row: `name`, `parts` (`text`, whether it is `learned`), and the numbers of `tokens`, of
-        `learned` and of `cut` ones. A tokenizer that training makes is made of fewer rows here, so numbers may differ.
-    """
-    if not context.dataset.kind.shows_a_row:
-        return []
-    train = context.splits.train
-    few = TrainSplit(train.rows[:MOST_SHOWN_FROM], train.table)
-    fitted = fit_preprocessing(replace(context, splits=replace(context.splits, train=few)))
-    frame = few.columns(*fitted.preprocessor.columns)
-    return fitted.preprocessor.shown_row(frame, context.dataset.origin)
 
 
 def _fit_target(context: DataContext, preprocessor: Preprocessor) -> Target:

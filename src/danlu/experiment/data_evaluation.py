@@ -14,18 +14,18 @@ import numpy as np
 import polars as pl
 
 from danlu.artifacts.bundle import open_bundle
-from danlu.artifacts.files import read_json, translate_write_errors, write_frame, write_json
+from danlu.artifacts.files import read_sealed, translate_write_errors, write_frame, write_sealed
 from danlu.artifacts.run import RunDirectory
 from danlu.data.columns import Column
 from danlu.data.splits import Split, Splits, TrainSplit
-from danlu.errors import DataError
+from danlu.errors import ArtifactError, DataError
 from danlu.evaluation.evaluate import evaluate_splits
 from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.evaluation.worst_errors import worst_errors
 from danlu.experiment.data_context import DataContext, FittedPreprocessing
 from danlu.experiment.labelled_data import LabelledData, read_labelled
-from danlu.experiment.run_data import PROFILE_FILE
-from danlu.experiment.run_evaluation import build_eval_config, examine_split
+from danlu.experiment.run_data import read_profile
+from danlu.experiment.run_evaluation import build_eval_config, examine_split, require_numbers
 from danlu.models.base import Model
 from danlu.models.read_for import read_for
 from danlu.recipe.schema import Recipe
@@ -34,13 +34,16 @@ EVALUATIONS = "evaluations"  # folder of a run
 SPLIT = "data"  # the name of the one split
 
 
-def evaluate_data(run: RunDirectory, recipe: Recipe, source: object, folder: Path | None = None) -> dict[str, Any]:
+def evaluate_data(
+    run: RunDirectory, recipe: Recipe, source: object, folder: Path | None = None, *, engine: str | None = None
+) -> dict[str, Any]:
     """Judge a run's model on other labelled rows.
 
     Args:
         recipe: the run's.
         source: what `read_for` takes.
         folder: for the figures and predictions; the run's folder `evaluations` by default.
+        engine: what computes the network; None for the bundle's own order.
 
     Returns:
         the contents of FOLDER/NAME.json: as evaluation.json, with `data` as its only split, `source` and `worst`.
@@ -55,8 +58,8 @@ def evaluate_data(run: RunDirectory, recipe: Recipe, source: object, folder: Pat
     read = read_for(bundle, source, labelled=True)
     for question in read.questions:
         raise DataError(f"{question.subject}: {question.message} Give the folder that is meant", code=question.code)
-    predictor = Predictor.load(bundle, recipe_model=Model.of(recipe.model))
-    known = [Column.model_validate(_column_fields(each)) for each in _profile(run)["columns"]]
+    predictor = Predictor.load(bundle, engine=engine, recipe_model=Model.of(recipe.model))
+    known = [Column.model_validate(_column_fields(each)) for each in read_profile(run)["columns"]]
     labelled = read_labelled(read, predictor.kind, predictor.target, recipe.data, known)
     predictor.require_columns(replace(read, frame=labelled.dataset.frame))
     if len(labelled.rows) == 0:
@@ -69,6 +72,7 @@ def evaluate_data(run: RunDirectory, recipe: Recipe, source: object, folder: Pat
     if config.group_column is not None and config.group_column not in part.table.columns:
         config = replace(config, group_column=None)
     outputs = predictor.outputs(part, context.origin)
+    require_numbers(outputs, SPLIT)
     found = build_predictions(part, predictor.target, outputs, config.text_column, config.group_column)
     recorded = predictions_frame(part, found, predictor.target.decode(outputs), predictor.target)
     figures = evaluate_splits(config, {SPLIT: found}, [], {SPLIT: part})
@@ -85,12 +89,8 @@ def evaluate_data(run: RunDirectory, recipe: Recipe, source: object, folder: Pat
         folder.mkdir(parents=True, exist_ok=True)
     name = _free_name(folder, source, read.origin)
     write_frame(folder / f"{name}.parquet", recorded)
-    write_json(folder / f"{name}.json", figures)
+    write_sealed(folder / f"{name}.json", figures)
     return figures
-
-
-def _profile(run: RunDirectory) -> dict[str, Any]:
-    return dict(read_json(run.path / "data" / PROFILE_FILE))
 
 
 def _column_fields(described: dict[str, Any]) -> dict[str, Any]:
@@ -124,12 +124,19 @@ def _free_name(folder: Path, source: object, origin: str) -> str:
     text = str(source if isinstance(source, str | Path) else source[0]) if named else "memory"  # type: ignore[index]
     stem = re.sub(r"[^\w.-]+", "-", Path(text.removeprefix("builtin:")).stem).strip("-.") or "data"
     name, number = stem, 1
-    while (folder / f"{name}.json").is_file() and _origin_of(folder / f"{name}.json") != origin:
+    while _is_anothers(folder / name, origin):
         number += 1
         name = f"{stem}-{number}"
     return name
 
 
-def _origin_of(file: Path) -> Any:
-    written = read_json(file)
-    return written.get("source", {}).get("origin") if isinstance(written, dict) else None
+def _is_anothers(stem: Path, origin: str) -> bool:
+    """Return whether a name has files that are not figures of this source; one may be the source itself."""
+    figures, rows = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.parquet")
+    if not figures.exists():
+        return rows.exists()
+    try:
+        source = read_sealed(figures).get("source")
+    except ArtifactError:
+        return True
+    return not isinstance(source, dict) or source.get("origin") != origin

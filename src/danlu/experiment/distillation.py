@@ -25,7 +25,7 @@ from danlu.data.balance.base import Balancer
 from danlu.data.descriptors import RawData
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.experiment.checks import DISTILL_KEY as KEY
-from danlu.experiment.run_data import data_digest
+from danlu.experiment.run_data import TEACHER_FILE, data_digest
 from danlu.experiment.seen_rows import count_learned_rows
 from danlu.recipe.sections.training import Distill
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
 FILE, FORMAT = "lessons.npy", 2
-TEACHER_FILE = "teacher.json"
 BATCH_SIZE = 64  # samples; affects memory and the last bits of rounding, so it is no setting
 BYTES_PER_NUMBER = 4  # float32
 BESIDE = (GOLDEN, REFERENCE, REFERENCE_ROWS)  # files of a bundle that its outputs do not depend on

@@ -8,12 +8,12 @@ from operator import attrgetter
 from typing import Any
 
 from danlu.artifacts.bundle import Bundle, open_bundle
-from danlu.artifacts.run import RECIPE
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.data.dataset import Dataset
 from danlu.data.kind import Preprocessor
 from danlu.data.kinds.table import get_kind
 from danlu.errors import ArgumentError, Problem, RecipeError
-from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import Data
 from danlu.tasks.base import Target
@@ -35,7 +35,7 @@ FITTED_WITH = (
         "select",
         "image_size",
     ),
-    *("sequence_length", "vocabulary", "packing", "chat_template"),
+    *("sequence_length", "vocabulary", "packing", "special_tokens", "chat_template"),
 )
 # What evaluation adds to a target, which belongs to the weights of before.
 OF_EVALUATION = ("calibration", "threshold", "conformal")
@@ -96,7 +96,7 @@ def _require_same_preparation(recipe: Recipe, bundle: Bundle) -> None:
     run = bundle.folder.parent
     if bundle.folder.name != "model" or not (run / RECIPE).is_file():  # a bundle alone does not say
         return
-    before, now = load_recipe(run / RECIPE).data, recipe.data
+    before, now = load_run_recipe(run / RECIPE).data, recipe.data
     problems = [
         Problem(
             "", f"data.{name}", f"{KEY} keeps the preparation of {run}, where it is {_shown(before, name)}", "DL110"

@@ -1,17 +1,21 @@
 """Begin a training from the weights of a finished run (`training.from_run`). Imports no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.bundle import Bundle, open_bundle
-from danlu.artifacts.files import StrPath, read_json
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
+from danlu.artifacts.files import StrPath
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.console import info
+from danlu.data.sources.reader import IN_MEMORY
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.experiment.earlier_preparation import KEY
 from danlu.experiment.run_data import SOURCE_FILE
 from danlu.experiment.seen_rows import count_learned_rows
-from danlu.recipe.load import load_recipe
+from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
 
 if TYPE_CHECKING:
@@ -33,13 +37,30 @@ def recipe_from_run(run: StrPath, overrides: tuple[str, ...] = ()) -> Recipe:
     directory = RunDirectory.open(run)
     own = (directory.path / "data" / SOURCE_FILE).resolve()  # the run may have been moved
     source = (f"data.source={_quoted(str(own))}",) if own.is_file() else ()
-    return with_earlier_run(load_recipe(directory.path / RECIPE, overrides=(*source, *overrides)), run)
+    return with_earlier_run(load_run_recipe(directory.path / RECIPE, overrides=(*source, *overrides)), run)
 
 
 def with_earlier_run(recipe: Recipe, run: StrPath) -> Recipe:
     """Return the recipe with `training.from_run`."""
     training = recipe.training.model_copy(update={"from_run": str(Path(run).absolute())})
     return recipe.model_copy(update={"training": training})
+
+
+def recipe_to_begin(
+    recipe: Recipe | Mapping[str, Any] | str | Path | None, from_run: StrPath | None, in_memory: bool
+) -> Recipe:
+    """Return a recipe in any form, with the run that its training begins from.
+
+    Args:
+        recipe: None for the run's own.
+        from_run: a finished run; None to begin anew.
+        in_memory: whether rows are handed over, instead of the recipe's source.
+    """
+    if from_run is None:
+        return as_recipe(recipe, source=IN_MEMORY if in_memory else None)
+    if recipe is None:
+        return recipe_from_run(from_run)
+    return with_earlier_run(as_recipe(recipe, source=IN_MEMORY if in_memory else None), from_run)
 
 
 def _quoted(text: str) -> str:
@@ -92,7 +113,7 @@ def check_earlier_run_unchanged(context: "DataContext", run: RunDirectory) -> No
     """Raise ArtifactError if a resumed run began from weights that have changed since."""
     if context.recipe.training.from_run is None:
         return
-    known = read_json(run.path / ENVIRONMENT)["from"]["weights"]
+    known = run.environment()["from"]["weights"]
     if _bundle(context).manifest.files.get(context.model.weights_file) != known:
         raise ArtifactError(
             f"{run.path}: the run that it begins from ({KEY}) has changed since; restore it, or train again",

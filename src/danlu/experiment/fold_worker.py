@@ -7,18 +7,19 @@ import os
 import sys
 from dataclasses import replace
 
-from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.imports import load_dotted
 from danlu.experiment.cross_validation import Learn, train_folds
 from danlu.experiment.folds import fold_splits
 from danlu.experiment.run_data import load_run_data
-from danlu.recipe.load import load_recipe
 
 
 def run_fold_worker(path: str, worker: int, workers: int, *, learn: Learn) -> None:
     """Train this worker's share of a run's folds: every `workers`-th one, starting with `worker`."""
     run = RunDirectory.open(path)
-    context = load_run_data(load_recipe(run.path / RECIPE), run)
+    context = load_run_data(load_run_recipe(run.path / RECIPE), run)
     options = context.recipe.evaluation.cross_validation
     assert options is not None
     threads = context.recipe.training.threads.model_copy(update={"compute": max(1, (os.cpu_count() or 1) // workers)})

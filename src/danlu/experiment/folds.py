@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from danlu.artifacts.run import refuse_existing
+from danlu.artifacts.ownership import refuse_existing
 from danlu.core.component import components
 from danlu.core.seeds import Seed
 from danlu.data.folds import fold_dataset

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.checkpoints import Checkpoint, valid_checkpoints
 from danlu.artifacts.environment import installed_versions
-from danlu.artifacts.files import StrPath, read_json
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
+from danlu.artifacts.files import StrPath
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import ENVIRONMENT, RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.console import info, progress
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.experiment.data_context import DataContext
 from danlu.experiment.run_data import load_run_data
 from danlu.experiment.setup import TrainingSetup, create_train_state
 from danlu.experiment.validation import make_validation_fn
-from danlu.recipe.load import load_recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,7 @@ def open_interrupted_run(path: StrPath) -> InterruptedRun:
     run = RunDirectory.open(path)
     if (run.model / MANIFEST).is_file():
         raise ArgumentError(f"{run.path}: training is finished; `danlu evaluate {run.path}` evaluates it", code="DL406")
-    context = load_run_data(load_recipe(run.path / RECIPE), run)
+    context = load_run_data(load_run_recipe(run.path / RECIPE), run)
     return InterruptedRun(run, context)
 
 
@@ -49,12 +50,12 @@ def recorded_threads(run: RunDirectory) -> int:
 
     It affects the last bits of every sum.
     """
-    return int(read_json(run.path / ENVIRONMENT)["threads"])
+    return int(run.environment()["threads"])
 
 
 def warn_of_environment_changes(run: RunDirectory, setup: TrainingSetup) -> None:
     """Warn about versions and devices that changed since and may change the last bits."""
-    known, device = read_json(run.path / ENVIRONMENT), str(setup.accelerator.torch_device)
+    known, device = run.environment(), str(setup.accelerator.torch_device)
     now = installed_versions()
     changed = [f"{name} {old} -> {now.get(name)}" for name, old in known["versions"].items() if now.get(name) != old]
     if known["device"] != device:

@@ -10,12 +10,14 @@ import numpy as np
 import polars as pl
 
 from danlu.artifacts.bundle import Bundle, open_bundle
-from danlu.artifacts.files import append_jsonl, read_jsonl, write_frame, write_json
+from danlu.artifacts.files import append_jsonl, read_jsonl, write_frame, write_json, write_sealed
+from danlu.artifacts.ownership import lock_run
 from danlu.artifacts.run import EVALUATION, TEST_EVALUATIONS, WORST, RunDirectory
 from danlu.core.console import info
 from danlu.core.seeds import Seed
 from danlu.data.reference import describe_answers
 from danlu.data.splits import Split
+from danlu.errors import DanluError
 from danlu.evaluation.baselines import BaselineModels
 from danlu.evaluation.calibration import fit_calibration_and_threshold
 from danlu.evaluation.conformal import conformal_figures, fit_conformal
@@ -25,7 +27,7 @@ from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.evaluation.robustness import evaluate_robustness
 from danlu.evaluation.slices import find_slices
 from danlu.evaluation.worst_errors import worst_errors
-from danlu.experiment.cross_validation import CrossValidationResult, Learn, cross_validate
+from danlu.experiment.cross_validation import OUT_OF_FOLD_FILE, CrossValidationResult, Learn, cross_validate
 from danlu.experiment.data_context import DataContext, require_test_rows, scored_text_column
 from danlu.experiment.run_data import with_stored_reference
 from danlu.metrics.base import Predictions
@@ -42,22 +44,36 @@ NUM_GOLDEN_SAMPLES = 8
 
 
 def evaluate_run(
-    context: DataContext, run: RunDirectory, *, learn: Learn, language: str | None = None
+    context: DataContext, run: RunDirectory, *, learn: Learn, language: str | None = None, engine: str | None = None
 ) -> dict[str, Any]:
     """Evaluate a run whose data is loaded already.
 
     Args:
         learn: trains a fold that is missing.
         language: of report and model card; None for the recipe's.
+        engine: what computes the network; None for the bundle's own order.
+
+    Raises:
+        ArtifactError: another process writes into the run.
     """
+    require_test_rows(context)
+    with lock_run(run):
+        return _evaluate_run(context, run, learn, language or context.recipe.evaluation.language, engine)
+
+
+def _evaluate_run(
+    context: DataContext, run: RunDirectory, learn: Learn, language: str, engine: str | None
+) -> dict[str, Any]:
+    """Evaluate a run that this process holds."""
     from danlu.models.predictor import Predictor
 
-    require_test_rows(context)
     context = with_stored_reference(context, run)
     bundle = open_bundle(run.path)
-    predictor = Predictor.load(bundle, recipe_model=context.model)
+    predictor = Predictor.load(bundle, engine=engine, recipe_model=context.model)
     parts = context.splits.eval_splits()
     raw = {name: predictor.raw_outputs(part, context.origin) for name, part in parts.items()}
+    for name, answers in raw.items():
+        require_numbers(answers, name)
     folded = cross_validate(context, run, build_eval_config(context, predictor), learn=learn)
     options = context.recipe.evaluation
     decided, decision = predictor.target, dict[str, Any]()
@@ -84,10 +100,24 @@ def evaluate_run(
     figures |= examine_split(context, config, predictor, "test", truths["test"], calibrated_on)
     figures["folds"] = folded.results
     figures["looks"] = {"test": record_test_evaluation(run, context.recipe, "evaluate")}
-    write_json(run.path / EVALUATION, figures)
+    names = (*(f"{name}.parquet" for name in parts), WORST, OUT_OF_FOLD_FILE)
+    write_sealed(run.path / EVALUATION, figures, [run.path / "predictions" / name for name in names])
     _keep_golden(bundle, context, parts["test"], decided, predictor.preprocessor.columns, outputs["test"])
-    write_pages(run, language or context.recipe.evaluation.language)
+    write_pages(run, language)
     return figures
+
+
+def require_numbers(answers: np.ndarray, name: str) -> None:
+    """Raise DanluError if a model answers rows of a split with what is no number."""
+    if not np.issubdtype(answers.dtype, np.floating):
+        return
+    wrong = np.isnan(answers.reshape(len(answers), -1)).any(axis=1)
+    if wrong.any():
+        raise DanluError(
+            f"the model answers {int(wrong.sum()):,} of {len(wrong):,} rows of {name} with NaN, the first in its place "
+            f"{int(np.argmax(wrong)) + 1}; look for extreme values there, scale the inputs, or train with a lower rate",
+            code="DL504",
+        )
 
 
 def examine_split(
@@ -138,6 +168,11 @@ def decide_on_validation(context: DataContext, run: RunDirectory) -> None:
 
     Completes the bundle of a run without test rows, whose model is judged elsewhere.
     """
+    with lock_run(run):
+        _decide_on_validation(context, run)
+
+
+def _decide_on_validation(context: DataContext, run: RunDirectory) -> None:
     from danlu.models.predictor import Predictor
 
     bundle, validation = open_bundle(run.path), context.splits.validation

@@ -19,8 +19,10 @@ from danlu.artifacts.checkpoints import (
     unique_state_dict,
 )
 from danlu.artifacts.environment import describe_environment
-from danlu.artifacts.files import StrPath, write_json, write_text
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run
+from danlu.artifacts.files import StrPath, write_sealed
+from danlu.artifacts.ownership import RECIPE, lock_run
+from danlu.artifacts.run import ENVIRONMENT, RunDirectory
+from danlu.artifacts.run_recipe import write_run_recipe
 from danlu.core.console import info, progress
 from danlu.core.distributed.env import dist_env
 from danlu.core.distributed.heartbeat import is_timeout
@@ -52,7 +54,6 @@ from danlu.experiment.setup import (
 from danlu.experiment.validation import make_validation_fn
 from danlu.experiment.written_bundle import write_bundle
 from danlu.models.base import SelfFittingModel
-from danlu.recipe.load import dump_recipe
 from danlu.recipe.sections.training import Training
 
 if TYPE_CHECKING:
@@ -88,10 +89,9 @@ def train_run(
     setup = prepare_training(context, dry_run, fit_preprocessor=fit_preprocessor)
     if not setup.groups.is_main:
         return _train_as_worker(setup)
-    run = RunDirectory.create(
+    with RunDirectory.create(
         output, name=context.recipe.name, folder=name, overwrite=overwrite, needed_bytes=_needed_bytes(setup)
-    )
-    with lock_run(run), run:  # a run that another process holds is left as it is
+    ) as run:
         setup = _start_run(run, setup)
         if context.recipe.evaluation.refits:
             context = setup.context
@@ -112,6 +112,8 @@ def _needed_bytes(setup: TrainingSetup) -> int:
 def _start_run(run: RunDirectory, setup: TrainingSetup) -> TrainingSetup:
     """Write everything known before the first step, and tell the other processes.
 
+    The recipe comes last: a folder that has it can be resumed.
+
     Returns:
         the setup with numbers for `auto`.
     """
@@ -120,13 +122,13 @@ def _start_run(run: RunDirectory, setup: TrainingSetup) -> TrainingSetup:
     context = write_source(setup.context, run)
     setup = replace(setup, context=context)
     known = describe_environment(str(setup.accelerator.torch_device), context.recipe.seed, torch.get_num_threads())
-    write_json(run.path / ENVIRONMENT, {**known, **describe_earlier_run(context)})
+    write_sealed(run.path / ENVIRONMENT, {**known, **describe_earlier_run(context)})
     _log_data_findings(context)
     setup = resolve_auto_settings(setup, run)
     training = setup.context.recipe.training
-    write_text(run.path / RECIPE, dump_recipe(setup.context.recipe))
-    write_run_data(setup.context, run, setup.balanced.profile())
     save_teacher_digest(run, setup.teacher_digest)
+    write_run_data(setup.context, run, setup.balanced.profile())
+    write_run_recipe(run.path / RECIPE, setup.context.recipe)
     setup.groups.broadcast_object({"run": str(run.path.resolve()), "settled": _auto_settings_of(training)})
     return setup
 

@@ -64,23 +64,27 @@ def describe_export(
         placement: what they hold of preparation and answers.
         check: how the library answered the golden samples; None where nothing could be compared.
     """
-    files = [
-        {"name": name, "bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
-        for name in files_in(folder)
-    ]
     return {
         "format": FORMAT,
         "to": to,
         "model": predictor.manifest.name,
         "task": predictor.manifest.task,
         "bundle": predictor.manifest.digest,
-        "files": files,
+        "files": described_files(folder),
         "inputs": _inputs(predictor),
         "outputs": _outputs(predictor),
         "inside": list(placement.inside),
         "outside": [{"what": step.what, "value": step.value, "file": DOCUMENT} for step in placement.outside],
         "check": check,
     }
+
+
+def described_files(folder: Path) -> list[dict[str, Any]]:
+    """Return name, size and checksum of each file below a folder."""
+    return [
+        {"name": name, "bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
+        for name in files_in(folder)
+    ]
 
 
 def write_documents(document: dict[str, Any], folder: Path) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from danlu.core.imports import require_extra
 from danlu.models.answer_folding import Affine, Placement, Step, answer_steps, place_steps
 from danlu.models.predictor import Predictor
-from danlu.models.tabular.boosting import MODEL_FILE, BoostedTrees
+from danlu.models.tabular.boosting import BoostedTrees
+from danlu.models.tabular.tree_arrays import MODEL_FILE
 
 
 def write(predictor: Predictor, folder: Path) -> Placement:

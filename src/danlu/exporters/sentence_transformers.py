@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from danlu.artifacts.files import write_json
 from danlu.data.text.preprocessor import TokenizingPreprocessor
-from danlu.exporters.tokenizer_files import tokenizing_steps, write_tokenizer
+from danlu.exporters.tokenizer_files import log_parsing, tokenizing_steps, write_tokenizer
 from danlu.models.answer_folding import (
     Activation,
     Placement,
@@ -47,6 +47,7 @@ def write(predictor: Predictor, folder: Path) -> Placement:
     folded = foldable(model.classifier, steps.affine)
     encoder.save_pretrained(folder)
     longest = predictor.preprocessor.longest
+    log_parsing(predictor.preprocessor.tokenizer)
     write_tokenizer(predictor.preprocessor, folder, longest)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False})
     write_json(folder / "modules.json", _modules())

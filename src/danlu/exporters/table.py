@@ -43,7 +43,11 @@ def choose_format(predictor: Predictor, asked: str | None) -> str:
     """
     own = format_of(predictor)
     if own is None:
-        raise ArgumentError(f"no library has a format of its own for {predictor.options.name}", code="DL409")
+        raise ArgumentError(
+            f"no library has a format of its own for {predictor.options.name}; --to onnx, openvino or torch-export "
+            "writes it",
+            code="DL409",
+        )
     if asked not in (None, own):
         raise ArgumentError(f"--to {asked}: {predictor.options.name} is written as {own}", code="DL409")
     return own

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from danlu.core.console import info
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.specs import EncoderInputs
 from danlu.data.text.chat_template import exported_template
 from danlu.data.text.preprocessor import TokenizingPreprocessor
+from danlu.data.text.special_tokens import control_tokens
 from danlu.models.answer_folding import Step
 
 
@@ -36,6 +38,16 @@ def write_tokenizer(preprocessor: TokenizingPreprocessor, folder: Path, position
     )
     written.chat_template = exported_template(tokenizer)
     written.save_pretrained(folder)
+
+
+def log_parsing(tokenizer: TokenizerFile) -> None:
+    """Say that the library reads tokens of control inside texts otherwise than the bundle."""
+    names = control_tokens(tokenizer.json_text)
+    if names and not tokenizer.parses_special:
+        info(
+            f"transformers parses the tokenizer's tokens inside what people write, such as {names[0]}, as these "
+            "tokens; danlu encodes them as words (data.special_tokens). Texts without them are read alike"
+        )
 
 
 def longest_input(preprocessor: TokenizingPreprocessor, positions: int | None) -> int | None:

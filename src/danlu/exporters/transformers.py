@@ -6,10 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from danlu.core.console import info
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.text.preprocessor import TokenizingPreprocessor
-from danlu.exporters.tokenizer_files import tokenizing_steps, write_tokenizer
+from danlu.exporters.tokenizer_files import log_parsing, tokenizing_steps, write_tokenizer
 from danlu.models.answer_folding import AnswerSteps, Placement, answer_steps, foldable, folded_into, place_steps
 from danlu.models.predictor import Predictor
 from danlu.models.text.options import Transformer
@@ -40,11 +39,7 @@ def write(predictor: Predictor, folder: Path) -> Placement:
             network.save_pretrained(folder)
     finally:
         network.config = before
-    if predictor.kind.generates_text and not tokenizer.parses_special:
-        info(
-            "transformers parses special tokens inside what people write, such as <|im_end|>, as these tokens; danlu "
-            "encodes them as words (data.special_tokens). Texts without them are read alike"
-        )
+    log_parsing(tokenizer)
     write_tokenizer(predictor.preprocessor, folder, getattr(before, "max_position_embeddings", None))
     prepared, left = tokenizing_steps(predictor.preprocessor)
     inside = (*prepared, *(("labels",) if steps.names else ()))

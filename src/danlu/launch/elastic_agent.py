@@ -30,7 +30,7 @@ from torch.distributed.elastic.rendezvous import RendezvousParameters, registry
 from danlu.core.console import ERROR, emit, info
 from danlu.launch.failures import ERROR_FILE_VAR, LAUNCHER_PID_VAR, read_failures, root_cause
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 POLL_INTERVAL_S = 0.1
 GRACE_S = 1.5  # for the others to exit on their own, and for the first one that failed to write its record
 KILL_AFTER_S = 3.0  # after SIGTERM: a process that still runs waits for a lost peer
@@ -228,7 +228,7 @@ class ElasticAgent(SimpleElasticAgent):
     def _forward_signals(self) -> None:
         """Forward each received signal to the processes; a second one shortens the timeout."""
         while self.num_forwarded < len(self.received_signals):
-            # SIGHUP (a closed terminal) stops like SIGTERM.
+            # SIGHUP (a closed terminal) and SIGUSR1 (a queue's warning) stop like SIGTERM.
             number = signal.SIGINT if self.received_signals[self.num_forwarded] == signal.SIGINT else signal.SIGTERM
             self.num_forwarded += 1
             if self.num_forwarded == 1:

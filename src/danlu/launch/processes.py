@@ -11,11 +11,12 @@ from pathlib import Path
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.environment import command_line
-from danlu.artifacts.files import read_json
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, find_runs, refuse_existing, unused_name
+from danlu.artifacts.ownership import RECIPE, refuse_existing, unused_name
+from danlu.artifacts.run import RunDirectory, find_runs
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.distributed.env import dist_env
 from danlu.core.threads import usable_cores
-from danlu.errors import ArgumentError, DanluError
+from danlu.errors import ArgumentError, ArtifactError, DanluError
 from danlu.models.base import SelfFittingModel
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
@@ -107,7 +108,7 @@ def launch_resume(arguments: Sequence[str], run: Path, processes: int, restarts:
     Raises:
         ArgumentError: it is not a run, or the number of processes does not fit its recipe.
     """
-    check_processes(load_recipe(RunDirectory.open(run).path / RECIPE), processes, nearest_layout)
+    check_processes(load_run_recipe(RunDirectory.open(run).path / RECIPE), processes, nearest_layout)
     return launch_command((*DANLU_COMMAND, *arguments), processes, restarts)
 
 
@@ -171,7 +172,10 @@ def find_interrupted_run(output: Path) -> RunDirectory | None:
     if world.launch_id is None or (world.launch_id == UNNAMED_LAUNCH and not world.restart_count):
         return None
     for run in find_runs(output):
-        known = read_json(run.path / ENVIRONMENT)
+        try:
+            known = run.environment()
+        except ArtifactError:  # a damaged run beside this one stops no launch
+            continue
         same = known.get("launch") == world.launch_id and known.get("command") == command_line()
         if same and not (run.model / MANIFEST).is_file():
             return run

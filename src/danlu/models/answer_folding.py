@@ -19,10 +19,12 @@ from danlu.metrics.multilabel import MULTI_LABEL_THRESHOLD
 from danlu.tasks.base import Target
 from danlu.tasks.calibrations import ConformalQuantiles, Isotonic, Temperature
 from danlu.tasks.classification import ClassTarget
+from danlu.tasks.language_modelling import NextTokenTarget
 from danlu.tasks.multi_label import MultiLabelTarget
 from danlu.tasks.multi_output import MultiNumericTarget
 from danlu.tasks.ordinal import OrdinalTarget
 from danlu.tasks.poisson import CountTarget
+from danlu.tasks.preference import PreferenceTarget
 from danlu.tasks.quantile import QuantileTarget
 from danlu.tasks.regression import NumericTarget
 from danlu.tasks.tagging import TagTarget
@@ -32,6 +34,7 @@ Problem = Literal["single_label_classification", "multi_label_classification", "
 Activation = Literal["softmax", "sigmoid", "exp", "sort", "ordinal", "first-token"]
 # A mean beyond so many deviations leaves float32 less than the four digits of a deviation that are promised.
 LARGEST_OFFSET = 800.0
+UNKNOWN = "target"  # the step that stands for all that another package's task does after a network
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,15 @@ class Placement:
 
 @singledispatch
 def answer_steps(target: Target) -> AnswerSteps:
-    """Return what danlu does after a network; nothing for language models."""
+    """Return what danlu does after a network.
+
+    What the target of a task of another package does is not known here, so it is one step, which no format holds.
+    """
+    return AnswerSteps(decisions=(Step(UNKNOWN, {"class": type(target).__name__, **target.model_dump(mode="json")}),))
+
+
+@answer_steps.register
+def _(target: NextTokenTarget | PreferenceTarget) -> AnswerSteps:
     return AnswerSteps()
 
 

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
 
-# Larger steps erase pretraining; Devlin et al. 2019 use 2e-5 to 5e-5 (https://arxiv.org/abs/1810.04805).
-PRETRAINED_LR = 5e-5
-ADAPTER_LR = 5e-4  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
+# Factors on the optimizer's own rate, since a step of SGD is far smaller than one of Adam at the same rate: 5e-5 trains
+# nothing by SGD. Larger steps erase pretraining; of AdamW's 1e-3 the first gives 5e-5, and Devlin et al. 2019 use 2e-5
+# to 5e-5 (https://arxiv.org/abs/1810.04805).
+PRETRAINED_FACTOR = 0.05
+ADAPTER_FACTOR = 0.5  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,17 @@ class Model(ModelOptions):
         """Return the image size in pixels that the model expects; None for any."""
         return None
 
+    def fewest_parameters(self) -> int:
+        """Return a number of parameters that the network has at least, told by its options alone; 0 if unknown."""
+        return 0
+
     def data_requirements(self) -> DataRequirements:
         """Return the model's requirements on the data; none by default."""
         return DataRequirements()
+
+    def requirements_by_files(self) -> DataRequirements | None:
+        """Return what files alone tell of the requirements, without torch; None where they do not."""
+        return None
 
     def default_lr(self, optimizer_lr: float) -> float:
         """Return the learning rate to use where the recipe sets none.
@@ -161,7 +171,7 @@ def pretrained_lr(finetune: Finetune, optimizer_lr: float) -> float:
     """
     if finetune.mode == "head":
         return optimizer_lr
-    return ADAPTER_LR if finetune.adapts else PRETRAINED_LR
+    return optimizer_lr * (ADAPTER_FACTOR if finetune.adapts else PRETRAINED_FACTOR)
 
 
 class TabularModel(Model):
@@ -207,7 +217,7 @@ class HasPresets(Model):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("size") not in cls.presets:
+        if not isinstance(values, dict) or values.get("size") not in list(cls.presets):
             return values
         return {**cls.presets[values["size"]], **values}
 

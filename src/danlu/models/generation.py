@@ -19,7 +19,7 @@ from danlu.data.sources.chat_rows import ChatRow
 from danlu.data.sources.prompts import Prompt
 from danlu.data.text.chat_template import render_prompt
 from danlu.data.text.preprocessor import TokenizingPreprocessor
-from danlu.data.text.special_tokens import encode_rendered, hide_special_tokens, open_for_words
+from danlu.data.text.special_tokens import encode_rendered, hide_in_chat, open_for_texts
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.models.predictor import Predictor
 
@@ -198,16 +198,15 @@ def tokenizer_and_network(predictor: Predictor) -> tuple[TokenizerFile, Any]:
 def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: int) -> list[int]:
     """Encode a prompt; a plain text begins as documents do in training."""
     if isinstance(prompt, str):
-        reader = reader if tokenizer.parses_special else open_for_words(tokenizer.json_text)
-        return [*tokenizer.lead, *reader.encode(prompt, add_special_tokens=False).ids]
+        return [*tokenizer.lead, *open_for_texts(tokenizer).encode(prompt, add_special_tokens=False).ids]
     if not prompt:
         raise ArgumentError(f"prompt {number} is a conversation without messages; give at least one", code="DL414")
     if tokenizer.chat_template is None:
         raise ArgumentError(
             "the model's tokenizer has no chat template; give a plain prompt, or train it on chats", code="DL414"
         )
-    chat = prompt if isinstance(prompt, ChatRow) else ChatRow(prompt)
-    text = render_prompt(tokenizer, hide_special_tokens(tokenizer, chat.messages), chat.variables)
+    chat = hide_in_chat(tokenizer, prompt if isinstance(prompt, ChatRow) else ChatRow(prompt))
+    text = render_prompt(tokenizer, chat.messages, chat.variables)
     return encode_rendered(tokenizer, reader, [text])[0][0]
 
 
@@ -296,6 +295,8 @@ class _StoppingCriteria:
             (length for word in self.stop for length in range(len(word)) if text.endswith(word[:length])), default=0
         )
         ready = text[: len(text) - (0 if found else held)].rstrip(INCOMPLETE_CHARACTER)
+        if self.blanks[row].startswith(text):  # which is taken away as soon as it is whole
+            ready = ""
         if len(ready) > self.streamed_length:
             self.stream(ready[self.streamed_length :])
             self.streamed_length = len(ready)

@@ -4,7 +4,6 @@ Used by `danlu predict`, by evaluation and by everything that serves or changes 
 inputs in the same way.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,14 +11,12 @@ import numpy as np
 import polars as pl
 from pydantic import PositiveInt
 
-from danlu.artifacts.bundle import GOLDEN, Bundle, Manifest, open_bundle
+from danlu.artifacts.bundle import GOLDEN, Bundle, open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
 from danlu.core.component import components
-from danlu.core.devices import open_device
-from danlu.core.devices.setup import make_deterministic
+from danlu.core.console import info
 from danlu.core.display import render_html
-from danlu.core.imports import require_extra
 from danlu.core.text import suggestion
 from danlu.data.descriptors import Origin, RawData
 from danlu.data.kind import SAMPLES, Preprocessor
@@ -32,10 +29,12 @@ from danlu.data.sources.tags import stack_ragged
 from danlu.data.splits import Split
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.text.preprocessor import BlockPreprocessor
-from danlu.errors import ArgumentError, ArtifactError, DataError
+from danlu.errors import ArgumentError, ArtifactError, DataError, MissingExtra
 from danlu.models.base import Interpretable, Model
+from danlu.models.engines.base import Engine, EngineSource
+from danlu.models.engines.table import engines_for
+from danlu.models.engines.torch_engine import TorchEngine
 from danlu.models.golden import ANSWER, PREDICTION, golden_inputs
-from danlu.models.infer import predict_all
 from danlu.tasks.base import Target
 from danlu.tasks.table import parse_target, task_of
 
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-GOLDEN_TOLERANCE = 1e-4  # devices round differently; wrong preprocessing or weights deviate far more
+GOLDEN_TOLERANCE = TorchEngine.tolerance
 
 
 class Predictor:
@@ -55,8 +54,7 @@ class Predictor:
         preprocessor: raw rows -> model inputs.
         target: model outputs -> predictions.
         options: the model's options, as kept in the bundle.
-        model: the network, on `device`.
-        ranges: the least and the largest training value of columns of numbers, where the bundle tells.
+        engine: what computes the network.
 
     Example:
         >>> import danlu
@@ -67,21 +65,14 @@ class Predictor:
     """
 
     def __init__(
-        self,
-        manifest: Manifest,
-        *,
-        options: Model,
-        preprocessor: Preprocessor,
-        target: Target,
-        model: "nn.Module",
-        device: "torch.device",
-        ranges: Mapping[str, tuple[float, float]] | None = None,
+        self, source: EngineSource, *, preprocessor: Preprocessor, target: Target, engine: Engine | None = None
     ) -> None:
-        self.ranges = ranges or {}
-        self.manifest, self.options, self.preprocessor, self.target = manifest, options, preprocessor, target
-        self.model, self.device = model, device
-        self.kind = get_kind(manifest.kind)
+        self._source, self.manifest, self.options = source, source.bundle.manifest, source.options
+        self.preprocessor, self.target = preprocessor, target
+        self.kind = get_kind(self.manifest.kind)
+        self.ranges = trained_ranges(source.bundle.reference())
         self.head = task_of(target).head(target)
+        self.engine = engine or TorchEngine.open(source)
 
     def __repr__(self) -> str:
         columns = len(self.preprocessor.columns)
@@ -92,73 +83,81 @@ class Predictor:
         return render_html("predictor", self)
 
     @classmethod
-    def load(cls, source: StrPath | Bundle, *, own_code: bool = False, recipe_model: Model | None = None) -> Self:
+    def load(
+        cls,
+        source: StrPath | Bundle,
+        *,
+        engine: str | None = None,
+        own_code: bool = False,
+        recipe_model: Model | None = None,
+    ) -> Self:
         """Open a bundle or a run on this machine's device and replay its golden samples.
 
         Whoever uses a bundle opens it here: checksums, replay, and no code unasked.
 
         Args:
             source: folder of a bundle or a run, or a bundle that is open already.
+            engine: what computes the network: `numpy` or `torch`; by default the first of the bundle's own order that
+                answers its golden samples as they were recorded.
             own_code: allow importing the user's module that a custom model names.
             recipe_model: the model of the user's own recipe; its code is allowed where the bundle's model is that one.
 
         Raises:
+            ArgumentError: there is no such engine, or it cannot answer this bundle.
             ArtifactError: the bundle is damaged, its golden predictions changed, or it needs code that is not allowed.
             MissingExtra: the model needs packages that are not installed.
         """
         bundle = source if isinstance(source, Bundle) else open_bundle(source)
-        predictor = cls._build(bundle, own_code, recipe_model)
+        manifest, options = bundle.manifest, model_options(bundle.config)
+        preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
+        target = parse_target(manifest.output)
+        opened = EngineSource(bundle, options, preprocessor.inputs, target, own_code, recipe_model)
+        *others, last = engines_for(opened, engine)
         golden = bundle.golden()
+        for tried in others:
+            try:
+                return cls._open(opened, preprocessor, target, tried, golden)
+            except (ArtifactError, MissingExtra) as error:
+                info(f"the engine {tried.name} does not answer, the next one does: {error}")
+        return cls._open(opened, preprocessor, target, last, golden)
+
+    @classmethod
+    def _open(
+        cls,
+        source: EngineSource,
+        preprocessor: Preprocessor,
+        target: Target,
+        engine: type[Engine],
+        golden: pl.DataFrame | None,
+    ) -> Self:
+        """Open a bundle in one engine, and replay its golden samples."""
+        predictor = cls(source, preprocessor=preprocessor, target=target, engine=engine.open(source))
         if golden is not None:
             predictor.replay(golden)
         return predictor
 
-    @classmethod
-    def _build(cls, bundle: Bundle, own_code: bool, recipe_model: Model | None) -> Self:
-        """Rebuild the network from its options and load its weights."""
-        manifest = bundle.manifest
-        preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
-        target = parse_target(manifest.output)
-        options = model_options(bundle.config)
-        if options.custom_code is not None and not own_code and not _is_model_of(recipe_model, options):
-            raise ArtifactError(
-                f"{bundle.folder}: its model is code from {options.custom_code}, and opening a bundle runs no code "
-                "unasked; if you trust it, pass own_code=True (--own-code)",
-                code="DL309",
-            )
-        if options.extra:
-            require_extra(options.extra, f"this bundle's model ({options.name})")
-        bundle.require(options.weights_file)
-        make_deterministic()
-        model = options.build(preprocessor.inputs, target.outputs)
-        try:
-            options.read_weights(model, bundle.folder)
-        except RuntimeError as error:
-            raise ArtifactError(
-                f"{bundle.folder}: the weights do not fit {options.name}: {error}", code="DL310"
-            ) from error
-        device = open_device().torch_device
-        return cls(
-            manifest,
-            options=options,
-            preprocessor=preprocessor,
-            target=target,
-            model=model.to(device).eval(),
-            device=device,
-            ranges=trained_ranges(bundle.reference()),
-        )
+    @property
+    def model(self) -> "nn.Module":
+        """The network in torch, on `device`.
+
+        Whoever asks for it may change it, so from then on it answers, whatever engine did before.
+        """
+        return self._in_torch().network
+
+    @property
+    def device(self) -> "torch.device":
+        """Where `model` is."""
+        return self._in_torch().device
+
+    def _in_torch(self) -> TorchEngine:
+        if not isinstance(self.engine, TorchEngine):
+            self.engine = TorchEngine.open(self._source)
+        return self.engine
 
     def with_model(self, model: "nn.Module") -> Self:
         """Return a copy that uses another network with the same preprocessing and target."""
-        return type(self)(
-            self.manifest,
-            options=self.options,
-            preprocessor=self.preprocessor,
-            target=self.target,
-            model=model.to(self.device).eval(),
-            device=self.device,
-            ranges=self.ranges,
-        )
+        engine = TorchEngine(model, self.device)
+        return type(self)(self._source, preprocessor=self.preprocessor, target=self.target, engine=engine)
 
     @checked
     def predict(self, samples: Any, *, batch_size: PositiveInt | None = None, broken: Broken = "row") -> pl.DataFrame:
@@ -235,11 +234,21 @@ class Predictor:
 
     def _outputs(self, frame: pl.DataFrame, place: Origin, batch_size: int | None) -> np.ndarray:
         size = batch_size or self.manifest.batch_size
+        if isinstance(self.engine, TorchEngine):
+            return self._torch_outputs(self.engine, frame, place, size)
+        answer = self.head.answer
+        assert answer is not None, "an engine other than torch was opened for a task that only torch answers"
+        batches = self.preprocessor.iter_arrays(frame, place, size)
+        return stack_ragged([answer(self.engine.run(inputs), target) for inputs, target in batches])
+
+    def _torch_outputs(self, engine: TorchEngine, frame: pl.DataFrame, place: Origin, size: int) -> np.ndarray:
+        from danlu.models.infer import predict_all
+
         if not isinstance(self.preprocessor, BlockPreprocessor):
             examples = self.preprocessor.transform(frame, place)
-            return predict_all(self.model, self.head, examples, size, self.device)
+            return predict_all(engine.network, self.head, examples, size, engine.device)
         examples, owners = self.preprocessor.transform_each(frame)
-        blocks = predict_all(self.model, self.head, examples, size, self.device)
+        blocks = predict_all(engine.network, self.head, examples, size, engine.device)
         documents = np.zeros((frame.height, blocks.shape[1]), dtype=np.float64)
         np.add.at(documents, owners, blocks)
         return documents
@@ -290,10 +299,12 @@ class Predictor:
         if found.ndim == 2:  # tagging: as many columns as the longest sentence of the split had words
             recorded, found = np.split(stack_ragged([recorded, found]), 2)
         deviation = float(np.max(np.abs(found - recorded) / np.maximum(1.0, np.abs(recorded))))
-        if not deviation <= GOLDEN_TOLERANCE:
+        engine = self.engine
+        if not deviation <= engine.tolerance:
             raise ArtifactError(
                 f"the model's predictions for its golden samples have changed since its evaluation: off by "
-                f"{deviation:.2g} (allowed {GOLDEN_TOLERANCE}); compare library versions with those in bundle.json",
+                f"{deviation:.2g} (allowed {engine.tolerance}, engine {engine.name}); compare library versions with "
+                "those in bundle.json",
                 code="DL311",
             )
         return deviation
@@ -333,13 +344,6 @@ class Predictor:
                 "columns, a list of dicts, or images or texts where the model takes them",
                 code="DL207",
             ) from error
-
-
-def _is_model_of(recipe_model: Model | None, options: Model) -> bool:
-    """Return whether a bundle's model is the very one that the user's recipe names."""
-    if recipe_model is None:
-        return False
-    return recipe_model.portable().model_dump(mode="json") == options.model_dump(mode="json")
 
 
 def _without_infinite(outputs: np.ndarray, origin: str, errors: RowErrors | None) -> np.ndarray:

@@ -22,6 +22,7 @@ from danlu.recipe.problems import validate_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.planned import not_built
 from danlu.recipe.variants import space_problems
+from danlu.recipe.yaml_text import YamlProblem, parse_yaml
 
 BUILTIN = Path(__file__).parent / "builtin"
 Key = tuple[str | int, ...]
@@ -58,12 +59,12 @@ def find_recipe(source: str | Path) -> Path:
         message = "give a file, or the name of a built-in recipe"
         raise ArgumentError(f"recipe: cannot take {_describe(source)}; {message}", code="DL402")
     path = Path(source)
-    if path.is_file():
+    if _is_file(path):
         return path
     builtin = BUILTIN / f"{source}.yaml"
-    if builtin.is_file():
+    if _is_file(builtin):
         return builtin
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
         raise RecipeError(
             Problem(str(source), "", "is a folder; give a recipe file (`danlu new` writes one)", code="DL101")
         )
@@ -77,12 +78,15 @@ def find_recipe(source: str | Path) -> Path:
     )
 
 
+def _is_file(path: Path) -> bool:
+    """Return whether a path is a file; one that no file can have is none."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises where a name is too long
+
+
 def recipe_files(file: Path) -> list[Path]:
     """Return a valid recipe file and every file that it extends, directly or indirectly."""
-    from ruamel.yaml import YAML
-
-    bases = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")).get("extends", ())
-    paths = [file.parent / str(base) for base in ([bases] if isinstance(bases, str) else bases)]
+    bases = parse_yaml(file.read_text(encoding="utf-8"), with_places=False).get("extends", ())
+    paths = [file.parent / base for base in ([bases] if isinstance(bases, str) else bases)]
     return [file, *(found for path in paths for found in recipe_files(path))]
 
 
@@ -186,33 +190,32 @@ def _place(tree: Tree, key: Key, origin: str) -> str:
 
 def _read(file: Path, seen: tuple[Path, ...]) -> Tree:
     """Read a file and merge it over the files it extends."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     if file.resolve() in seen:
         raise RecipeError(Problem(str(file), "extends", "the recipe extends itself", code="DL103"))
     try:
-        written = YAML().load(file.read_text(encoding="utf-8"))
+        written = parse_yaml(file.read_text(encoding="utf-8-sig"), with_places=True)
     except UnicodeDecodeError as error:
         raise RecipeError(
             Problem(str(file), "", f"is not UTF-8 (byte {error.start}); save it as UTF-8", code="DL102")
         ) from None
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RecipeError(Problem(f"{file}:{line}", "", f"is not YAML: {error.problem}", code="DL102")) from None
-    except YAMLError as error:
-        raise RecipeError(Problem(str(file), "", f"is not YAML: {error}", code="DL102")) from None
+    except OSError as error:
+        raise RecipeError(Problem(str(file), "", f"cannot be read: {error.strerror or error}", code="DL102")) from None
+    except YamlProblem as error:
+        place = f"{file}:{error.line or 1}"
+        raise RecipeError(Problem(place, "", f"is not YAML: {error.reason}", code="DL102")) from None
     if not isinstance(written, Mapping):
         raise RecipeError(Problem(str(file), "", "a recipe is a mapping of sections; start with `data:`", code="DL102"))
     places: dict[Key, str] = {}
     values = _with_absolute_paths(_plain(written, str(file), (), places), file.parent)
     own = Tree(values, places)
     bases = values.pop("extends", ())
-    merged = Tree({}, {})
-    for base in [bases] if isinstance(bases, str) else bases:
-        path = file.parent / str(base)
-        if not path.is_file():
-            place = own.places.get(("extends",), str(file))
+    merged, place = Tree({}, {}), own.places.get(("extends",), str(file))
+    listed = [bases] if isinstance(bases, str) else bases
+    if not isinstance(listed, list | tuple) or not all(isinstance(base, str) for base in listed):
+        raise RecipeError(Problem(place, "extends", "names a recipe file, or a list of them", code="DL103"))
+    for base in listed:
+        path = file.parent / base
+        if not _is_file(path):
             raise RecipeError(Problem(place, "extends", f"no such file: {path}", code="DL103"))
         merged = merged.merge(_read(path, (*seen, file.resolve())))
     return merged.merge(own)
@@ -274,17 +277,14 @@ def _resolve_at(key: str, value: Any, folder: Path) -> Any:
 
 def _override(tree: Tree, override: str) -> Tree:
     """Merge one `--set key.path=value` into a tree."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     key, equals, text = override.partition("=")
     place = f"--set {override}"
     if not equals or not all(key.split(".")):
         raise RecipeError(Problem(place, "", "is not `key.path=value`, as in training.optimizer.lr=3e-4", code="DL104"))
     try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise RecipeError(Problem(place, key, f"the value is not YAML: {error}", code="DL104")) from None
+        value = parse_yaml(text, with_places=False)
+    except YamlProblem as error:
+        raise RecipeError(Problem(place, key, f"the value is not YAML: {error.reason}", code="DL104")) from None
     path = tuple(key.split("."))
     nested: Any = value
     for depth in reversed(range(len(path))):

@@ -6,6 +6,7 @@ works on values as they were written, before they are checked, since a path is r
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -31,7 +32,10 @@ class IsPath:
         match = re.fullmatch(self.regex, text, re.DOTALL)
         if match is None:
             return text
-        path = (folder / Path(match["path"]).expanduser()).absolute()
+        written = Path(match["path"])
+        with suppress(RuntimeError):  # no such user: then it is a file of that name, which is missed by name
+            written = written.expanduser()
+        path = (folder / written).absolute()
         return f"{text[: match.start('path')]}{path}{text[match.end('path') :]}"
 
 
@@ -97,7 +101,9 @@ def _resolve_component(choice: OneOf, value: Any, folder: Path) -> Any:
         (first, options), *_ = value.items()
         component = table.get(_family(first))
         if component is not None:
-            only = next((field for field in component.model_fields if field != "name"), "name")
+            only = next((field for field in component.model_fields if field != "name"), None)
+            if only is None and not isinstance(options, Mapping):  # it has no option that this could be
+                return value
             written = options if isinstance(options, Mapping) else {only: options}
             resolved = _resolve_fields([component], {**written, "name": first}, folder)
             named = resolved.pop("name")

@@ -41,7 +41,7 @@ class Recipe(Frozen):
         ('adamw', 0.15)
     """
 
-    name: str = Field(default="model", pattern=NAME, description="names the run's folder")
+    name: str = Field(default="model", pattern=NAME, max_length=100, description="names the run's folder")
     seed: NonNegativeInt = Field(default=0, description="every random choice is derived from it")
     data: Data
     model: Annotated[ModelOptions, OneOf("model")] | None = Field(

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.bundle import GOLDEN, MANIFEST, REFERENCE, REFERENCE_ROWS
-from danlu.artifacts.files import read_json, write_text
-from danlu.artifacts.run import CARD, ENVIRONMENT, RECIPE, RunDirectory
+from danlu.artifacts.files import read_json, read_sealed, write_text
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import CARD, RunDirectory
+from danlu.artifacts.run_recipe import recipe_text
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
 from danlu.reporting.i18n import LANGUAGES, Translator, get_translator
 from danlu.reporting.page import environment_rows
@@ -58,7 +60,7 @@ def _existing_user_text(path: Path) -> str | None:
 
 
 def _card_lines(t: Translator, run: RunDirectory, own: str | None) -> Iterator[str]:
-    profile, evaluation = read_json(run.path / "data" / "profile.json"), run.evaluation()
+    profile, evaluation = read_sealed(run.path / "data" / "profile.json"), run.evaluation()
     manifest = read_json(run.model / MANIFEST) if (run.model / MANIFEST).is_file() else {}
     name = run.path.resolve().name
     summary = summarize(t, profile, evaluation)
@@ -77,9 +79,9 @@ def _card_lines(t: Translator, run: RunDirectory, own: str | None) -> Iterator[s
     yield from _slices(t, evaluation)
     yield f"## {t('card.limits')}\n"
     yield from _limits(t, summary, profile, evaluation)
-    yield f"## {t('recipe')}\n\n````yaml\n{(run.path / RECIPE).read_text(encoding='utf-8').rstrip()}\n````\n"
+    yield f"## {t('recipe')}\n\n````yaml\n{recipe_text(run.path / RECIPE).rstrip()}\n````\n"
     yield f"## {t('environment')}\n"
-    known = read_json(run.path / ENVIRONMENT)
+    known = run.environment()
     rows = environment_rows({key: known[key] for key in known if key not in PRIVATE})
     yield from (f"- {_plain(key)}: {_plain(value)}" for key, value in rows)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from danlu.artifacts.files import read_json
+from danlu.artifacts.files import read_sealed
 from danlu.artifacts.run import RunDirectory
 from danlu.reporting.comparison import comparison_opening, comparison_rows, difference_sentence
 from danlu.reporting.format import format_number, shorten
@@ -95,7 +95,7 @@ def run_html(run: RunDirectory) -> str | None:
     profile_file = run.path / "data" / PROFILE_FILE
     if not profile_file.is_file():
         return None
-    t, profile, evaluation = environment_translator(), read_json(profile_file), run.evaluation()
+    t, profile, evaluation = environment_translator(), read_sealed(profile_file), run.evaluation()
     summary = summarize(t, profile, evaluation)
     kept, search = kept_step(run.metrics()), search_section(t, run)
     told = [summary.opening, summary.worth, search.get("told", "")]

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.files import read_json, write_text
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, REPORT, WORST, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import REPORT, WORST, RunDirectory
+from danlu.artifacts.run_recipe import recipe_text
 from danlu.reporting.i18n import get_translator
 from danlu.reporting.render import render
 from danlu.reporting.run_reader import Json
 from danlu.reporting.sections.data import data_section
 from danlu.reporting.sections.evaluation import MAX_ROWS, evaluation_sections
 from danlu.reporting.sections.findings import translate_findings
+from danlu.reporting.sections.network import network_section
 from danlu.reporting.sections.search import search_section
 from danlu.reporting.sections.summary import summarize
 from danlu.reporting.sections.training import training_section
@@ -49,8 +52,9 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         **data_section(t, profile),
         search=search_section(t, run),
         training=training_section(t, run, evaluation),
-        recipe=(run.path / RECIPE).read_text(encoding="utf-8"),
-        environment=environment_rows(read_json(run.path / ENVIRONMENT)),
+        network=network_section(t, run),
+        recipe=recipe_text(run.path / RECIPE),
+        environment=environment_rows(run.environment()),
         most_rows=MAX_ROWS,
     )
     path = run.path / REPORT
@@ -60,7 +64,7 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
 
 def _read_worst_errors(run: RunDirectory) -> Json:
     """Read the worst errors that evaluation has written; empty if there are none."""
-    file = run.path / "predictions" / WORST
+    file = run.predictions(WORST)
     return dict(read_json(file)) if file.is_file() else {}
 
 

@@ -14,8 +14,14 @@ from danlu.reporting.i18n import Translator
 MAX_COLUMNS = 30  # shown at first; the others unfold
 
 
-def render(template: str, t: Translator, **values: Any) -> str:
-    """Render a page, or a piece of one, in one language."""
+def render(template: str, t: Translator, parts: tuple[str, ...] = ("page",), **values: Any) -> str:
+    """Render a page, or a piece of one, in one language.
+
+    Args:
+        template: its file.
+        parts: names of the scripts and styles of the page, `page` first.
+        values: what the template shows.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -27,9 +33,9 @@ def render(template: str, t: Translator, **values: Any) -> str:
     )
     environment.filters |= {"number": format_number, "short": shorten, "rounded": format_bound}
     environment.globals |= {"t": t}
-    script = _read("page.js")
+    script = "\n".join(_read(f"{part}.js") for part in parts)
     return environment.get_template(template).render(
-        style=_read("style.css"),
+        style="\n".join(_read(f"{part}.css") for part in parts),
         card_style=_read("notebook.css"),
         script=script,
         # The policy allows this script only: should a value ever get past the escaping, it cannot run.

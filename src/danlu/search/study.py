@@ -15,8 +15,10 @@ import numpy as np
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.environment import describe_environment
-from danlu.artifacts.files import StrPath, read_json, write_bytes, write_json, write_text
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run
+from danlu.artifacts.files import StrPath, write_bytes, write_sealed
+from danlu.artifacts.ownership import RECIPE, forget_replaced, lock_run
+from danlu.artifacts.run import ENVIRONMENT, RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe, write_run_recipe
 from danlu.artifacts.trials import (
     BEST_FILE,
     SEARCH_FILE,
@@ -37,12 +39,18 @@ from danlu.errors import ArgumentError, ArtifactError, DanluError, MissingExtra,
 from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, scored_text_column
 from danlu.experiment.defaults import resolve_recipe
-from danlu.experiment.distillation import TEACHER_FILE
-from danlu.experiment.run_data import PROFILE_FILE, REFERENCE_FILE, load_run_data, write_run_data, write_source
+from danlu.experiment.run_data import (
+    REFERENCE_FILE,
+    TEACHER_FILE,
+    load_run_data,
+    read_profile,
+    write_profile,
+    write_run_data,
+    write_source,
+)
 from danlu.experiment.search_checks import search_metric
 from danlu.experiment.setup import best_validation_record
 from danlu.experiment.trainer import resume_training, train_run
-from danlu.recipe.load import dump_recipe, load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.tuning import Tuning
 from danlu.recipe.variants import variant
@@ -61,18 +69,12 @@ def run_search(
 ) -> RunDirectory:
     """Search on loaded data, using only its training and validation rows."""
     _new_study(context, trials)  # refuses before any folder is made
-    run = RunDirectory.create(
+    with RunDirectory.create(
         output, name=context.recipe.name, folder=name, overwrite=overwrite, needed_bytes=MIN_FREE_BYTES
-    )
-    with lock_run(run):
-        try:
-            study = _new_study(write_source(context, run), trials)
-            _write_setup(study, run)
-            _run_trials(study, run)
-        except BaseException:
-            if not read_trials(run.path) and not any(run.path.glob(f"{TRIALS_FOLDER}/*/checkpoints/step-*")):
-                shutil.rmtree(run.path, ignore_errors=True)  # no trial has finished or written a checkpoint
-            raise
+    ) as run:
+        study = _new_study(write_source(context, run), trials)
+        _write_setup(study, run)
+        _run_trials(study, run)
     return run
 
 
@@ -97,9 +99,9 @@ def resume_search(path: StrPath, *, trials: int | None = None) -> RunDirectory:
         raise ArgumentError(
             f"{run.path}: the search has finished; evaluate its model with `danlu evaluate {run.path}`", code="DL406"
         )
-    study = _new_study(load_run_data(load_recipe(run.path / RECIPE), run), trials)
+    study = _new_study(load_run_data(load_run_recipe(run.path / RECIPE), run), trials)
     with lock_run(run):
-        write_text(run.path / SEARCH_FILE, dump_recipe(study.recipe))
+        write_run_recipe(run.path / SEARCH_FILE, study.recipe)
         _run_trials(study, run)
     return run
 
@@ -185,7 +187,10 @@ def _new_study(context: DataContext, trials: int | None) -> Study:
 
 
 def _write_setup(study: Study, run: RunDirectory) -> None:
-    """Write the files that do not depend on trials."""
+    """Write the files that do not depend on trials.
+
+    First what makes the run a search, last the recipe: a folder that has it can be resumed, and as what it is.
+    """
     import torch
 
     from danlu.core.devices import open_device
@@ -193,11 +198,11 @@ def _write_setup(study: Study, run: RunDirectory) -> None:
     context = study.full_context
     accelerator = open_device(context.recipe.training.device)
     known = describe_environment(str(accelerator.torch_device), context.recipe.seed, torch.get_num_threads())
-    write_json(run.path / ENVIRONMENT, known)
-    write_text(run.path / RECIPE, dump_recipe(context.recipe.model_copy(update={"tuning": None})))
+    write_run_recipe(run.path / SEARCH_FILE, study.recipe)
+    write_sealed(run.path / ENVIRONMENT, known)
     write_run_data(context, run, {})
-    write_text(run.path / SEARCH_FILE, dump_recipe(study.recipe))
     (run.path / TRIALS_FOLDER).mkdir()
+    write_run_recipe(run.path / RECIPE, context.recipe.model_copy(update={"tuning": None}))
 
 
 def _run_trials(study: Study, run: RunDirectory) -> None:
@@ -221,6 +226,7 @@ def _run_trials(study: Study, run: RunDirectory) -> None:
     best = best_trial(trials, higher)
     if best is None:
         raise DanluError(f"{run.path}: all {len(trials)} trials failed; the last one: {trials[-1].why}", code="DL509")
+    _keep_model_of(run, trials, best)  # a killed process may not have come to that
     _adopt_best(run, best)
 
 
@@ -297,8 +303,14 @@ def _record_trial(study: Study, run: RunDirectory, trials: list[Trial]) -> None:
     """Record the newest trial; keep only the best trial's model."""
     best, newest = best_trial(trials, study.higher_is_better), trials[-1]
     append_trial(run.path, newest)
-    if best is newest:
-        write_text(run.path / BEST_FILE, (trial_folder(run.path, best.number) / RECIPE).read_text(encoding="utf-8"))
+    forget_replaced(run.path)
+    if best is not None:
+        write_bytes(run.path / BEST_FILE, (trial_folder(run.path, best.number) / RECIPE).read_bytes())
+    _keep_model_of(run, trials, best)
+
+
+def _keep_model_of(run: RunDirectory, trials: list[Trial], best: Trial | None) -> None:
+    """Delete the models of all other trials."""
     for trial in trials:
         if trial is not best:
             shutil.rmtree(trial_folder(run.path, trial.number) / "model", ignore_errors=True)
@@ -329,14 +341,15 @@ def _adopt_best(run: RunDirectory, best: Trial) -> None:
     The model is moved last: its presence marks the search as finished.
     """
     folder = trial_folder(run.path, best.number)
+    write_bytes(run.path / BEST_FILE, (folder / RECIPE).read_bytes())
     for file in sorted(folder.iterdir()):
         if file.is_file() and file.name != ENVIRONMENT and not file.name.startswith("."):
             write_bytes(run.path / file.name, file.read_bytes())
     for name in (REFERENCE_FILE, TEACHER_FILE):
         if (folder / "data" / name).is_file():
             write_bytes(run.path / "data" / name, (folder / "data" / name).read_bytes())
-    known, theirs = (read_json(path / "data" / PROFILE_FILE) for path in (run.path, folder))
+    known, theirs = (read_profile(RunDirectory(path)) for path in (run.path, folder))
     if theirs["target"] is not None and "balanced" in theirs["target"]:
         known["target"]["balanced"] = theirs["target"]["balanced"]
-        write_json(run.path / "data" / PROFILE_FILE, known)
+    write_profile(run, known)
     (folder / "model").replace(run.model)

@@ -15,10 +15,11 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from danlu.api.train import train
-from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.console import silenced
 from danlu.experiment.run_data import load_run_data
-from danlu.recipe.load import load_recipe
 from danlu.recipe.sections.evaluation import Evaluation
 from danlu.recipe.sections.training import Training
 from danlu.search.study import train_or_search
@@ -166,7 +167,7 @@ class DanluEstimator(BaseEstimator):  # type: ignore[misc]
         from danlu.experiment.run_evaluation import decide_on_validation, evaluate_run
 
         run: RunDirectory = train(recipe, data=frame, output=folder)
-        context = load_run_data(load_recipe(run.path / RECIPE), run)
+        context = load_run_data(load_run_recipe(run.path / RECIPE), run)
         if len(context.splits.test):
             self.evaluation_: dict[str, Any] | None = evaluate_run(context, run, learn=train_or_search)
         else:

@@ -4,6 +4,7 @@ In: a bundle's folder. Out: file name -> bytes, and from these the Predictor aga
 """
 
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,11 @@ def open_files(files: Files) -> "Predictor":
     """
     from danlu.models.predictor import Predictor
 
-    with tempfile.TemporaryDirectory(prefix="danlu-bundle-") as folder:
-        for name, content in files.items():
-            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
-            (Path(folder) / name).write_bytes(content)
-        return Predictor.load(folder, own_code=True)  # who unpickles an estimator has trusted it with code already
+    kept = tempfile.TemporaryDirectory(prefix="danlu-bundle-")
+    folder = Path(kept.name)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    predictor = Predictor.load(folder, own_code=True)  # who unpickles an estimator has trusted it with code already
+    weakref.finalize(predictor, kept.cleanup)  # `Predictor.model` may read the weights later
+    return predictor

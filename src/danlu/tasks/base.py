@@ -122,6 +122,10 @@ class ConformalTarget(ColumnTarget):
         return written if kept is None else {"conformal": kept, **written}
 
 
+# (outputs [batch, ...] float32, target or None) -> predictions [batch, ...] float32.
+Answer = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Head:
     """Compute a task's loss and predictions from logits.
@@ -131,6 +135,8 @@ class Head:
     Attributes:
         loss: (logits, target, emphasis) -> the summed loss and the number of targets it is summed over.
         predict: (logits, target) -> predictions [batch, ...], the input of metrics and `Target.decode`.
+        answer: the same of arrays, for engines other than torch; None where only torch answers. The target is given to
+            those tasks alone whose preprocessor makes it.
         num_targets: target -> number of targets the loss is summed over; needed when a batch is split.
         adapt_loss: adapts another loss of this task to all forms of logits that `loss` accepts.
     """
@@ -139,6 +145,7 @@ class Head:
     predict: "Callable[[Any, Tensor | None], Tensor]"
     num_targets: "Callable[[Tensor], int]"
     adapt_loss: Callable[[Loss], Loss] = lambda loss: loss
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from danlu.metrics.base import Metric, Predictions
 from danlu.metrics.classification import COUNT_METRICS, COUNTS, PROBABILITY_METRICS
 from danlu.metrics.per_class import per_class_metrics, per_class_values
 from danlu.metrics.ranking import ONE_VS_REST, RANKING_METRICS
+from danlu.tasks.activations import softmax
 from danlu.tasks.base import (
     Baseline,
     BaselineData,
@@ -28,7 +29,7 @@ from danlu.tasks.base import (
     tile_rows,
 )
 from danlu.tasks.calibrations import AnyCalibration
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.summaries import count_classes
 
@@ -279,7 +280,8 @@ class Classification(ClassTask):
 
     def head(self, target: ClassTarget) -> Head:
         loss = ensemble_loss(classification_loss)
-        return Head(loss, ensemble_predict(classification_predict), len, ensemble_loss)
+        predict, answer = ensemble_predict(classification_predict), ensemble_answer(softmax)
+        return Head(loss, predict, len, ensemble_loss, answer)
 
     def mean_of_members(self, logits: "Tensor") -> "Tensor":
         import torch

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from danlu.tasks.base import Loss
+import numpy as np
+
+from danlu.tasks.base import Answer, Loss
 from danlu.tasks.loss_weighting import LossWeighting
 
 if TYPE_CHECKING:
@@ -32,5 +34,17 @@ def ensemble_predict(
         if logits.ndim == 2:
             return predict(logits, target)
         return predict(logits.flatten(0, 1), None).reshape(*logits.shape[:2], -1).mean(dim=1)
+
+    return mean_answer
+
+
+def ensemble_answer(answer: Callable[[np.ndarray], np.ndarray]) -> Answer:
+    """Extend a prediction of arrays to [batch, members, outputs], as `ensemble_predict`."""
+
+    def mean_answer(outputs: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+        if outputs.ndim == 2:
+            return answer(outputs)
+        found = answer(outputs.reshape(-1, outputs.shape[-1]))
+        return np.asarray(found.reshape(*outputs.shape[:2], -1).mean(axis=1))
 
     return mean_answer

@@ -14,6 +14,7 @@ from danlu.metrics.base import Metric, Predictions
 from danlu.metrics.multilabel import LABEL_COUNTS, MULTI_LABEL_THRESHOLD, MULTILABEL_METRICS
 from danlu.metrics.per_class import per_class_metrics, per_class_values
 from danlu.metrics.ranking import PER_LABEL
+from danlu.tasks.activations import sigmoid
 from danlu.tasks.base import (
     Baseline,
     BaselineData,
@@ -32,7 +33,7 @@ from danlu.tasks.base import (
     tile_rows,
 )
 from danlu.tasks.classification import fit_logistic, spread_labels
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.summaries import count_listed
 
@@ -48,9 +49,22 @@ MIN_SHARE, MAX_SHARE = 0.005, 0.995  # of a mixed label: less is not shown, more
 
 
 def read_labels(text: str) -> list[str]:
-    """Parse a row's labels from JSON text."""
-    found: list[str] = json.loads(text)
-    return found
+    """Parse a row's labels from JSON text.
+
+    Raises:
+        DataError: it is none, such as a column of plain words.
+    """
+    try:
+        found: object = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise DataError(
+            f"the target: {text[:40]!r} is no list of labels; set data.target_separator where a column holds several "
+            "with a sign between them, or data.task: classification where each row has one",
+            code="DL225",
+        )
+    return list(map(str, found))
 
 
 def dump_labels(labels: Iterable[Any]) -> str:
@@ -225,7 +239,8 @@ class MultiLabel(Task):
         return " + ".join(told) or "none"
 
     def head(self, target: MultiLabelTarget) -> Head:
-        return Head(ensemble_loss(multilabel_loss), ensemble_predict(multilabel_predict), len, ensemble_loss)
+        predict, answer = ensemble_predict(multilabel_predict), ensemble_answer(sigmoid)
+        return Head(ensemble_loss(multilabel_loss), predict, len, ensemble_loss, answer)
 
     def mean_of_members(self, logits: "Tensor") -> "Tensor":
         from torch.nn import functional

@@ -8,6 +8,7 @@ import polars as pl
 
 from danlu.errors import DataError
 from danlu.metrics.base import Metric, Predictions, Statistic, safe_divide, sum_statistic
+from danlu.tasks.activations import identity
 from danlu.tasks.base import (
     LARGEST_TARGET,
     Baseline,
@@ -24,7 +25,7 @@ from danlu.tasks.base import (
     Words,
     tile_rows,
 )
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.regression import fit_ridge, nonzero_std, tenths
 from danlu.tasks.summaries import describe_numbers
@@ -207,7 +208,8 @@ class MultiOutput(Task):
         return ", ".join(f"{name} {number:.4g}" for name, number in zip(target.names, found, strict=True))
 
     def head(self, target: MultiNumericTarget) -> Head:
-        return Head(ensemble_loss(multi_output_loss), ensemble_predict(multi_output_predict), len, ensemble_loss)
+        predict, answer = ensemble_predict(multi_output_predict), ensemble_answer(identity)
+        return Head(ensemble_loss(multi_output_loss), predict, len, ensemble_loss, answer)
 
     def to_y_pred(self, target: MultiNumericTarget, outputs: np.ndarray) -> np.ndarray:
         return target.in_units(outputs)

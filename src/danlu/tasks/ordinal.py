@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from danlu.errors import DataError
 from danlu.metrics.base import Metric, Predictions, mean_statistic, ratio, safe_divide, sum_statistic
+from danlu.tasks.activations import ordinal
 from danlu.tasks.base import FitInputs, Head, Label, Target, Words
 from danlu.tasks.classification import ClassTarget, ClassTask, classification_loss
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ class Ordinal(ClassTask):
         return [label for label in (self.order or order) if label in found]
 
     def head(self, target: OrdinalTarget) -> Head:
-        return Head(ensemble_loss(ordinal_loss), ensemble_predict(ordinal_predict), len, ensemble_loss)
+        predict, answer = ensemble_predict(ordinal_predict), ensemble_answer(ordinal)
+        return Head(ensemble_loss(ordinal_loss), predict, len, ensemble_loss, answer)
 
 
 def ordinal_log_probabilities(logits: "Tensor") -> "Tensor":

@@ -8,8 +8,9 @@ import polars as pl
 
 from danlu.errors import DataError
 from danlu.metrics.base import FROM_ZERO, Metric, Predictions, mean_statistic, ratio
+from danlu.tasks.activations import exp
 from danlu.tasks.base import Baseline, BaselineData, FitInputs, Head, Target, Words
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.regression import NumericTarget, NumericTask, boosting_baselines, mean_baseline, target_numbers
 
@@ -118,7 +119,8 @@ class PoissonRegression(NumericTask):
         return super().fit_target(inputs)
 
     def head(self, target: CountTarget) -> Head:
-        return Head(ensemble_loss(poisson_loss), ensemble_predict(poisson_predict), len, ensemble_loss)
+        predict, answer = ensemble_predict(poisson_predict), ensemble_answer(exp)
+        return Head(ensemble_loss(poisson_loss), predict, len, ensemble_loss, answer)
 
     def baselines(self, target: NumericTarget, data: BaselineData) -> list[Baseline]:
         """Fit the mean, a linear model with a log link and, for tables, boosted trees."""

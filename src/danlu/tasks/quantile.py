@@ -9,8 +9,9 @@ import polars as pl
 from pydantic import Field
 
 from danlu.metrics.base import Metric, Predictions, mean_statistic, ratio
+from danlu.tasks.activations import sort
 from danlu.tasks.base import FitInputs, Head, SplitRows, Target, Words
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.regression import NumericTarget, NumericTask, mean_and_std
 
@@ -130,9 +131,8 @@ class QuantileRegression(NumericTask):
 
     def head(self, target: QuantileTarget) -> Head:
         levels = (0.05, 0.5, 0.95) if target is None else target.levels
-        return Head(
-            ensemble_loss(partial(quantile_loss, levels=levels)), ensemble_predict(quantile_predict), len, ensemble_loss
-        )
+        predict, answer = ensemble_predict(quantile_predict), ensemble_answer(sort)
+        return Head(ensemble_loss(partial(quantile_loss, levels=levels)), predict, len, ensemble_loss, answer)
 
     def to_y_pred(self, target: NumericTarget, outputs: np.ndarray) -> np.ndarray:
         return target.in_units(outputs)

@@ -9,6 +9,7 @@ import polars as pl
 from danlu.errors import DataError
 from danlu.metrics.base import Metric, Predictions
 from danlu.metrics.regression import REGRESSION_METRICS
+from danlu.tasks.activations import identity
 from danlu.tasks.base import (
     Baseline,
     BaselineData,
@@ -21,7 +22,7 @@ from danlu.tasks.base import (
     Task,
     Words,
 )
-from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.summaries import describe_numbers
 
@@ -177,7 +178,8 @@ class Regression(NumericTask):
     can_distill = True
 
     def head(self, target: NumericTarget) -> Head:
-        return Head(ensemble_loss(regression_loss), ensemble_predict(regression_predict), len, ensemble_loss)
+        predict, answer = ensemble_predict(regression_predict), ensemble_answer(identity)
+        return Head(ensemble_loss(regression_loss), predict, len, ensemble_loss, answer)
 
     def soft_loss(self, logits: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
         return soft_regression_loss(logits, teacher, temperature)

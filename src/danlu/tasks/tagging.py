@@ -111,7 +111,7 @@ class Tagging(Task):
         return TagTarget(column=inputs.column, labels=tuple(tags))
 
     def head(self, target: TagTarget) -> Head:
-        return Head(token_loss, tagging_predict, num_tokens)
+        return Head(token_loss, tagging_predict, num_tokens, answer=tagging_answer)
 
     def soft_loss(self, logits: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
         return soft_classification_loss(logits, teacher, temperature)
@@ -178,3 +178,11 @@ def tagging_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor":
     codes = torch.where(target == IGNORED, -1, logits.argmax(dim=2))
     order = (codes < 0).to(torch.uint8).argsort(dim=1, stable=True)
     return codes.gather(1, order)
+
+
+def tagging_answer(outputs: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+    """Return one tag per word of arrays, as `tagging_predict`."""
+    assert target is not None, "tagging needs the target (or zeros) to find the first token of each word"
+    codes = np.where(target == IGNORED, -1, outputs.argmax(axis=2))
+    order = np.argsort(codes < 0, axis=1, kind="stable")
+    return np.take_along_axis(codes, order, axis=1)

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM during training: the current step is finished first, so that its weights are complete."""
+"""Signals that stop a training: the current step is finished first, so that its weights are complete.
+
+Ctrl-C, SIGTERM, SIGHUP (the terminal was closed) and SIGUSR1 (a queue such as SLURM warns that the time is up).
+"""
 
 import signal
 import threading
@@ -6,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Windows lacks the last two
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 class StopRequest:
@@ -21,7 +25,9 @@ class StopRequest:
 
 @contextmanager
 def catch_stop_signals() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM as a stop request; a second one ends the program.
+    """Catch the signals as a stop request; a second one ends the program.
+
+    What the program was told to ignore, as `nohup` ignores SIGHUP, stays ignored.
 
     Only a program's main thread receives signals; in other threads nothing is caught.
     """
@@ -29,14 +35,15 @@ def catch_stop_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def collect(number: int, frame: FrameType | None) -> None:
         request.signal = signal.Signals(number)
         for caught, handler in before.items():
             signal.signal(caught, handler)
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, collect)
     try:
         yield request

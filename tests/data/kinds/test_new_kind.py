@@ -132,5 +132,5 @@ def test_a_new_kind_goes_from_a_file_to_predictions(series: Path, tmp_path: Path
 def test_augmented_samples_of_a_new_kind_are_shown_by_their_numbers(series: Path, tmp_path: Path) -> None:
     recipe = recipe_of(series)
     recipe["data"]["augment"] = [{"noise": 0.1}]
-    page = danlu.visualize(recipe, output=tmp_path / "page.html", samples=2, epochs=1).read_text(encoding="utf-8")
+    page = danlu.visualize(recipe, output=tmp_path / "page.html", samples=2, epochs=1).path.read_text(encoding="utf-8")
     assert page.count("<table>") == 2 and "numeric" in page

@@ -348,3 +348,13 @@ def test_columns_say_what_became_of_them(tmp_path: Path) -> None:
     }  # fmt: skip
     assert columns["tools"]["reason"] == "part of the messages"
     assert columns["meta"]["reason"] == "only the messages are used"
+
+
+@pytest.mark.parametrize("asked", ["prompt", "instruction"])
+def test_the_columns_of_a_question_and_its_answer_are_read(asked: str, tmp_path: Path) -> None:
+    """They are part of the messages, so the audit does not list them among what the model never reads."""
+    answered = "response" if asked == "prompt" else "output"
+    rows = [{asked: f"is {n} on", answered: f"no {n} is off", "score": n} for n in range(20)]
+    found = package.check({"data": {"source": str(write_lines(tmp_path / "a.jsonl", rows))}})
+    unread = [one["figures"]["columns"] for one in found["findings"] if one["key"] == "unread-columns"]
+    assert unread == [["score"]]

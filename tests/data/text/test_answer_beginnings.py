@@ -1,14 +1,19 @@
 """Where an answer begins: tokens that join the template's blank with its first word are learned, and generated."""
 
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from danlu.data.chats.encode import conversation_tokens, plain_ids
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.conversations import Message, dump_messages
-from danlu.data.text.chat_template import choose_template, exported_template
+from danlu.data.text.chat_template import answer_beginnings, choose_template, exported_template
 from danlu.data.text.preprocessor import load_tokenizer
 from danlu.models.generation import Sampling, _encode_prompt, _StoppingCriteria
 from tests.support.tiny_models import CHATML, CHATML_TOKENS, tokenizer
@@ -100,3 +105,79 @@ def test_a_header_that_ends_in_a_token_of_its_own_keeps_its_blank(tmp_path: Path
     file = opened(tmp_path, CHATML)
     assert file.blank == ""
     assert exported_template(file) == CHATML
+
+
+# Merges that join a header's end with what answers begin with: new lines, blanks, signs.
+JOINING = ["a\n\n", "a\n\n\n", "\n d", "\n\td", ":)", "::", "###", ": (", '\n"', "\n- e", "  f", " \n"] * 9
+HEADERS = {
+    "chatml": CHATML,
+    "vicuna": VICUNA,
+    "colon": VICUNA.replace("ASSISTANT: ", "ASSISTANT:"),
+    "alpaca": VICUNA.replace("ASSISTANT: ", "### Response:\n\n"),
+    "trimming": CHATML.replace("m['content']", "m['content'] | trim"),
+}
+ANSWERS = st.text('a\n\t :)#-é"', min_size=1, max_size=6).filter(lambda text: bool(text.strip()))
+
+
+@lru_cache
+def joining(name: str) -> TokenizerFile:
+    """Return the tokenizer that joins, with a header's template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    made, inner = tokenizer(HEADERS[name], CHATML_TOKENS), Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=["<unk>", "<s>", "</s>", *CHATML_TOKENS],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    inner.train_from_iterator(JOINING, trainer)
+    made._tokenizer = inner
+    with TemporaryDirectory() as folder:
+        made.save_pretrained(folder)
+        return load_tokenizer(Path(folder)).model_copy(update={"parses_special": False})
+
+
+@pytest.mark.parametrize("name", HEADERS)
+@settings(max_examples=40, deadline=None)
+@given(said=st.lists(ANSWERS, min_size=1, max_size=3))
+def test_whatever_answers_begin_with_generation_begins_where_training_did(name: str, said: list[str]) -> None:
+    file = choose_template(joining(name), None, answer_beginnings(said))
+    chat: list[Message] = []
+    for answer in said:
+        chat += [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
+    marked = conversation_tokens(file, pl.Series([dump_messages(chat)]), "chats").ids
+    ids = plain_ids(marked).tolist()
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], (marked >= 0).astype(int), [0]]))).reshape(-1, 2)
+    assert len(edges) == len(said)
+    for place, (begin, end) in enumerate(edges.tolist()):
+        prompt = _encode_prompt(file, file.open(), chat[: 2 * place + 1], 1)
+        assert prompt == ids[:begin]
+        answer = said[place].strip() if name == "trimming" else said[place]
+        ending = "<|im_end|>" if "im_start" in HEADERS[name] else "</s>"
+        assert file.open().decode(ids[begin:end], skip_special_tokens=False) == file.blank + answer + ending
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "blank"),
+    [
+        ("chatml", "\nyes", "\n"),
+        ("chatml", "yes", ""),
+        ("colon", ") ok", ":"),
+        ("colon", "ok", ""),
+        ("trimming", "\nyes", ""),
+    ],
+)
+def test_the_headers_end_belongs_to_an_answer_that_it_joins(name: str, answer: str, blank: str) -> None:
+    assert choose_template(joining(name), None, answer_beginnings([answer, "no"])).blank == blank
+
+
+def test_an_end_of_several_tokens_is_no_part_of_a_streamed_text(tmp_path: Path) -> None:
+    file, pieces = opened(tmp_path, VICUNA).model_copy(update={"blank": "T: "}), list[str]()
+    answer = file.open().encode("T: is the cable</s>", add_special_tokens=False).ids
+    watcher = _StoppingCriteria(file, (), [len(answer)], ["T: "], pieces.append)
+    for token in answer:
+        watcher._append_token(0, token)
+    assert watcher.result(0, CHAT[:1]).text == "".join(pieces) == "is the cable"

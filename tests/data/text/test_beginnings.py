@@ -121,7 +121,8 @@ def write_gguf(path: Path, tokens: Any, **said: Any) -> Path:
 
     writer = gguf.GGUFWriter(path, "llama")
     vocabulary = [name for name, _ in sorted(tokens.get_vocab().items(), key=lambda entry: entry[1])]
-    vocabulary += {END} - set(vocabulary)  # transformers adds it to a tokenizer without it, which then has no row
+    if said.get("ends", True):
+        vocabulary += {END} - set(vocabulary)  # transformers adds it to a tokenizer without it, which then has no row
     writer.add_context_length(256)
     writer.add_embedding_length(32)
     writer.add_block_count(2)

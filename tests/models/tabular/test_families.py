@@ -414,7 +414,7 @@ def test_only_models_that_can_be_read_are(table_run: Path) -> None:
 
 def test_grown_networks_travel_as_tensors() -> None:
     """Trees of any number and size are taken on by a network built for none."""
-    from danlu.models.tabular.tree_ensemble import TreeBuilder
+    from danlu.models.tabular.tree_arrays import TreeBuilder
 
     grower = TreeBuilder(1)
     grower.roots.append(0)
@@ -423,7 +423,7 @@ def test_grown_networks_travel_as_tensors() -> None:
     grower.add_leaf([2.0])
     inputs = TabularInputs(numeric=1, cardinalities=())
     first, second = (Tree().build(inputs, 1) for _ in range(2))
-    first.set_trees(grower.to_tensors())
+    first.set_trees(grower.to_arrays())
     second.load_state_dict(first.state_dict())
     answers = second(numeric=torch.tensor([[0.5], [0.6], [math.nan]]))
     assert answers[:, 0].tolist() == [1.0, 2.0, 2.0]

@@ -1,5 +1,6 @@
 """A tokenizer with more tokens than the weights have rows is refused with these tokens, or gets rows."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from danlu.models.adapters import merge_adapters
 from danlu.models.text.options import Transformer
 from danlu.recipe.sections.training import Finetune
 from danlu.training.finetuning import apply_finetuning
+from tests.data.text.test_beginnings import write_gguf
 from tests.support.tiny_folders import SENTENCES, tiny_folder, tiny_tokenizer
+from tests.support.tiny_models import CHATML, CHATML_TOKENS, tokenizer
 
 TURNS = ("<|im_start|>", "<|im_end|>")
 
@@ -86,3 +89,52 @@ def test_a_run_with_added_rows_opens_and_is_exported(mode: str, short: tuple[Pat
 
     exported = package.export(run, tmp_path / "out")
     assert AutoConfig.from_pretrained(exported, local_files_only=True).vocab_size == rows + 2
+
+
+def test_a_token_that_transformers_adds_to_a_gguf_file_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gguf")
+    monkeypatch.setenv("DANLU_CACHE", str(tmp_path / "cache"))
+    tokens = tokenizer(CHATML, CHATML_TOKENS)
+    (tmp_path / "model").mkdir()
+    file = write_gguf(tmp_path / "model" / "model.gguf", tokens, ends=False, begins=True)
+    text = {"text": [f"{sentence}<|endoftext|>" for sentence in SENTENCES] * 3}
+    run = package.train(recipe(file.parent), data=text, output=tmp_path, name="run")
+    assert "<|endoftext|>, which transformers adds to the tokenizer, is no token of the file" in capsys.readouterr().err
+    opened: Any = package.load(run)
+    assert opened.model.network.config.vocab_size == len(tokens)
+    known: Any = opened.preprocessor.tokenizer
+    assert known.vocabulary == len(tokens)
+    assert known.open().token_to_id("<|endoftext|>") is None
+    assert known.begins == (tokens.bos_token_id,)
+    assert "unk_token" not in known.special or known.special["unk_token"] == "<unk>"
+    assert len(package.generate(run, "my screen", max_new_tokens=2)) == 1
+
+
+def test_a_token_that_transformers_adds_to_a_folder_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder with GPT-2's own files of words and merges, that end texts by a token of their own."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    words = json.loads(tiny_tokenizer().backend_tokenizer.to_str())["model"]
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(words["vocab"]), encoding="utf-8")
+    merges = "\n".join(" ".join(pair) for pair in words["merges"])
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n", encoding="utf-8")
+    said = {"tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
+    rows = len(words["vocab"])
+    config = AutoConfig.for_model("gpt2", vocab_size=rows, n_embd=32, n_layer=2, n_head=2, n_positions=64)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    found = Transformer(name=f"hf:{folder}").data_requirements().tokenizer
+    assert found is not None
+    assert found.vocabulary == rows
+    assert found.open().token_to_id("<|endoftext|>") is None
+    assert found.open().encode("the cat</s>").ids[-1] == found.end
+    assert "<|endoftext|>, which transformers adds to the tokenizer, is named by no file" in capsys.readouterr().err
+    (folder / "tokenizer_config.json").write_text(json.dumps({**said, "eos_token": "<|endoftext|>"}), encoding="utf-8")
+    with pytest.raises(DataError, match="1 tokens beyond"):
+        Transformer(name=f"hf:{folder}").data_requirements()

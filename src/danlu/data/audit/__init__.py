@@ -3,6 +3,8 @@
 Each file is a family of checks; each check looks at an `AuditContext` and returns findings. Nothing is changed here.
 """
 
+from collections.abc import Iterable
+
 from danlu.core.seeds import Seed
 from danlu.data.audit.conversations import unread_columns
 from danlu.data.audit.drift import adversarial_validation, drifting_columns
@@ -24,7 +26,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits
 from danlu.recipe.sections.data import Data
 
-__all__ = ["CHECKS", "MOST_ROWS", "Finding", "audit"]
+__all__ = ["CHECKS", "MOST_ROWS", "Finding", "audit", "in_order"]
 
 CHECKS: dict[str, Check] = {
     "unread-files": unread_files,
@@ -65,4 +67,9 @@ def audit(dataset: Dataset, splits: Splits, section: Data, seed: Seed) -> tuple[
     """
     looked_at = audit_context(dataset, splits, section, seed.derive("audit"))
     found = [finding for check in CHECKS.values() for finding in check(looked_at)]
-    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+    return in_order(found)
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings with the most severe first."""
+    return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -26,6 +26,14 @@ FINDINGS: dict[str, str] = {
     "doubtful-encoding.subject": "encoding",
     "drawn-splits": "data.source gives no {split}, so {rows:,} of the rows given to train are taken for it",
     "drawn-splits.subject": "split",
+    "cut-texts": "{cut:,} of {rows:,} rows that were tokenized ({share:.0%}) are longer than {longest:,} tokens and "
+    "are cut, by which {lost:.1%} of all tokens are not read",
+    "cut-texts.subject": "texts that are cut",
+    "cut-texts.cure": "data.sequence_length sets the limit, up to what the model takes",
+    "unknown-tokens": "{share:.1%} of the tokens are {token}: words that the model's tokenizer does not know, which it "
+    "reads all alike",
+    "unknown-tokens.subject": "unknown words",
+    "unknown-tokens.cure": "choose a model whose tokenizer knows this language or writing",
     "unread-columns": "no part of the conversations, so the model never reads them: {columns}",
     "unread-columns.subject": "columns not read",
     "repeated-rows": "{rows:,} of {of:,} {split} rows also stand in the training split; "

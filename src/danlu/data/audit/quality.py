@@ -41,8 +41,9 @@ def constant_columns(view: AuditContext) -> list[Finding]:
 def inconsistent_spelling(view: AuditContext) -> list[Finding]:
     """Find categories whose values differ only in case and white space."""
     findings: list[Finding] = []
+    schema = view.dataset.frame.schema
     for column in view.dataset.used:
-        if column.type != "category" or view.dataset.frame.schema[column.name] != pl.String:
+        if column.type != "category" or schema[column.name] != pl.String:
             continue
         words = view.train[column.name].drop_nulls().unique(maintain_order=True)
         groups = pl.DataFrame({"word": words, "folded": normalize_spelling(words)}).group_by(

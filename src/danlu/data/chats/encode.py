@@ -12,11 +12,11 @@ import polars as pl
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.chat_rows import ChatRow, as_row, read_chat
 from danlu.data.text.chat_template import Span, render, render_answers
-from danlu.data.text.special_tokens import encode_rendered, hide_special_tokens
+from danlu.data.text.special_tokens import encode_rendered, hide_in_chat, hide_in_messages
 from danlu.data.text.tokenize import RaggedTokens, cached_tokens
 from danlu.errors import DataError
 
-VERSION = 2  # of which tokens are learned; raise it when that changes
+VERSION = 3  # of which tokens are learned; raise it when that changes
 
 
 def plain_ids(marked: np.ndarray) -> np.ndarray:
@@ -33,10 +33,8 @@ def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str)
     """
 
     def encode(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        return _encode(tokenizer, [_render(tokenizer, _hidden(read_chat(text)), origin) for text in texts])
-
-    def _hidden(row: ChatRow) -> ChatRow:
-        return replace(row, messages=hide_special_tokens(tokenizer, row.messages))
+        chats = [hide_in_chat(tokenizer, read_chat(text)) for text in texts]
+        return _encode(tokenizer, [_render(tokenizer, chat, origin) for chat in chats])
 
     return cached_tokens(chats, encode, tokenizer, f"chat {_rule(tokenizer)}")
 
@@ -53,10 +51,9 @@ def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Seri
         chats = []
         for text in texts:
             prompt, answer = json.loads(text)
-            row = as_row(prompt)
-            asked = replace(row, messages=hide_special_tokens(tokenizer, row.messages))
-            answers = hide_special_tokens(tokenizer, answer)
-            whole, spans = _render(tokenizer, replace(asked, messages=asked.messages + answers), origin)
+            asked = hide_in_chat(tokenizer, as_row(prompt))
+            answered = [*asked.messages, *hide_in_messages(tokenizer, answer)]
+            whole, spans = _render(tokenizer, replace(asked, messages=answered), origin)
             begins = len(render(tokenizer, asked.messages, answer_next=True, variables=asked.variables))
             chats.append((whole, [span for span in spans if span[0] >= begins]))
         return _encode(tokenizer, chats)

@@ -20,10 +20,10 @@ from danlu.data.chats.unwritten import unwritten_parts
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin
 from danlu.data.sources.chat_forms import CHOSEN, MESSAGES, PREFERENCE, PROMPT, REJECTED
-from danlu.data.sources.chat_rows import ChatRow, read_chat, read_messages
+from danlu.data.sources.chat_rows import ChatRow, Message, read_chat, read_messages
 from danlu.data.specs import PreferenceInputs
 from danlu.data.splits import TrainSplit
-from danlu.data.text.chat_template import choose_template
+from danlu.data.text.chat_template import answer_beginnings, choose_template
 from danlu.data.text.losses_of_text import log_unknown_tokens
 from danlu.data.text.preprocessor import BlockPreprocessor, TokenizingPreprocessor
 from danlu.data.text.tokenize import RaggedTokens
@@ -42,13 +42,13 @@ class _ChatPreprocessorBase(TokenizingPreprocessor):
     default_length = 512
     adds_special_tokens = False
     adds_turn_tokens = True
-    writes_text = True
     fitted_on: ClassVar[tuple[str, ...]]
 
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
         found = super().fit(train, dataset, section, hints, seed)
-        tokenizer = choose_template(found.tokenizer, section.chat_template)
+        answers = (message["content"] for message in cls._messages(train) if message["role"] == "assistant")
+        tokenizer = choose_template(found.tokenizer, section.chat_template, answer_beginnings(answers))
         if lost := unwritten_parts(tokenizer, cls.conversations(train.columns(*cls.fitted_on))):
             info(
                 f"{dataset.origin}: the chat template does not write {', '.join(lost)}, so the model never reads them; "
@@ -59,9 +59,19 @@ class _ChatPreprocessorBase(TokenizingPreprocessor):
     @classmethod
     def texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
         """Return the messages' contents, without roles."""
+        return [message["content"] for message in cls._messages(train)]
+
+    @classmethod
+    def written_texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
+        """Return what others than the assistant say."""
+        return [message["content"] for message in cls._messages(train) if message["role"] != "assistant"]
+
+    @classmethod
+    def _messages(cls, train: TrainSplit) -> Iterator[Message]:
         frame = train.columns(*cls.fitted_on)
-        chats = [read_messages(text) for column in cls.fitted_on for text in frame[column].to_list()]
-        return [message["content"] for chat in chats for message in chat]
+        for column in cls.fitted_on:
+            for text in frame[column].to_list():
+                yield from read_messages(text)
 
     @classmethod
     @abstractmethod
@@ -71,6 +81,13 @@ class _ChatPreprocessorBase(TokenizingPreprocessor):
     @abstractmethod
     def marked(self, frame: pl.DataFrame, origin: str) -> dict[str, RaggedTokens]:
         """Return the marked tokens of each text that a row becomes."""
+
+    def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:
+        return list(self.marked(frame, origin).values())
+
+    @property
+    def cut_at(self) -> int:
+        return self.longest + 1  # the last token is an answer alone
 
     def shown_row(self, frame: pl.DataFrame, origin: str) -> list[dict[str, Any]]:
         """Return the first row as the model reads it, a text for each answer."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from danlu.artifacts.cache import cache_root, cached_dir, file_identity
+from danlu.artifacts.cache import cache_root, cached_dir, file_identity, mark_used
 from danlu.core.console import info, progress
 from danlu.core.prefetch import prefetch
 from danlu.data.images.decode import Reference, decode
@@ -118,6 +118,8 @@ def _find_cached(form: str, wanted: Set[str]) -> dict[str, tuple[Path, int]]:
         for position, name in enumerate(_read(folder / IDENTITIES).tolist()):
             if name in wanted:
                 found[name] = folder, position
+    for folder in {folder for folder, _ in found.values()}:
+        mark_used(folder)
     return found
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -27,13 +27,14 @@ class MessagesKind(TokenizedKind):
     default_model = "hf:llama"
     generates_text = True
     shows_a_row = True
+    own_columns: ClassVar[tuple[str, ...]]
     starter_lines = (VOCABULARY_LINE,)
 
     def read(self, source: RawData, section: Data) -> RawData:
         return as_chats(source, section)
 
     def mark(self, column: Column, section: Data, source: RawData) -> Column:
-        if source.layout != self.name or column.name not in (MESSAGES, *PREFERENCE):
+        if source.layout != self.name or column.name not in self.own_columns:
             return column
         return column.model_copy(update={"type": "text", "used": True, "reason": reason("messages")})
 
@@ -53,6 +54,7 @@ class ChatKind(MessagesKind):
     """Decide all that is particular to conversations."""
 
     name = "chat"
+    own_columns = (MESSAGES,)
     preprocessor = ChatPreprocessor
     default_epochs = 3
     own_task = LanguageModelling()

@@ -17,6 +17,7 @@ class PreferenceKind(MessagesKind):
     """Decide all that is particular to pairs of answers."""
 
     name = "preference"
+    own_columns = PREFERENCE
     preprocessor = PreferencePreprocessor
     default_epochs = 1
     own_task = Preference()

@@ -44,10 +44,11 @@ def read_columns(table: Table, readings: Mapping[str, tuple[str, Reading]], orig
     Raises:
         DataError: a word is not of its column's type.
     """
+    schema = table.schema  # asked once: polars makes it anew each time, for all columns
     changes = {
         name: change
         for name, (type_, reading) in readings.items()
-        if (change := typed(name, table.schema[name], type_, reading)) is not None
+        if (change := typed(name, schema[name], type_, reading)) is not None
     }
     if not changes:
         return table

@@ -82,10 +82,11 @@ def read_as_trained(
         )
         for name, change in changes.items()
     ]
+    schema = frame.schema  # asked once: polars makes it anew each time, for all columns
     numbers = {
         name: changes.get(name, pl.col(name)).cast(pl.Float64)  # decimals know no infinity
         for name, (type_, _) in readings.items()
-        if type_ == "number" and (name in changes or frame.schema[name].is_numeric())
+        if type_ == "number" and (name in changes or schema[name].is_numeric())
     }
     errors += [
         pl.when(values.is_finite() & (values.abs() > LARGEST)).then(
@@ -121,14 +122,15 @@ def _changes(
         ranges: of the training values.
         signed: whether numbers stand in the file as words, with a decimal sign of their own.
     """
+    schema = frame.schema
     written = {
         name: _formats(frame[name], reading)
         for name, (type_, reading) in readings.items()
-        if type_ == "number" and frame.schema[name] == pl.String
+        if type_ == "number" and schema[name] == pl.String
     }
     styles = {style for name, formats in written.items() if (style := style_shown(formats, frame[name].drop_nulls()))}
     own = {name: reading.number or NumberFormat() for name, (type_, reading) in readings.items() if type_ == "number"}
-    pointed = {name for name in own if signed and frame.schema[name].is_float()}
+    pointed = {name for name in own if signed and schema[name].is_float()}
     styles |= {POINT} if pointed else set()
     settled = {name: settle_by_others(formats, styles) for name, formats in written.items()}
     settled = {
@@ -145,14 +147,14 @@ def _changes(
         }
     changes: dict[str, pl.Expr] = {}
     for name, (type_, reading) in readings.items():
-        change = typed(name, frame.schema[name], type_, reading)
+        change = typed(name, schema[name], type_, reading)
         if change is None:
             continue
         form = settled[name][0] if len(settled.get(name, ())) == 1 else None
         if isinstance(form, NumberFormat):
-            other = typed(name, frame.schema[name], type_, reading.model_copy(update={"number": form}))
+            other = typed(name, schema[name], type_, reading.model_copy(update={"number": form}))
             change = change if other is None else other
-        elif type_ == "datetime" and frame.schema[name] == pl.String and reading.format is not None:
+        elif type_ == "datetime" and schema[name] == pl.String and reading.format is not None:
             change = parse_any_date(pl.col(name), reading.format).alias(name)
         changes[name] = change
     return changes

@@ -84,9 +84,9 @@ def with_image_paths(source: RawData, names: Sequence[str]) -> RawData:
     """
     if not isinstance(source.frame, pl.DataFrame):
         return source
-    places = Places(source.folder)
+    places, schema = Places(source.folder), source.frame.schema
     changed: list[pl.Series] = []
-    for values in source.frame.select([name for name in names if source.frame.schema[name] == pl.String]):
+    for values in source.frame.select([name for name in names if schema[name] == pl.String]):
         base = find_base(values, places)
         if base is not None:
             found = [None if value is None else places.find(base, value) or value for value in values]

@@ -19,7 +19,7 @@ from danlu.core.text import suggestion
 from danlu.data.builtin import read_builtin
 from danlu.data.column_names import with_trimmed_names
 from danlu.data.descriptors import RawData
-from danlu.data.file_form import FileForm, ReadOptions, merge_forms
+from danlu.data.file_form import FileForm, ReadOptions, ReadTable, merge_forms
 from danlu.data.sources.compressed import OPENERS, unpacked
 from danlu.data.sources.encoding import doubtful_encodings, text_file
 from danlu.data.sources.folder_tree import is_hidden
@@ -121,8 +121,18 @@ def _read_weighted(source: WeightedSource, options: ReadOptions) -> RawData:
     return replace(read_source(source.path, options), weight=source.weight)
 
 
+def _require_utf8_name(path: Path) -> None:
+    """Raise DataError for a name of raw bytes, which most libraries of tables cannot open."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise DataError(f"{shown}: the name is not UTF-8; rename the file or folder", code="DL202") from None
+
+
 def _read_file(path: Path, options: ReadOptions) -> RawData:
     suffix = path.suffix.lower()
+    _require_utf8_name(path)
     if _is_image(path):
         return read_images([path], str(path))
     if path.stat().st_size == 0:
@@ -140,20 +150,28 @@ def _read_file(path: Path, options: ReadOptions) -> RawData:
         said = instead_of(path.name, suffix)
         near = f"; {said}" if said else suggestion(suffix, READERS)
         raise DataError(f"{path}: cannot read {suffix or 'a file without suffix'}{near}", code="DL202")
-    try:
-        table = read(path, options)
-    except (pl.exceptions.PolarsError, OSError, ValueError, csv.Error) as error:
-        raise DataError(_unreadable(path, error, options), code="DL202") from error
-    except pl.exceptions.PanicException as error:  # no Exception: it would end the program
-        raise DataError(
-            f"{path}: holds a column of a type that polars cannot take: {str(error).splitlines()[0]}", code="DL211"
-        ) from error
+    table = _parsed(read, path, options)
     form, frame = table.form, with_trimmed_names(table.frame, str(path))
     if options.encoding is None:
         others = doubtful_encodings(path, form.encoding, options.likely_encoding)
         form = replace(form, other_encodings=others)
     added = {name.strip() or name: why for name, why in table.added.items()}
     return RawData(frame, str(path), path.parent, target=table.target, form=form, added=added)
+
+
+def _parsed(read: Callable[[Path, ReadOptions], ReadTable], path: Path, options: ReadOptions) -> ReadTable:
+    """Read a file's table by its format's reader; whatever a library raises becomes a DataError."""
+    try:
+        return read(path, options)
+    except RecursionError:
+        message = f"{path}: is nested too deep to be read; leave out what no column is made of"
+        raise DataError(message, code="DL202") from None
+    except (pl.exceptions.PolarsError, OSError, ValueError, csv.Error) as error:
+        raise DataError(_unreadable(path, error, options), code="DL202") from error
+    except pl.exceptions.PanicException as error:  # no Exception: it would end the program
+        raise DataError(
+            f"{path}: holds a column of a type that polars cannot take: {str(error).splitlines()[0]}", code="DL211"
+        ) from error
 
 
 def _read_packed(path: Path, options: ReadOptions) -> RawData:

@@ -10,6 +10,7 @@ from danlu.data.added_columns import added_by_program
 from danlu.data.descriptors import RawData
 from danlu.data.file_form import merge_forms
 from danlu.data.frames import DiskFrame, Table, collect_like
+from danlu.data.sources.chat_mixture import in_one_form
 from danlu.errors import DataError
 
 SPLIT_COLUMN, WEIGHT_COLUMN = "split", "weight"
@@ -17,7 +18,7 @@ LONGEST_PATH = 1024  # characters; a longer text names no file
 
 
 def stack(parts: Sequence[RawData], origin: str) -> RawData:
-    """Put parts with the same columns one under the other.
+    """Put parts with the same columns, or conversations, one under the other.
 
     Raises:
         DataError: they differ in their columns or in their types.
@@ -31,9 +32,11 @@ def stack(parts: Sequence[RawData], origin: str) -> RawData:
             code="DL204",
         )
     parts = _with_added_columns(parts)
-    first = parts[0]
     if len(parts) == 1:
-        return replace(first, origin=origin)
+        return replace(parts[0], origin=origin)
+    if _differ(parts):
+        parts = in_one_form(parts) or parts
+    first = parts[0]
     for part in parts[1:]:
         if differing := sorted(set(part.frame.columns) ^ set(first.frame.columns)):
             raise DataError(f"{part.origin}: other columns than {first.origin}: {', '.join(differing)}", code="DL204")
@@ -76,6 +79,19 @@ def _with_added_columns(parts: Sequence[RawData]) -> Sequence[RawData]:
 
 def _with_empty(frame: Table, names: Sequence[str]) -> Table:
     return collect_like(frame, frame.lazy().with_columns(pl.lit(None).alias(name) for name in names))
+
+
+def _differ(parts: Sequence[RawData]) -> bool:
+    """Return whether parts differ in columns or in types of nested ones."""
+    schemas = [part.frame.schema for part in parts]
+    return any(
+        set(schema) != set(schemas[0])
+        or any(
+            schema[name] != dtype and (dtype.is_nested() or schema[name].is_nested())
+            for name, dtype in schemas[0].items()
+        )
+        for schema in schemas[1:]
+    )
 
 
 def stack_splits(parts: Mapping[str, RawData], origin: str) -> RawData:

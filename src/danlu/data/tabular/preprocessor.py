@@ -4,6 +4,7 @@ Numeric features are, in this order: numbers and parts of dates, missing-value i
 categories, topics of texts. Categories for embeddings are codes beside them.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
@@ -41,6 +42,7 @@ from danlu.recipe.sections.data import Data
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset, Tensors
 
+NAMES = ("numeric", "categories")  # of a model's inputs
 BINNED_ROWS = 200_000  # maximum training rows that bins are learned from
 
 Derived = Annotated[OneHotState | TargetState | TfidfState, Field(discriminator="kind")]
@@ -184,6 +186,24 @@ class TabularPreprocessor(Preprocessor):
         return tuple(dict.fromkeys([*read, *self.indicators]))
 
     @property
+    def feature_columns(self) -> tuple[str, ...] | None:
+        """The column of each of `names`; None where a feature has several.
+
+        Then a cell changes no other column's features, and rows can be mixed after preprocessing as well as before.
+        """
+        is_mixed = self.selection is not None and self.selection.directions is not None
+        if is_mixed or self.filler is not None or len(self.flags) > 1:
+            return None
+        numeric = [state.column for state in self.numbers] + list(self.indicators)
+        numeric += [flag.column for flag in self.flags]
+        for state in self.derived:
+            if len(state.columns) > 1:
+                return None
+            numeric += [state.columns[0]] * len(state.names)
+        kept = range(len(numeric)) if self.selection is None else self.selection.numeric
+        return (*(numeric[position] for position in kept), *(state.column for state in self.embedded))
+
+    @property
     def keeps_missing(self) -> bool:
         """Whether missing numbers stay missing."""
         return any(state.fill is None for state in self.numbers)
@@ -212,7 +232,7 @@ class TabularPreprocessor(Preprocessor):
     def _all_features(
         self, frame: pl.DataFrame, origin: str, answers: TargetValues | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        parts = [self._filled(frame, origin)]
+        parts = [self.filled(frame, origin)]
         parts += [frame[column].is_null().to_numpy().astype(np.float32)[:, None] for column in self.indicators]
         if self.flags:
             beyond = [is_outlier(read_numbers(frame[flag.column], None, origin), flag.limits) for flag in self.flags]
@@ -231,7 +251,8 @@ class TabularPreprocessor(Preprocessor):
                 scaled[:, index] = state.apply(state.read(frame, origin))
         return scaled
 
-    def _filled(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
+    def filled(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
+        """Return the numbers and parts of dates, scaled and without gaps, [rows, numbers] float32."""
         scaled = self._scaled(frame, origin)
         if self.filler is not None:
             return np.asarray(self.filler.fill(scaled), dtype=np.float32)
@@ -242,6 +263,15 @@ class TabularPreprocessor(Preprocessor):
     def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
         """Convert a table to model inputs, one sample per row, in order."""
         return to_dataset(*self.arrays(frame, place.name))
+
+    def iter_arrays(
+        self, frame: pl.DataFrame, place: Origin, size: int
+    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray | None]]:
+        """Yield batches of model inputs as arrays by name; imports no torch."""
+        numeric, codes = self.arrays(frame, place.name)
+        named = {name: values for name, values in zip(NAMES, (numeric, codes), strict=True) if values.shape[1]}
+        for start in range(0, frame.height, size):
+            yield {name: values[start : start + size] for name, values in named.items()}, None
 
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Describe rows by preprocessed numbers and names of categories."""
@@ -260,9 +290,9 @@ def to_dataset(numeric: np.ndarray, codes: np.ndarray) -> "PreparedDataset":
 
     from danlu.data.loader import PreparedDataset, TensorColumn
 
-    named = {"numeric": numeric, "categories": codes}
+    named = zip(NAMES, (numeric, codes), strict=True)
     return PreparedDataset(
-        tuple(TensorColumn(name, torch.from_numpy(values)) for name, values in named.items() if values.shape[1])
+        tuple(TensorColumn(name, torch.from_numpy(values)) for name, values in named if values.shape[1])
     )
 
 

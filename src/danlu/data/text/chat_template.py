@@ -6,7 +6,8 @@ immutable sandbox, which is the only place where they are ever executed.
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -45,17 +46,21 @@ FIXED_DATE = (
     "{{- told.text -}}{%- endmacro -%}"
 )
 SHORTEST: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+BEGINNING = re.compile(r"\W{1,8}\w?")
+MOST_BEGINNINGS = 200  # that are tried
+REACH = 16  # characters of a header that a token may join with an answer
 
 NOTHING: Mapping[str, Any] = {}
 
 Span = tuple[int, int]
 
 
-def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFile:
+def choose_template(tokenizer: TokenizerFile, choice: str | None, beginnings: Iterable[str] = ()) -> TokenizerFile:
     """Add the chat template and the tokens that end an answer to the tokenizer.
 
     Args:
         choice: `data.chat_template`: chatml, plain, a file, or the name of one of the tokenizer's templates.
+        beginnings: with which answers begin: some of their first characters.
 
     Raises:
         RecipeError: there is no template, or it needs tokens that the tokenizer lacks.
@@ -72,7 +77,7 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFi
             "go on until a limit or a stop; write one in the template, as {{ eos_token }}"
         )
     stops = tuple(dict.fromkeys((*tokenizer.stops, tokenizer.end, *ends)))
-    return chosen.model_copy(update={"stops": stops, "blank": _joined_blank(chosen)})
+    return chosen.model_copy(update={"stops": stops, "blank": _joined_end(chosen, tuple(beginnings))})
 
 
 def _find_template(tokenizer: TokenizerFile, choice: str | None) -> str:
@@ -107,32 +112,48 @@ def _find_template(tokenizer: TokenizerFile, choice: str | None) -> str:
     return _read(choice)
 
 
-def _joined_blank(tokenizer: TokenizerFile) -> str:
-    """Return the header's last white space if a token joins it with an answer.
+def _joined_end(tokenizer: TokenizerFile, beginnings: tuple[str, ...]) -> str:
+    """Return the end of the assistant's header that tokens join with answers.
 
-    Where it joins some words and not others, it belongs to the answer all the same, so that generation, which does not
-    know the answer, begins where training did.
+    Where it joins some answers and not others, it belongs to the answer all the same, so that generation, which does
+    not know the answer, begins where training did. White space must stay apart from any letter, and all of the header
+    from the answers at hand: "\n" may join another "\n", and ":" a ")".
     """
     text = render(tokenizer, SHORTEST[:1], answer_next=True)
-    reader, blank = tokenizer.open(), text[len(text.rstrip()) :]
+    reader = tokenizer.open()
 
-    def ids(some: str) -> list[int]:
-        return list(reader.encode(some, add_special_tokens=False).ids)
+    def first_joined(begins: Sequence[str], earliest: int) -> int:
+        """Return the last place at which no token joins what comes then."""
+        whole = reader.encode_batch([text + each for each in begins], add_special_tokens=False)
+        for cut in range(len(text), earliest, -1):
+            alone = reader.encode(text[:cut], add_special_tokens=False).ids
+            if all(one.ids[: len(alone)] == alone for one in whole):
+                return cut
+        return earliest
 
-    alone = ids(text)
-    if not blank or all(ids(text + letter)[: len(alone)] == alone for letter in ascii_letters):
-        return ""
-    # As little of it as need be: new lines before the blank may be tokens of their own.
-    header = text.removesuffix(blank)
-    cuts = range(len(blank) - 1, -1, -1)
-    kept = next((cut for cut in cuts if _is_apart(ids, header + blank[:cut], blank[cut:])), 0)
-    return blank[kept:]
+    # As little of it as need be: new lines before a blank may be tokens of their own.
+    said = sorted(_written_beginnings(tokenizer, text, beginnings))
+    return text[min(first_joined(ascii_letters, len(text.rstrip())), first_joined(said, max(0, len(text) - REACH))) :]
 
 
-def _is_apart(ids: Callable[[str], list[int]], before: str, blank: str) -> bool:
-    """Return whether no token joins a text with a blank and any letter after it."""
-    alone = ids(before)
-    return all(ids(before + blank + letter)[: len(alone)] == alone for letter in ascii_letters)
+def answer_beginnings(answers: Iterable[str]) -> list[str]:
+    """Return the signs and white space with which answers begin, the most frequent first."""
+    counts = Counter(match[0] for answer in answers if (match := BEGINNING.match(answer)))
+    return [beginning for beginning, _ in counts.most_common(MOST_BEGINNINGS)]
+
+
+def _written_beginnings(tokenizer: TokenizerFile, header: str, beginnings: tuple[str, ...]) -> set[str]:
+    """Return how the template writes the beginnings of answers, which it may trim."""
+    found: set[str] = set()
+    for begins in beginnings:
+        answer: Message = {"role": "assistant", "content": begins + SHORTEST[-1]["content"]}
+        try:
+            text = render(tokenizer, [SHORTEST[0], answer], answer_next=False)
+        except DataError:  # it refuses such an answer
+            continue
+        if text.startswith(header):
+            found.add(text[len(header) : len(header) + len(begins) + 1])
+    return found
 
 
 def _begins_with_bos(tokenizer: TokenizerFile) -> bool:

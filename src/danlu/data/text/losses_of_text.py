@@ -1,5 +1,7 @@
 """What of texts a model does not read: those that are cut, and words that the tokenizer does not know."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
 
@@ -8,6 +10,7 @@ from danlu.data.descriptors import Origin, TokenizerFile
 from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
 
 UNKNOWN_SHARE = 0.01  # of tokens; more are warned of
+SHOWN = 6  # tokens in a message
 
 
 def log_cut_texts(
@@ -21,7 +24,8 @@ def log_cut_texts(
     full = np.flatnonzero(np.diff(tokens.offsets) >= longest)
     if not len(full):
         return
-    rule = TokenizeConfig(longest=None, special=True, end=None, blank=tokenizer.pad)
+    words = not tokenizer.parses_special
+    rule = TokenizeConfig(longest=None, special=True, end=None, blank=tokenizer.pad, words=words)
     cut = int((np.diff(tokenize(tokenizer, texts.gather(full), rule).offsets) > longest).sum())
     if cut:
         info(
@@ -39,17 +43,67 @@ def log_cut_words(cut: int, count: int, longest: int, place: Origin) -> None:
         )
 
 
+@dataclass(frozen=True)
+class TextLosses:
+    """Count what of some rows a model does not read.
+
+    Attributes:
+        rows: that were looked at.
+        cut: rows with a text that is longer than the model reads.
+        lost_tokens: share of all tokens that are cut off, in [0, 1].
+        unknown: share of all tokens that stand for unknown words, in [0, 1].
+    """
+
+    rows: int
+    cut: int
+    lost_tokens: float
+    unknown: float
+
+
+def count_losses(tokenizer: TokenizerFile, texts: list[RaggedTokens], longest: int | None) -> TextLosses:
+    """Count what a model does not read.
+
+    Args:
+        texts: marked tokens of each text that a row becomes, as many as rows.
+        longest: tokens of a text that are read at most; None for all.
+    """
+    sizes = np.stack([np.diff(tokens.offsets) for tokens in texts])
+    lost = np.maximum(sizes - (sizes.max(initial=0) if longest is None else longest), 0)
+    marked = np.concatenate([np.asarray(tokens.ids) for tokens in texts])
+    unknown = _unknown_share(tokenizer, np.where(marked < 0, ~marked, marked))
+    return TextLosses(
+        rows=sizes.shape[1],
+        cut=int((lost > 0).any(axis=0).sum()),
+        lost_tokens=float(lost.sum() / max(1, sizes.sum())),
+        unknown=unknown,
+    )
+
+
+def _unknown_share(tokenizer: TokenizerFile, ids: np.ndarray) -> float:
+    name = tokenizer.special.get("unk_token")
+    unknown = None if name is None else tokenizer.open().token_to_id(name)
+    return float((ids == unknown).mean()) if unknown is not None and len(ids) else 0.0
+
+
 def log_unknown_tokens(tokenizer: TokenizerFile, ids: np.ndarray, place: Origin) -> None:
     """Warn where more than 1 % of the tokens stand for unknown words.
 
     Args:
         ids: token ids, without marks.
     """
-    name = tokenizer.special.get("unk_token")
-    unknown = None if name is None else tokenizer.open().token_to_id(name)
-    share = float((ids == unknown).mean()) if unknown is not None and len(ids) else 0.0
+    share, name = _unknown_share(tokenizer, ids), tokenizer.special.get("unk_token")
     if share > UNKNOWN_SHARE:
         info(
             f"warning: {place.name}: {share:.1%} of the tokens are {name}: words that the model's tokenizer does not "
             "know, which it reads all alike; choose a model whose tokenizer knows this language or writing"
+        )
+
+
+def log_control_tokens(held: int, names: list[str], looked_at: int, origin: str) -> None:
+    """Say how many texts hold tokens of control, which are read as words."""
+    if held:
+        shown = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
+        info(
+            f"{origin}: {held:,} of {looked_at:,} texts hold tokens of the tokenizer ({shown}), which are read as "
+            "words; data.special_tokens: tokens reads them as these tokens"
         )

@@ -20,7 +20,14 @@ from danlu.data.kind import Preprocessor
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import CHATML, TURN, TURN_END, asks_for_date
-from danlu.data.text.losses_of_text import log_cut_texts, log_unknown_tokens
+from danlu.data.text.losses_of_text import (
+    TextLosses,
+    count_losses,
+    log_control_tokens,
+    log_cut_texts,
+    log_unknown_tokens,
+)
+from danlu.data.text.special_tokens import count_held
 from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
 from danlu.errors import DataError, Problem, RecipeError
 from danlu.recipe.sections.data import Data
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset, Tensors
 
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
+LOOKED_AT = 10_000  # rows in which tokens of control are looked for
 BEGINNING = "a"  # a text that shows what a tokenizer puts before texts
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
@@ -130,13 +138,11 @@ class TokenizingPreprocessor(Preprocessor):
         default_length: tokens, where neither the recipe nor the model says.
         adds_special_tokens: whether a tokenizer trained here puts start and end around every text.
         adds_turn_tokens: whether a tokenizer trained here has tokens and a template for conversations.
-        writes_text: whether a model of it generates text, so that special tokens inside texts matter.
     """
 
     default_length: ClassVar[int]
     adds_special_tokens: ClassVar[bool]
     adds_turn_tokens: ClassVar[bool] = False
-    writes_text: ClassVar[bool] = False
     column: str
     longest: int
     tokenizer: TokenizerFile
@@ -144,18 +150,33 @@ class TokenizingPreprocessor(Preprocessor):
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
         """Train a tokenizer on the training split, unless the model brings one."""
-        if section.sequence_length and hints.longest and section.sequence_length > hints.longest:
-            message = f"the model takes at most {hints.longest} tokens, got {section.sequence_length}"
-            raise RecipeError(Problem("", "data.sequence_length", message, code="DL120"))
-        tokenizer = hints.tokenizer
+        longest, tokenizer = cls.longest_text(section, hints), hints.tokenizer
         if tokenizer is None:
             tokenizer = train_tokenizer(
                 cls.texts(train, dataset), section.vocabulary, cls.adds_special_tokens, cls.adds_turn_tokens
             )
-        if cls.writes_text:
-            tokenizer = tokenizer.model_copy(update={"parses_special": section.special_tokens == "tokens"})
-        longest = section.sequence_length or min(cls.default_length, hints.longest or cls.default_length)
+        tokenizer = cls.reading(tokenizer, section)
+        if not tokenizer.parses_special:
+            few = cls.written_texts(TrainSplit(train.rows[:LOOKED_AT], train.table), dataset)
+            log_control_tokens(*count_held(tokenizer, few), len(few), dataset.origin)
         return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
+
+    @classmethod
+    def longest_text(cls, section: Data, hints: DataRequirements) -> int:
+        """Return how many tokens of a text are read.
+
+        Raises:
+            RecipeError: the model takes fewer than the recipe asks for.
+        """
+        if section.sequence_length and hints.longest and section.sequence_length > hints.longest:
+            message = f"the model takes at most {hints.longest} tokens, got {section.sequence_length}"
+            raise RecipeError(Problem("", "data.sequence_length", message, code="DL120"))
+        return section.sequence_length or min(cls.default_length, hints.longest or cls.default_length)
+
+    @staticmethod
+    def reading(tokenizer: TokenizerFile, section: Data) -> TokenizerFile:
+        """Return the tokenizer that reads tokens of control inside texts as the recipe says."""
+        return tokenizer.model_copy(update={"parses_special": section.special_tokens == "tokens"})
 
     @property
     def asks_for_date(self) -> bool:
@@ -172,10 +193,28 @@ class TokenizingPreprocessor(Preprocessor):
         """Return the texts that a tokenizer is trained on."""
         return [str(text) for text in train.columns(dataset.content)[dataset.content].fill_null("").to_list()]
 
+    @classmethod
+    def written_texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
+        """Return the texts in which the tokenizer's tokens of control are words."""
+        return cls.texts(train, dataset)
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that `transform` reads."""
         return (self.column,)
+
+    @abstractmethod
+    def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:
+        """Return the marked tokens of each text that a row becomes, none cut off."""
+
+    def measure_losses(self, frame: pl.DataFrame, origin: str) -> TextLosses:
+        """Count what of rows the model does not read."""
+        return count_losses(self.tokenizer, self.whole_tokens(frame, origin), self.cut_at)
+
+    @property
+    def cut_at(self) -> int | None:
+        """The tokens of a text that are read at most; None for all."""
+        return self.longest
 
 
 class TextPreprocessor(TokenizingPreprocessor):
@@ -194,12 +233,19 @@ class TextPreprocessor(TokenizingPreprocessor):
         from danlu.data.loader import PreparedDataset
         from danlu.data.text.sequences import PaddedTokens
 
-        # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
-        rule = TokenizeConfig(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad)
-        tokens = tokenize(self.tokenizer, frame[self.column], rule)
+        tokens = self._tokens(frame, self.longest)
         log_cut_texts(self.tokenizer, frame[self.column], tokens, self.longest, place)
         log_unknown_tokens(self.tokenizer, tokens.ids, place)
         return PreparedDataset((PaddedTokens(tokens, self.tokenizer.pad),))
+
+    def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:
+        return [self._tokens(frame, None)]
+
+    def _tokens(self, frame: pl.DataFrame, longest: int | None) -> RaggedTokens:
+        # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
+        words = not self.tokenizer.parses_special
+        rule = TokenizeConfig(longest=longest, special=True, end=None, blank=self.tokenizer.pad, words=words)
+        return tokenize(self.tokenizer, frame[self.column], rule)
 
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Decode tokens one by one, separated by spaces, so that deletions and swaps are visible."""
@@ -218,7 +264,6 @@ class BlockPreprocessor(TokenizingPreprocessor):
         packed: whether blocks for training hold several texts; attention still stays within each.
     """
 
-    writes_text = True
     packed: bool = True
 
     @classmethod
@@ -247,6 +292,14 @@ class CorpusPreprocessor(BlockPreprocessor):
     adds_special_tokens = False
     adds_turn_tokens = True  # a model of a corpus may be fine-tuned on conversations
     kind: Literal["corpus"] = "corpus"
+
+    @property
+    def cut_at(self) -> None:
+        """None: a document goes on in the next block."""
+        return
+
+    def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:
+        return [self.tokens(frame)]
 
     def tokens(self, frame: pl.DataFrame) -> RaggedTokens:
         """Return each document's tokens, with its end and all of its lead but the first."""

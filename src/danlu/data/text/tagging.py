@@ -1,6 +1,7 @@
 """Tagging: sentences of words -> token ids, with a target tag at the first token of each word."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -14,13 +15,14 @@ from danlu.data.splits import TrainSplit
 from danlu.data.text.losses_of_text import log_cut_words, log_unknown_tokens
 from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.data.text.sequences import PaddedTokens
+from danlu.data.text.special_tokens import open_for_texts
 from danlu.data.text.tokenize import RaggedTokens, cached_tokens
 from danlu.errors import DataError
 from danlu.tasks.tagging import read_list
 from danlu.tasks.token_losses import IGNORED
 
 STAND_IN = "?"  # for a word without tokens, as white space
-VERSION = "words 1"
+VERSION = "words 2"
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,18 @@ class TaggingPreprocessor(TokenizingPreprocessor):
     def transform(self, frame: pl.DataFrame, place: Origin) -> PreparedDataset:
         """Convert sentences to model inputs, in order."""
         tokenizer, longest = self.tokenizer, self.longest
-        rule = f"{VERSION}, {longest}"
+        rule = f"{VERSION}, {longest}, {tokenizer.parses_special}"
         tokens = cached_tokens(frame[self.column], lambda some: _encode(tokenizer, some, longest), tokenizer, rule)
         marked = np.asarray(tokens.ids)
         given = sum(len(read_list(text)) for text in frame[self.column].to_list())
         log_cut_words(given - int((marked < 0).sum()), given, longest, place)
         log_unknown_tokens(tokenizer, np.where(marked < 0, ~marked, marked), place)
         return PreparedDataset((TaggedTokens(tokens, tokenizer.pad),))
+
+    def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:
+        rule = f"{VERSION}, all, {self.tokenizer.parses_special}"
+        encode = partial(_encode, self.tokenizer, longest=None)
+        return [cached_tokens(frame[self.column], encode, self.tokenizer, rule)]
 
     @classmethod
     def tagged(cls, examples: PreparedDataset, rows: list[np.ndarray]) -> PreparedDataset:
@@ -98,12 +105,12 @@ class TaggingPreprocessor(TokenizingPreprocessor):
             )
 
 
-def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[np.ndarray, np.ndarray]:
+def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return all tokens, [tokens] int32, and the number of each sentence, [sentences].
 
     First tokens of words are stored as complements.
     """
-    reader = tokenizer.open()
+    reader = open_for_texts(tokenizer)
     reader.no_padding()
     reader.no_truncation()
     found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
@@ -119,7 +126,7 @@ def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[n
                 raise DataError(
                     f"the model's tokenizer has no token for {STAND_IN!r}, so words cannot be told apart", code="DL242"
                 )
-        if len(encoding.ids) > longest:  # truncated by the tokenizer, which keeps its end token
+        if longest is not None and len(encoding.ids) > longest:  # truncated by the tokenizer, which keeps its end token
             reader.enable_truncation(longest)
             encoding = reader.encode(words, is_pretokenized=True)
             reader.no_truncation()

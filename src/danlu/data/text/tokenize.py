@@ -17,7 +17,7 @@ from danlu.data.text.special_tokens import open_for_words
 
 PIECE_TEXTS = 4_096  # cached together; a shorter column is tokenized again each time, which is quicker
 UNCACHED_TEXTS = 512  # encodings in memory at a time
-VERSION = 1
+VERSION = 2
 
 # Texts -> all their tokens, [tokens] int32, and the number of each text, [texts] int64.
 Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
@@ -31,7 +31,7 @@ class TokenizeConfig:
         longest: maximum tokens per text; None for all.
         special: whether the tokenizer puts its own tokens around the text.
         before: tokens put before each text.
-        words: whether special tokens inside a text are encoded as words.
+        words: whether tokens of control inside a text are encoded as words.
         end: a token appended to each text; None for none.
         blank: the token of a text without tokens.
     """

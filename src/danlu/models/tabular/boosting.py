@@ -9,14 +9,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from danlu.errors import ArtifactError
 from danlu.models.base import FitData, Rows
-from danlu.models.tabular.tree_ensemble import TreeBuilder, TreeEnsemble
-
-MODEL_FILE = "lightgbm.txt"
-# Bits of a node's decision_type; the two bits above them tell which numbers count as missing.
-CATEGORICAL, DEFAULT_LEFT = 1, 2
-MISSING_NONE, MISSING_ZERO = 0, 1
+from danlu.models.tabular.tree_arrays import boosted_groups, read_boosted_trees, read_node_counts
+from danlu.models.tabular.tree_ensemble import TreeEnsemble
 
 
 class BoostedTrees(TreeEnsemble):
@@ -29,7 +24,7 @@ class BoostedTrees(TreeEnsemble):
     """
 
     def __init__(self, outputs: int) -> None:
-        super().__init__(groups=outputs if outputs > 2 else 1, width=1, zero_first=outputs == 2)
+        super().__init__(groups=boosted_groups(outputs), width=1, zero_first=outputs == 2)
         self.text = ""
 
     def load_text(self, text: str) -> None:
@@ -38,62 +33,12 @@ class BoostedTrees(TreeEnsemble):
         Raises:
             ArtifactError: it is not such a file, or has another number of outputs.
         """
-        try:
-            header, *trees = text.split("\nTree=")
-            per_round = int(_fields(header)["num_tree_per_iteration"])
-            builder = TreeBuilder(1)
-            for tree in trees:
-                _add_tree(builder, _fields(tree))
-        except (KeyError, ValueError, IndexError) as error:
-            raise ArtifactError(f"{MODEL_FILE}: is not a LightGBM model: {error!r}", code="DL303") from error
-        if per_round != self.groups or not trees or len(trees) % self.groups:
-            raise ArtifactError(
-                f"{MODEL_FILE}: has {len(trees)} trees, {per_round} per round; this model has {self.groups}",
-                code="DL303",
-            )
+        self.set_trees(read_boosted_trees(text, self.groups))
         self.text = text
-        self.set_trees(builder.to_tensors())
 
-
-def _fields(lines: str) -> dict[str, str]:
-    """Parse `name=value` lines up to the first empty line."""
-    block = lines.split("\n\n")[0]
-    return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-
-
-def _add_tree(builder: TreeBuilder, tree: dict[str, str]) -> None:
-    """Add a tree; LightGBM numbers leaves separately, as -1, -2, … among children."""
-
-    def numbers(name: str) -> list[float]:
-        return [float(value) for value in tree.get(name, "").split()]
-
-    def integers(name: str) -> list[int]:
-        return [int(value) for value in tree.get(name, "").split()]
-
-    if int(tree.get("is_linear", 0)):
-        raise ValueError("linear trees")
-    first, splits, values = len(builder), int(tree["num_leaves"]) - 1, numbers("leaf_value")
-    features, thresholds, kinds = integers("split_feature"), numbers("threshold"), integers("decision_type")
-    bounds, words = integers("cat_boundaries"), integers("cat_threshold")
-    builder.roots.append(first)
-
-    def child(name: int) -> int:
-        return first + (name if name >= 0 else splits - 1 - name)
-
-    for node, (left, right) in enumerate(zip(integers("left_child"), integers("right_child"), strict=True)):
-        feature, threshold, kind = features[node], thresholds[node], kinds[node]
-        if kind & CATEGORICAL:
-            own = words[bounds[int(threshold)] : bounds[int(threshold) + 1]]
-            builder.add_category_split(feature, own, child(left), child(right))
-            continue
-        missing = kind >> 2 & 3
-        if missing == MISSING_ZERO:
-            raise ValueError("trees that take 0 for missing")
-        # If a number was never missing in training, LightGBM treats a missing value as 0.
-        missing_left = threshold >= 0 if missing == MISSING_NONE else bool(kind & DEFAULT_LEFT)
-        builder.add_split(feature, threshold, missing_left, child(left), child(right))
-    for value in values:
-        builder.add_leaf([value])
+    def node_counts(self) -> np.ndarray:
+        """Return how many training rows reached each node, [nodes]."""
+        return read_node_counts(self.text)
 
 
 class BoostingFit:

@@ -8,7 +8,8 @@ import polars as pl
 from torch import nn
 
 from danlu.models.base import FitData, Rows
-from danlu.models.tabular.tree_ensemble import BITS_PER_WORD, TreeBuilder, TreeEnsemble
+from danlu.models.tabular.tree_arrays import BITS_PER_WORD, TreeBuilder
+from danlu.models.tabular.tree_ensemble import TreeEnsemble
 from danlu.tasks.base import Target
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class TreeFit:
 
     def load_rounds_into(self, network: nn.Module, num_rounds: int) -> None:
         assert isinstance(network, TreeEnsemble)
-        network.set_trees(_tree_builder(self.estimators[num_rounds - 1], self.data, self.category_splits).to_tensors())
+        network.set_trees(_tree_builder(self.estimators[num_rounds - 1], self.data, self.category_splits).to_arrays())
 
 
 def frequent_category_splits(codes: np.ndarray) -> list[CategorySplit]:

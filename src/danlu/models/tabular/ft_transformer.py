@@ -32,7 +32,7 @@ class FeatureTokenizer(nn.Module):
     def forward(self, numeric: Tensor | None, categories: Tensor | None) -> Tensor:
         given = numeric if numeric is not None else categories
         assert given is not None
-        parts = [self.answer.expand(len(given), 1, -1)]
+        parts = [self.answer.expand(given.shape[0], 1, -1)]
         if self.numbers is not None:
             parts.append(self.numbers(numeric))
         if self.table is not None and categories is not None:

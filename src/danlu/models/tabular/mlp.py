@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
-from danlu.models.normalization import num_groups
+from danlu.models.normalization import MIN_FEATURES_PER_GROUP, num_groups
 from danlu.models.tabular.embeddings import embedding_width
 
-MIN_FEATURES_PER_GROUP = 16  # fewer are too few for a mean and a standard deviation
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 

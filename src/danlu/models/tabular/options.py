@@ -3,6 +3,7 @@
 Imports no torch: the recipe's schema is built from these classes, and `danlu check` starts without it.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -21,6 +22,7 @@ from danlu.models.base import (
     SizePresets,
     TabularModel,
 )
+from danlu.recipe.bounds import MAX_LAYERS, Times, Width
 from danlu.recipe.sections.training import Fraction
 from danlu.tasks.base import Target
 
@@ -51,10 +53,13 @@ class MLP(TabularModel, HasPresets):
 
     presets: ClassVar[SizePresets] = {"small": {"hidden": (64,)}, "base": {}, "large": {"hidden": (512, 512, 512)}}
     name: Literal["mlp"] = "mlp"
-    hidden: tuple[PositiveInt, ...] = (128, 128)
+    hidden: Annotated[tuple[Width, ...], Field(max_length=MAX_LAYERS)] = (128, 128)
     dropout: Fraction = 0.1
     normalization: Literal["batch", "layer", "group", "none"] = "batch"
     activation: Literal["relu", "gelu", "silu"] = "relu"
+
+    def fewest_parameters(self) -> int:
+        return sum(one * other for one, other in pairwise(self.hidden))
 
     def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.mlp import MLPNetwork
@@ -70,8 +75,8 @@ class HasNumericEmbedding(TabularModel, HasPresets):
         description="embed each number as a vector: position within quantile bins of the training rows "
         "(piecewise-linear), sines of learned frequencies (periodic), a linear map with ReLU (linear)",
     )
-    bins: PositiveInt = Field(default=32, description="piecewise-linear: most bins per number")
-    frequencies: PositiveInt = Field(default=24, description="periodic: frequencies per number")
+    bins: Width = Field(default=32, description="piecewise-linear: most bins per number")
+    frequencies: Width = Field(default=24, description="periodic: frequencies per number")
     frequency_scale: PositiveFloat = Field(
         default=0.1, description="periodic: standard deviation of the initial frequencies"
     )
@@ -100,12 +105,15 @@ class ResNet(HasNumericEmbedding):
         "large": {"width": 384, "blocks": 4},
     }
     name: Literal["resnet"] = "resnet"
-    embedding_width: PositiveInt = Field(default=8, description="size of a numeric embedding")
-    width: PositiveInt = 128
-    blocks: PositiveInt = 2
+    embedding_width: Width = Field(default=8, description="size of a numeric embedding")
+    width: Width = 128
+    blocks: Times = 2
     widening: PositiveFloat = Field(default=2.0, description="width of a block's inner layer, relative to `width`")
     dropout: Fraction = Field(default=0.2, description="within a block")
     residual_dropout: Fraction = Field(default=0.0, description="on the output of a block")
+
+    def fewest_parameters(self) -> int:
+        return int(2 * self.blocks * self.widening * self.width**2)
 
     def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.resnet import ResNetNetwork
@@ -136,13 +144,16 @@ class FTTransformer(HasNumericEmbedding):
         "large": {"width": 192, "blocks": 3, "heads": 8},  # the paper's own
     }
     name: Literal["ft-transformer"] = "ft-transformer"
-    width: PositiveInt = Field(default=64, description="size of a token; a multiple of `heads`")
-    blocks: PositiveInt = 2
-    heads: PositiveInt = 4
+    width: Width = Field(default=64, description="size of a token; a multiple of `heads`")
+    blocks: Times = 2
+    heads: Times = 4
     widening: PositiveFloat = Field(default=4 / 3, description="width of the feed-forward layer, relative to `width`")
     attention_dropout: Fraction = 0.2
     dropout: Fraction = Field(default=0.1, description="within the feed-forward layer")
     residual_dropout: Fraction = Field(default=0.0, description="on the output of attention and feed-forward layer")
+
+    def fewest_parameters(self) -> int:
+        return int(self.blocks * (4 + 2 * self.widening) * self.width**2)
 
     def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.ft_transformer import FTTransformerNetwork
@@ -174,11 +185,14 @@ class TabM(HasNumericEmbedding):
         "large": {"width": 512, "blocks": 3, "members": 32},  # the paper's own
     }
     name: Literal["tabm"] = "tabm"
-    members: PositiveInt = 16
-    embedding_width: PositiveInt = Field(default=8, description="size of a numeric embedding")
-    width: PositiveInt = 128
-    blocks: PositiveInt = 2
+    members: Times = 16
+    embedding_width: Width = Field(default=8, description="size of a numeric embedding")
+    width: Width = 128
+    blocks: Times = 2
     dropout: Fraction = 0.1
+
+    def fewest_parameters(self) -> int:
+        return (self.blocks - 1) * self.width**2
 
     def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.tabm import TabMNetwork
@@ -204,7 +218,7 @@ class Additive(TabularModel, Interpretable):
 
     defaults = ModelDefaults(lr_factor=10, patience=16)
     name: Literal["additive"] = "additive"
-    bins: PositiveInt = Field(default=16, description="most bins per number")
+    bins: Width = Field(default=16, description="most bins per number")
 
     def data_requirements(self) -> DataRequirements:
         return DataRequirements(bins=self.bins)
@@ -234,7 +248,7 @@ class Tree(TabularModel, SelfFittingModel, Interpretable):
     """
 
     name: Literal["tree"] = "tree"
-    depth: PositiveInt = Field(default=6, description="maximum depth")
+    depth: Times = Field(default=6, description="maximum depth")
     leaf_rows: PositiveInt = Field(default=5, description="fewest training rows per leaf")
 
     @property
@@ -277,10 +291,10 @@ class Boosting(TabularModel, SelfFittingModel):
     goes_on = True
     defaults = ModelDefaults(patience=50)
     name: Literal["boosting"] = "boosting"
-    rounds: PositiveInt = Field(default=1000, description="most boosting rounds; each adds a tree (per class)")
+    rounds: Width = Field(default=1000, description="most boosting rounds; each adds a tree (per class)")
     learning_rate: PositiveFloat = Field(default=0.05, description="factor on each tree's output (shrinkage)")
     leaves: Annotated[int, Field(ge=2)] = Field(default=31, description="most leaves per tree")
-    depth: PositiveInt | None = Field(default=None, description="maximum depth of a tree; unlimited if left out")
+    depth: Times | None = Field(default=None, description="maximum depth of a tree; unlimited if left out")
     leaf_rows: PositiveInt = Field(default=20, description="fewest training rows per leaf")
     l2: NonNegativeFloat = Field(default=0.0, description="L2 regularization of leaf values")
     row_share: Share = Field(default=1.0, description="fraction of the training rows sampled for each tree")

@@ -4,6 +4,7 @@ A GGUF file holds weights of a few bits each; here they are dequantized to fp32.
 one quantization step, so they cannot stay quantized.
 """
 
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 from danlu.artifacts.cache import cached_dir, file_identity
 from danlu.core.console import info
 from danlu.core.imports import patch_torchvision, require_extra, silence_libraries
+from danlu.data.text.stray_tokens import json_without_tokens
 from danlu.errors import DataError
 
-VERSION = 2
+VERSION = 3
 # As in llama.cpp for files that do not say it: the kinds of tokenizers that begin a text with BOS, and among those of
 # merges (gpt2) the kinds of words.
 BEGINNING_MODELS = ("llama", "bert")
@@ -82,21 +84,46 @@ def _convert(file: Path, folder: Path) -> None:
     if hasattr(config, "quantization_config"):  # describes the quantized weights of the file
         del config.quantization_config
     config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    _without_strays(tokenizer, file, config.vocab_size).save_pretrained(folder)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     tied = {value.data_ptr(): name for name, value in reversed(weights.items())}
     save_file({name: weights[name] for name in tied.values()}, folder / "model.safetensors", {"format": "pt"})
 
 
-def _begins_with_bos(file: Path) -> bool:
-    """Return whether the file's tokenizer puts BOS before a text."""
+def _without_strays(tokenizer: Any, file: Path, rows: int) -> Any:
+    """Return the tokenizer without tokens that file and weights do not have.
+
+    transformers adds the default tokens of the tokenizer's class, such as <|endoftext|>.
+    """
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    own = set(_fields(file)("tokenizer.ggml.tokens") or ())
+    strays = {token for token, place in tokenizer.get_vocab().items() if place >= rows and token not in own}
+    if not strays or not own:
+        return tokenizer
+    info(
+        f"{file.name}: {', '.join(sorted(strays))}, which transformers adds to the tokenizer, is no token of the file; "
+        "it is left out, and a text that holds it is read as words"
+    )
+    special = {name: token for name, token in tokenizer.special_tokens_map.items() if token not in strays}
+    reader = Tokenizer.from_str(json_without_tokens(tokenizer.backend_tokenizer.to_str(), strays))
+    found: Any = PreTrainedTokenizerFast(tokenizer_object=reader, **special)  # type: ignore[no-untyped-call]
+    found.chat_template = tokenizer.chat_template
+    return found
+
+
+def _fields(file: Path) -> Callable[[str], Any]:
+    """Return what reads a field of the file by its name, or None."""
     from gguf import GGUFReader
 
     fields: Any = GGUFReader(file).fields
+    return lambda name: fields[name].contents() if name in fields else None
 
-    def said(name: str) -> Any:
-        return fields[name].contents() if name in fields else None
 
+def _begins_with_bos(file: Path) -> bool:
+    """Return whether the file's tokenizer puts BOS before a text."""
+    said = _fields(file)
     if (told := said("tokenizer.ggml.add_bos_token")) is not None:
         return bool(told)
     model, words = said("tokenizer.ggml.model"), said("tokenizer.ggml.pre")

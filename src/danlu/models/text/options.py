@@ -117,6 +117,11 @@ class Transformer(HasPresets):
             return DataRequirements()
         return folder_requirements(folder, self.allow_remote_code, self.resize_embeddings)
 
+    def requirements_by_files(self) -> DataRequirements | None:
+        from danlu.models.text.pretrained_folder import requirements_by_files
+
+        return None if self.folder is None else requirements_by_files(self.folder)
+
     def _rows(self) -> int | None:
         """Return the embeddings' least number of rows; None leaves them alone."""
         if self.folder is None or not self.resize_embeddings:

@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from danlu.core.console import info
 from danlu.core.imports import patch_torchvision, require_extra
 from danlu.data.descriptors import DataRequirements, TokenizerFile
 from danlu.data.text.preprocessor import load_tokenizer
+from danlu.data.text.stray_tokens import named_tokens, without_tokens
 from danlu.errors import DataError
 
 Pooling = Literal["mean", "cls"]
+POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 TOKENS_SHOWN = 6  # tokens in an error message
 CONFIG_FILES = ("config.json", "tokenizer_config.json")  # their `auto_map` names classes defined in the folder
 
@@ -56,6 +59,8 @@ def folder_requirements(folder: Path, allow_code: bool = False, adds_rows: bool 
     config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     beyond = tokens_without_rows(tokenizer, getattr(config, "vocab_size", None))
     if beyond and not adds_rows:
+        tokenizer, beyond = _without_strays(folder, tokenizer, beyond)
+    if beyond and not adds_rows:
         named = ", ".join(repr(token) for token in beyond[:TOKENS_SHOWN]) + (" …" if len(beyond) > TOKENS_SHOWN else "")
         raise DataError(
             f"{folder}: the tokenizer has {len(beyond)} tokens beyond the {config.vocab_size} rows of the embeddings: "
@@ -64,9 +69,64 @@ def folder_requirements(folder: Path, allow_code: bool = False, adds_rows: bool 
             code="DL242",
         )
     positions = getattr(config, "max_position_embeddings", None)
-    # RoBERTa-like models number positions from the padding id on, which uses up that many.
-    taken = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
+    taken = _taken_positions(config.model_type, config.pad_token_id)
     return DataRequirements(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
+
+
+def _without_strays(folder: Path, tokenizer: TokenizerFile, beyond: list[str]) -> tuple[TokenizerFile, list[str]]:
+    """Leave out the tokens without rows that only transformers added; return what is beyond then."""
+    strays = set(beyond) - named_tokens(folder, beyond)
+    found = without_tokens(tokenizer, strays) if strays else None
+    if found is None:
+        return tokenizer, beyond
+    info(
+        f"{folder}: {', '.join(sorted(strays))}, which transformers adds to the tokenizer, is named by no file of the "
+        "folder and has no row in the weights; it is left out, and a text that holds it is read as words"
+    )
+    return found, [token for token in beyond if token not in strays]
+
+
+def requirements_by_files(folder: Path) -> DataRequirements | None:
+    """Return the tokenizer and the maximum input length that a folder's JSON files say.
+
+    Without transformers, whose import loads torch; so BOS, templates and stops are left out, and whoever trains asks
+    `folder_requirements`. None where the folder has no tokenizers' file.
+    """
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None
+    from tokenizers import Tokenizer
+
+    text = file.read_text(encoding="utf-8")
+    names = {**_json_object(folder / "tokenizer_config.json"), **_json_object(folder / "special_tokens_map.json")}
+    special = {name: token for name, said in names.items() if name.endswith("_token") and (token := _content(said))}
+    config = _json_object(folder / "config.json")
+    reader = Tokenizer.from_str(text)
+    pad, end = (reader.token_to_id(special.get(name, "")) or 0 for name in ("pad_token", "eos_token"))
+    tokenizer = TokenizerFile(json_text=text, pad=pad, end=end, vocabulary=reader.get_vocab_size(), special=special)
+    positions = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
+    taken = _taken_positions(str(config.get("model_type")), config.get("pad_token_id"))
+    return DataRequirements(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
+
+
+def _taken_positions(model_type: str, pad: int | None) -> int:
+    """Return how many positions RoBERTa-like models use up, counting from the padding id."""
+    return (pad or 0) + 1 if "roberta" in model_type or model_type == "camembert" else 0
+
+
+def _content(said: Any) -> str | None:
+    """Return a token that is said by name or with its flags."""
+    found = said.get("content") if isinstance(said, dict) else said
+    return found if isinstance(found, str) else None
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    """Return the object in a file; empty if there is no file."""
+    try:
+        held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError:
+        held = {}
+    return held if isinstance(held, dict) else {}
 
 
 def tokens_without_rows(tokenizer: TokenizerFile, rows: int | None) -> list[str]:

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from danlu.core.imports import missing_packages, patch_torchvision, require_extra
 from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import ImageInputs
 from danlu.models.base import HasPresets, ImageModel, SizePresets, pretrained_lr
+from danlu.recipe.bounds import Width
 from danlu.recipe.paths import RecipePath
 from danlu.recipe.sections.training import Finetune, Fraction
 
@@ -37,8 +38,8 @@ class SmallResNet(ImageModel, HasPresets):
         "large": {"stem": 32, "widths": (64, 128, 256), "blocks": 2},
     }
     name: Literal["small-resnet"] = "small-resnet"
-    stem: PositiveInt = Field(default=16, description="channels at full resolution")
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
+    stem: Width = Field(default=16, description="channels at full resolution")
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=20)] = Field(
         default=(32, 64, 128), description="channels of the stages"
     )
     blocks: NonNegativeInt | tuple[NonNegativeInt, ...] = Field(

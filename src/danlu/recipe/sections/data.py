@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from danlu.core.component import Frozen, OneOf
+from danlu.recipe.bounds import Pixels, Width
 from danlu.recipe.components import (
     AugmentationOptions,
     BalancerOptions,
@@ -193,8 +194,8 @@ class Data(Frozen):
     select: Select | None = None
     balance: Annotated[BalancerOptions, OneOf("balancer")] = Field(default="none", validate_default=True)
     augment: tuple[Annotated[AugmentationOptions, OneOf("augmentation")], ...] = ()
-    image_size: PositiveInt | None = Field(default=None, description="side in pixels; inferred by default")
-    sequence_length: PositiveInt | None = Field(default=None, description="maximum tokens of a text or a block")
+    image_size: Pixels | None = Field(default=None, description="side in pixels; inferred by default")
+    sequence_length: Width | None = Field(default=None, description="maximum tokens of a text or a block")
     vocabulary: Annotated[int, Field(ge=300)] = Field(
         default=4096, description="size of a tokenizer trained here; unused with a pretrained one"
     )
@@ -203,8 +204,9 @@ class Data(Frozen):
     )
     special_tokens: Literal["words", "tokens"] = Field(
         default="words",
-        description="what special tokens inside documents, messages and prompts are: words like any other, or the "
-        "tokens themselves, as in transformers; those that the chat template writes are always tokens",
+        description="what the tokenizer's special tokens and added marks (<think>) inside texts, documents, messages "
+        "and prompts are: words like any other, or the tokens themselves, as in transformers; those that the chat "
+        "template writes, and the marks that the assistant does, are always tokens",
     )
     chat_template: TemplatePath | None = Field(
         default=None,
@@ -221,7 +223,11 @@ class Data(Frozen):
         return source
 
     @model_validator(mode="after")
-    def _labels_in_one_form(self) -> "Data":
+    def _names_its_rows_and_labels(self) -> "Data":
+        if not self.sources or not all(self.sources):
+            raise ValueError("source names nothing; give a file, a folder, a glob, a list of these, or builtin:NAME")
+        if any("\0" in path for path in self.sources):
+            raise ValueError("source has a zero byte, which no path has")
         if isinstance(self.target, tuple):
             if self.target_separator is not None:
                 raise ValueError("target_separator splits one column, and target names several; remove one of them")

@@ -6,14 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
 from danlu.core.component import Frozen, OneOf
+from danlu.recipe.bounds import FoldCount, Resamples, Threads, Times
 from danlu.recipe.components import PerturbationOptions
 
 
@@ -40,14 +39,14 @@ class Threshold(Frozen):
 class Folds(Frozen):
     """Cross-validate the rows outside the test split."""
 
-    folds: Annotated[int, Field(ge=2)] = 5
-    repeats: PositiveInt = 1
+    folds: FoldCount = 5
+    repeats: Times = 1
     stratified: bool | None = Field(default=None, description="like data.split by default")
     grouped: str | None = Field(default=None, description="a column whose rows stay together")
     column: str | None = Field(
         default=None, description="a column that names each row's fold, in place of the options above"
     )
-    processes: PositiveInt = Field(default=1, description="folds that are trained in parallel")
+    processes: Threads = Field(default=1, description="folds that are trained in parallel")
     final: Literal["split", "refit"] = Field(
         default="split",
         description="the final model: split is trained with a validation split; refit is trained on "
@@ -118,11 +117,11 @@ class Evaluation(Frozen):
     metrics: tuple[str, ...] | None = Field(
         default=None, description="the task's usual metrics by default; custom ones as package.module:function"
     )
-    folds: Annotated[int, Field(ge=2)] | Folds | None = None
+    folds: FoldCount | Folds | None = None
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(
         default=0.95, description="coverage of the confidence intervals"
     )
-    resamples: NonNegativeInt = Field(default=2000, description="of the bootstrap; 0 for no intervals")
+    resamples: Resamples = Field(default=2000, description="of the bootstrap; 0 for no intervals")
     intervals: Literal["conformal"] | PredictionIntervals | None = Field(
         default=None,
         description="sets of classes or intervals of numbers beside each prediction; those of metrics are `confidence`",

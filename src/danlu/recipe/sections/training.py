@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from danlu.core.component import Frozen, OneOf
+from danlu.recipe.bounds import Samples, Steps
+from danlu.recipe.bounds import Threads as ThreadCount
 from danlu.recipe.components import AverageOptions, OptimizerOptions, ScheduleOptions
 from danlu.recipe.paths import RecipePath, TrackingUri
 
@@ -228,8 +230,8 @@ class Checkpoint(Frozen):
 class Threads(Frozen):
     """Set how many threads work; auto takes the cores that this process may use."""
 
-    compute: PositiveInt | Literal["auto"] = "auto"
-    data: PositiveInt | Literal["auto"] = "auto"
+    compute: ThreadCount | Literal["auto"] = "auto"
+    data: ThreadCount | Literal["auto"] = "auto"
 
 
 class Track(Frozen):
@@ -250,13 +252,13 @@ class Track(Frozen):
 class Training(Frozen):
     """Configure the training loop."""
 
-    epochs: PositiveInt | None = Field(default=None, description="inferred from the kind of data by default")
-    max_steps: PositiveInt | None = Field(default=None, description="ends training earlier than `epochs` would")
-    batch_size: PositiveInt | Literal["auto"] | None = Field(
+    epochs: Steps | None = Field(default=None, description="inferred from the kind of data by default")
+    max_steps: Steps | None = Field(default=None, description="ends training earlier than `epochs` would")
+    batch_size: Samples | Literal["auto"] | None = Field(
         default=None,
         description="samples per optimizer step; inferred from the number of rows by default; auto: as many as fit",
     )
-    accumulate: PositiveInt = Field(default=1, description="gradient accumulation: parts that each batch is split into")
+    accumulate: Samples = Field(default=1, description="gradient accumulation: parts that each batch is split into")
     optimizer: Annotated[OptimizerOptions, OneOf("optimizer", "adamw")] = Field(default="adamw", validate_default=True)
     schedule: Annotated[ScheduleOptions, OneOf("schedule", "cosine")] | None = Field(
         default=None, description="cosine by default; constant for optimizers that average the weights themselves"

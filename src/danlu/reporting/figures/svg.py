@@ -4,6 +4,7 @@ In: matplotlib figures, or SVG files of a run. Out: SVG text with role="img" and
 state: figures are plain `Figure` objects, drawn with fixed matplotlib settings whatever the user's are.
 """
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator
@@ -35,6 +36,13 @@ FILE_COLOURS = {
     "var(--faint)": "#c4cad1",
     "var(--first)": "#1f5fbf",
     "var(--second)": "#b4531a",
+    "var(--third)": "#14735a",
+    "var(--fourth)": "#8a3fb0",
+    "var(--fifth)": "#a0264d",
+    "var(--sixth)": "#5b6470",
+    "var(--quiet)": "#57606a",
+    "var(--raised)": "#f4f6f8",
+    "var(--note)": "#fff4e0",
 }
 FONT = "system-ui, Segoe UI, Roboto, Noto Sans, sans-serif"
 SETTINGS: dict[Any, Any] = {
@@ -54,6 +62,17 @@ SETTINGS: dict[Any, Any] = {
 }
 WIDTH = 5.4  # inches
 PIXELS_A_POINT = 1.35  # makes the figures' 9 points about the page's small text
+PIXELS = "data:image/png;base64,"
+PIXELS_AN_INCH = 130  # of a PNG
+# Fonts with Chinese letters, the first of these that is installed.
+CHINESE_FONTS = (
+    "Noto Sans CJK SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "SimHei",
+)
 SVG_NAME = re.compile(r"\{[^}]*\}")
 
 
@@ -82,6 +101,47 @@ def as_svg(figure: Any, name: str, label: str) -> str:
     return _sanitize(ElementTree.fromstring(content.getvalue()), name, label)  # noqa: S314 - matplotlib wrote it
 
 
+def as_png(figure: Any) -> bytes:
+    """Convert a figure to a PNG on white, Chinese letters included."""
+    from matplotlib import font_manager
+
+    # Fonts that come in one weight alone are taken in that weight, which needs no warning for every text.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    known = set(font_manager.get_font_names())
+    fonts = ["DejaVu Sans", *[name for name in CHINESE_FONTS if name in known][:1]]
+    for artist in figure.findobj():
+        if hasattr(artist, "set_fontfamily"):
+            artist.set_fontfamily(fonts)
+        for part in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            _recolour(artist, part)
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=PIXELS_AN_INCH, facecolor="#ffffff", metadata={"Software": None})
+    return content.getvalue()
+
+
+def _recolour(artist: Any, part: str) -> None:
+    """Replace a placeholder for a page's colour by the colour of files."""
+    from matplotlib.colors import to_hex, to_rgba, to_rgba_array
+
+    read, write = getattr(artist, f"get_{part}", None), getattr(artist, f"set_{part}", None)
+    if read is None or write is None:
+        return
+    value = read()
+    if value is None or (isinstance(value, str) and value in ("auto", "none", "face", "inherit")):
+        return
+    try:
+        rows = to_rgba_array(value)
+    except (ValueError, TypeError):
+        return
+    if not any(to_hex(row) in PAGE_COLOURS for row in rows):
+        return
+    changed = []
+    for row in rows:
+        named = FILE_COLOURS.get(PAGE_COLOURS.get(to_hex(row), ""))
+        changed.append(tuple(row) if named is None else (*to_rgba(named)[:3], float(row[3])))
+    write(changed[0] if len(changed) == 1 else changed)
+
+
 def inline_svg(file: Path, name: str, label: str) -> str:
     """Embed an SVG file of the run in the page, without active content.
 
@@ -100,7 +160,8 @@ def _sanitize(root: ElementTree.Element, name: str, label: str) -> str:
     for parent in list(root.iter()):
         for child in list(parent):
             # Metadata is useless here, a style would apply to the whole page, and the others run code or load files.
-            if SVG_NAME.sub("", child.tag) in ("metadata", "style", "script", "foreignObject", "image", "a"):
+            tag = SVG_NAME.sub("", child.tag)
+            if tag in ("metadata", "style", "script", "foreignObject", "a") or (tag == "image" and not _holds(child)):
                 parent.remove(child)
     for element in root.iter():
         element.tag = SVG_NAME.sub("", element.tag)
@@ -122,25 +183,34 @@ def _sanitize(root: ElementTree.Element, name: str, label: str) -> str:
 
 def standalone_svg(figure: Any, name: str, label: str) -> str:
     """Convert a figure to the text of an SVG file with fixed colours on white."""
-    svg = as_svg(figure, name, label)
+    return as_file(as_svg(figure, name, label))
+
+
+def as_file(svg: str) -> str:
+    """Convert an SVG element of the page to a file with fixed colours on white."""
     for words, colour in FILE_COLOURS.items():
         svg = svg.replace(words, colour)
     begun = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" font-family="{FONT}" '
     return begun + svg.removeprefix("<svg ").replace('style="', 'style="background: #ffffff; ', 1)
 
 
+def _holds(image: ElementTree.Element) -> bool:
+    """Return whether an image's pixels stand in the file itself."""
+    return all(value.startswith(PIXELS) for key, value in image.attrib.items() if SVG_NAME.sub("", key) == "href")
+
+
 def _is_harmless(key: str, value: str) -> bool:
     """Return whether an attribute neither runs code nor links outside the page."""
     if key.startswith("on"):
         return False
-    return value.startswith("#") if key.endswith("href") else "url(" not in value or "url(#" in value
+    return value.startswith(("#", PIXELS)) if key.endswith("href") else "url(" not in value or "url(#" in value
 
 
 def _page_attribute(key: str, value: str, name: str) -> str:
     """Rewrite an attribute's value for an SVG inside a page."""
     if key == "id":
         return f"{name}-{value}"
-    if key.endswith("href"):
+    if key.endswith("href") and not value.startswith(PIXELS):
         return value.replace("#", f"#{name}-", 1)
     if key == "clip-path":
         return value.replace("url(#", f"url(#{name}-")

@@ -8,8 +8,8 @@ import statistics
 from collections.abc import Sequence
 
 from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.artifacts.trials import SEARCH_FILE, Trial, best_trial, is_search, read_trials
-from danlu.recipe.load import load_recipe
 from danlu.recipe.sections.tuning import LogRange, SearchSpec, StepRange, Tuning, is_range
 from danlu.reporting.figures.search import metric_by_key, search_progress, value_text
 from danlu.reporting.format import format_number, shorten
@@ -29,7 +29,7 @@ def search_section(t: Translator, run: RunDirectory) -> Json:
     best = best_trial(trials, higher)
     if best is None:
         return {}
-    tuning = load_recipe(run.path / SEARCH_FILE).tuning
+    tuning = load_run_recipe(run.path / SEARCH_FILE).tuning
     assert tuning is not None, "only a recipe that says what to search begins one"
     done = [trial for trial in trials if trial.value is not None]
     failed = [trial for trial in trials if trial.value is None]

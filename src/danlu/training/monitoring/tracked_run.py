@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from danlu.artifacts.run import RECIPE, REPORT, RunDirectory
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import REPORT, RunDirectory
 
 
 def read_resolved_recipe(run: RunDirectory) -> Mapping[str, Any]:

@@ -1,0 +1,1 @@
+"""Planted truths and games on which explanations are judged; nothing of danlu is imported."""

@@ -1,0 +1,325 @@
+"""What faults leave behind: of processes that die at any change of the disk, of bits that turn, of races for a name.
+
+    OMP_NUM_THREADS=1 python benchmarks/faults.py                    # all of it, some half an hour on two cores
+    OMP_NUM_THREADS=1 python benchmarks/faults.py deaths --every 5   # each fifth rename, mkdir, fsync and deletion
+    OMP_NUM_THREADS=1 python benchmarks/faults.py flips --count 500
+    OMP_NUM_THREADS=1 python benchmarks/faults.py races
+    OMP_NUM_THREADS=1 python benchmarks/faults.py kills --count 5
+
+`deaths`: each command dies in a warm fork instead of its n-th change of the disk, for every n. What it left must be
+resumable or overwritable to the same bytes as if nothing had been, or nothing at all. `kills` is the proof that this is
+what happens outside, too: `kill -9` at moments drawn evenly from the time that a training takes, with everything random
+switched on. `flips`: one bit of a file that a later command reads is turned, and the command says the same as before or
+refuses. `races`: four processes ask for the same name at once, and none owns it beside another.
+
+Ends with 1 if anything was lost, stuck, or silently another.
+"""
+
+import argparse
+import multiprocessing
+import queue
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tests.support.faults import Case, command, deaths, ends, flips, readers_of
+
+from danlu.recipe.load import check_recipe, dump_recipe
+
+DANLU = (sys.executable, "-m", "danlu")
+SEED, KILLS, FLIPS, RACES, RACERS, STEPS = 0, 20, 2000, 1500, 4, 90
+FLIPS_A_PROCESS = 250
+SMALL: dict[str, Any] = {
+    "name": "wine",
+    "data": {"source": "builtin:wine"},
+    "model": {"name": "mlp", "hidden": [8]},
+    "training": {"max_steps": 12, "batch_size": 64, "device": "cpu", "checkpoint": {"every_steps": 4}},
+    "evaluation": {"resamples": 20, "slices": False, "baselines": False},
+}
+SEARCH = {"sampler": "random", "trials": 3, "space": {"training.optimizer.lr": {"log": [1e-3, 1e-1]}}}
+RECIPES: dict[str, dict[str, Any]] = {
+    "plain": SMALL,
+    "search": {**SMALL, "tuning": SEARCH},
+    "folds": {**SMALL, "evaluation": {**SMALL["evaluation"], "folds": 2}},
+    "refit": {**SMALL, "evaluation": {**SMALL["evaluation"], "folds": {"folds": 2, "final": "refit"}}},
+    "trees": {**SMALL, "model": {"name": "boosting", "rounds": 5}, "training": {"device": "cpu"}},
+}
+
+
+def write_recipe(values: dict[str, Any], path: Path) -> Path:
+    path.write_text(dump_recipe(check_recipe(values)), encoding="utf-8")
+    return path
+
+
+def runs_of(folder: Path) -> dict[str, Path]:
+    """One finished run of each recipe."""
+    made = {}
+    for name, values in RECIPES.items():
+        recipe = write_recipe(values, folder / f"{name}.yaml")
+        done = command("run", recipe, "-o", folder / "finished", "--name", name)
+        if done.code:
+            sys.exit(f"{name}: {done.said}")
+        made[name] = folder / "finished" / name
+    return made
+
+
+def cases(folder: Path, finished: dict[str, Path]) -> Iterator[Case]:
+    """The commands that die, each with the ways to go on."""
+    nothing = lambda at: None  # noqa: E731
+    recipes = {name: str(folder / f"{name}.yaml") for name in RECIPES}
+    for name, verb in (
+        ("train", "train plain"),
+        ("run", "run plain"),
+        ("trees", "run trees"),
+        ("tune", "tune search"),
+        ("folds", "run folds"),
+        ("refit", "run refit"),
+    ):
+        word, recipe = verb.split()
+        asked = (word, recipes[recipe], "-o", "FOLDER", "--name", "mine")
+        resumed = (word, "--resume", "FOLDER/mine")
+        yield Case(name, nothing, asked, "mine", {"resumed": resumed, "overwritten": (*asked, "--overwrite")})
+    old = finished["trees"]
+    replaced = ("train", recipes["plain"], "-o", "FOLDER", "--name", "mine", "--overwrite")
+    yield Case(
+        "replace",
+        lambda at: copy(old, at / "mine"),
+        replaced,
+        "mine",
+        {"overwritten": replaced},
+        partial(lost, old=old),
+    )
+    trained = folder / "trained"
+    copy(finished["plain"], trained)
+    for path in (trained / "evaluation.json", trained / "report.html", trained / "looks.jsonl"):
+        path.unlink()
+    evaluated = ("evaluate", "FOLDER/mine")
+    yield Case("evaluate", lambda at: copy(trained, at / "mine"), evaluated, "none", {"again": evaluated}, unopened)
+    asked = ("predict", str(finished["plain"]), "builtin:wine", "-o", "FOLDER/a.csv")
+    yield Case("predict", nothing, asked, "a.csv", {"again": asked, "overwritten": (*asked, "--overwrite")}, torn)
+    asked = ("export", str(finished["trees"]), "FOLDER/exported")
+    yield Case("export", nothing, asked, "exported", {"again": asked, "whole": ("runs", "FOLDER")})
+
+
+def copy(run: Path, to: Path) -> None:
+    shutil.copytree(run, to)
+
+
+def lost(at: Path, old: Path) -> str:
+    """Whether neither the old run nor a checkpoint of the new one is there."""
+    for folder in (at / "mine", at / "mine" / ".replaced"):
+        if (folder / "model" / "bundle.json").exists() or any(folder.glob("checkpoints/step-*")):
+            return ""
+    done = command("doctor", at / "mine")  # between two moves of the old one's files, which it undoes
+    back = ends(at / "mine") == ends(old)
+    return "" if back else f"the old run is lost: {done.said}"
+
+
+def unopened(at: Path) -> str:
+    """Whether the bundle of a run can no longer be opened."""
+    done = command("predict", at / "mine", "builtin:wine", "-o", at / "answers.csv")
+    (at / "answers.csv").unlink(missing_ok=True)
+    return "" if done.code == 0 else done.said
+
+
+def torn(at: Path) -> str:
+    """Whether a file of predictions is there in part."""
+    return "" if not (at / "a.csv").exists() or len((at / "a.csv").read_text().splitlines()) == 179 else "half a file"
+
+
+def show_deaths(folder: Path, every: int, first: int, only: str | None) -> int:
+    bad = 0
+    for case in cases(folder, runs_of(folder)):
+        if only is not None and case.name not in only.split(","):
+            continue
+        began, found = time.perf_counter(), Counter[str]()
+        for change, how, wrong in deaths(case, folder, every, first):
+            found["WRONG" if wrong else how] += 1
+            if wrong:
+                print(f"  {case.name}, change {change}: {how}: {wrong}", flush=True)
+        bad += found["WRONG"]
+        told = ", ".join(f"{count} {how}" for how, count in sorted(found.items()))
+        print(f"{case.name}: {sum(found.values())} deaths: {told} ({time.perf_counter() - began:.0f} s)", flush=True)
+    return bad
+
+
+def _own(folder: str, start: Any, owners: Any, seen: Any, overwrite: bool) -> None:
+    """Own a name for a moment, and count who else does."""
+    from danlu.artifacts.run import RunDirectory
+    from danlu.errors import DanluError
+
+    start.wait()
+    try:
+        with RunDirectory.create(Path(folder), name="r", folder="mine", overwrite=overwrite, needed_bytes=1) as run:
+            with owners.get_lock():
+                owners.value += 1
+                seen.value += owners.value > 1
+            (run.path / "recipe.yaml").touch()
+            with owners.get_lock():
+                owners.value -= 1
+            raise ZeroDivisionError  # it came to nothing, and the name is free again while others ask for it
+    except (ZeroDivisionError, DanluError):
+        pass
+
+
+def show_races(folder: Path, count: int) -> int:
+    forks, bad, failed = multiprocessing.get_context("fork"), 0, 0
+    import danlu.artifacts.run  # noqa: F401 - before the forks
+
+    for number in range(count):
+        start, owners, seen = forks.Barrier(RACERS), forks.Value("i", 0), forks.Value("i", 0)
+        given = [bool((each + number) % 3) for each in range(RACERS)]
+        racing = [forks.Process(target=_own, args=(str(folder / "race"), start, owners, seen, each)) for each in given]
+        for process in racing:
+            process.start()
+        for process in racing:
+            process.join()
+        bad += seen.value
+        failed += any(process.exitcode for process in racing)
+    print(
+        f"races: {bad} double owners in {count:,} races of {RACERS} processes; {failed} ended otherwise than foreseen"
+    )
+    return bad + failed
+
+
+def _flip(run: Path, folder: Path, count: int, seed: int, found: Any) -> None:
+    """In a process of its own, since a damaged file may end a library's process."""
+    from danlu.core.console import silenced
+
+    folder.mkdir()
+    with silenced():
+        for each in flips(readers_of(run, folder), count, seed, folder):
+            found.put(each)
+    found.put(None)
+
+
+def show_flips(folder: Path, count: int) -> int:
+    write_recipe(RECIPES["plain"], folder / "plain.yaml")
+    command("run", folder / "plain.yaml", "-o", folder / "flipped", "--name", "plain")
+    forks, tally, bad = multiprocessing.get_context("spawn"), Counter[tuple[str, str]](), 0
+    for batch in range(0, count, FLIPS_A_PROCESS):
+        found = forks.Queue()
+        size = min(FLIPS_A_PROCESS, count - batch)
+        asked = (folder / "flipped" / "plain", folder / f"flips-{batch}", size, SEED + batch, found)
+        process = forks.Process(target=_flip, args=asked)
+        process.start()
+        while process.is_alive() or not found.empty():
+            try:
+                each = found.get(timeout=1)
+            except queue.Empty:
+                continue
+            if each is None:
+                break
+            tally[each.reader, each.how if each.how in ("same", "refused") else "WRONG"] += 1
+            if each.how not in ("same", "refused"):
+                bad += 1
+                print(f"  {each.reader}: bit {each.bit} of {each.file}: {each.how}", flush=True)
+        process.join()
+        if process.exitcode:
+            bad += 1
+            print(f"  a process of flips ended with {process.exitcode}", flush=True)
+        shutil.rmtree(folder / f"flips-{batch}")
+    for reader in sorted({reader for reader, _ in tally}):
+        told = ", ".join(f"{tally[reader, how]} {how}" for how in ("refused", "same", "WRONG"))
+        print(f"flips: {reader}: {told}", flush=True)
+    print(f"flips: {sum(tally.values()):,} bits turned, {bad} answered otherwise or ended unforeseen")
+    return bad
+
+
+def write_pictures(folder: Path) -> Path:
+    """Grey squares of two classes, one rarer than the other, and a recipe with every source of randomness on."""
+    from PIL import Image
+
+    made = np.random.default_rng(0)
+    for label, count in (("left", 90), ("right", 30)):
+        (folder / "images" / label).mkdir(parents=True)
+        for index in range(count):
+            pixels = made.integers(0, 128, (32, 32), dtype=np.uint8)
+            half = pixels[:, :16] if label == "left" else pixels[:, 16:]
+            half += 80
+            Image.fromarray(pixels).save(folder / "images" / label / f"{index:03}.png")
+    values = {
+        "name": "squares",
+        "data": {
+            "source": str(folder / "images"),
+            "balance": "oversample",
+            "augment": [{"rotate": {"degrees": 20}}, {"translate": 0.1}, {"noise": {"std": 0.05}}],
+        },
+        "model": {"name": "timm:test_resnet", "dropout": 0.2},
+        "training": {
+            "max_steps": STEPS,
+            "batch_size": 16,
+            "average": {"ema": {"decay": 0.9}},
+            "checkpoint": {"every_steps": 7},
+            "device": "cpu",
+            "threads": {"data": 2},
+        },
+    }
+    return write_recipe(values, folder / "squares.yaml")
+
+
+def show_kills(folder: Path, count: int) -> int:
+    """Kill trainings of pictures from outside, and resume them."""
+    moments, alike, fell = random.Random(SEED), 0, 0  # noqa: S311 - no secret
+    recipe = write_pictures(folder)
+
+    def start(name: str) -> "subprocess.Popen[bytes]":
+        words = [*DANLU, "train", str(recipe), "-o", str(folder / "kills"), "--name", name]
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    began, whole = time.perf_counter(), start("whole")
+    if whole.wait():
+        sys.exit("the run that nobody kills failed")
+    lasts, expected = time.perf_counter() - began, ends(folder / "kills" / "whole")
+    print(f"kills: a run of {STEPS} steps, {lasts:.1f} s from its start to its end")
+    for number in range(count):
+        run, after, process = folder / "kills" / f"run-{number}", moments.uniform(0, lasts), start(f"run-{number}")
+        time.sleep(after)
+        process.send_signal(signal.SIGKILL)
+        fell += process.wait() == -signal.SIGKILL
+        how = "ended" if (run / "model" / "bundle.json").exists() else "resumed"
+        if how == "resumed" and subprocess.run([*DANLU, "train", "--resume", run], capture_output=True).returncode:
+            again = [*DANLU, "train", recipe, "-o", folder / "kills", "--name", run.name, "--overwrite"]
+            subprocess.run(again, check=True, capture_output=True)
+            how = "overwritten"
+        same = ends(run) == expected
+        alike += same
+        print(f"  killed after {after:5.2f} s, {how}: {'identical' if same else 'DIFFERS'}", flush=True)
+    print(f"kills: {alike} of {count} runs end with the same bytes in every file; {fell} were killed")
+    return count - alike
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["deaths", "flips", "races", "kills"])
+    parser.add_argument("--every", type=int, default=1, help="take every so-manieth change of the disk")
+    parser.add_argument("--first", type=int, default=1, help="the first change taken")
+    parser.add_argument("--only", help="some cases of the deaths, with commas")
+    parser.add_argument("--count", type=int, help="of flips, races or kills")
+    asked = parser.parse_args()
+    bad = 0
+    with tempfile.TemporaryDirectory() as held:
+        folder = Path(held)
+        if asked.what in (None, "deaths"):
+            bad += show_deaths(folder, asked.every, asked.first, asked.only)
+        if asked.what in (None, "flips"):
+            bad += show_flips(folder, asked.count or FLIPS)
+        if asked.what in (None, "races"):
+            bad += show_races(folder, asked.count or RACES)
+        if asked.what in (None, "kills"):
+            bad += show_kills(folder, asked.count or KILLS)
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""`danlu explain`: why a bundle's model answers as it does, with intervals."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from danlu.artifacts.bundle import Bundle, open_bundle
+from danlu.artifacts.files import StrPath, json_bytes, translate_write_errors, write_together
+from danlu.artifacts.ownership import RECIPE
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run_recipe import load_run_recipe
+from danlu.data.reading.later import ROW_ERROR
+from danlu.errors import ArgumentError, DataError
+from danlu.experiment.run_data import load_run_data
+from danlu.models.read_for import read_for
+
+if TYPE_CHECKING:
+    from danlu.explanation.results import Explanation
+
+DOCUMENT, ARRAYS = "explanation.json", "values.npz"
+SPLITS = ("validation", "test")
+
+
+def explain(
+    bundle: StrPath,
+    data: object | None = None,
+    *,
+    rows: Sequence[int] | None = None,
+    split: str = "validation",
+    methods: Sequence[str] | None = None,
+    label: str | None = None,
+    error: float | None = None,
+    budget: int | None = None,
+    seed: int = 0,
+    output: str | Path | None = None,
+    own_code: bool = False,
+) -> "Explanation":
+    """Explain single answers of a model, and the model itself.
+
+    SHAP values say what each column adds to an answer, beside the mean answer to some training rows. They are exact
+    where the model's structure or all coalitions of up to 16 columns give them, else estimated with 95 % intervals.
+    Permutation importance says how much worse the model answers without a column. No look at the test split is counted.
+
+    Args:
+        bundle: a bundle or a run.
+        data: rows to explain, as in `danlu.predict`; by default a split of the run.
+        rows: numbers of the rows to explain, from 0; by default the first 20.
+        split: of the run: validation or test.
+        methods: shap, permutation; by default all that can be had.
+        label: the label or output to explain; by default what is predicted.
+        error: stop when no interval is wider to either side: in units of probability, for numbers as a share of the
+            answers' standard deviation.
+        budget: most coalitions per row; by default 40 per column, and all of up to 16 columns.
+        seed: of the coalitions and shuffles.
+        output: folder for explanation.json and values.npz.
+        own_code: import the module that the bundle names, if its model is your own.
+
+    Returns:
+        a frozen result: `local` has an entry per row, `overall` one per method of the model.
+
+    Raises:
+        ArgumentError: there are no rows to explain, or a row, label, method or figure is wrong.
+        DataError: the data cannot be read, or the run's data has changed.
+        ArtifactError: the bundle is damaged.
+
+    Example:
+        >>> import danlu
+        >>> found = danlu.explain("runs/wine", rows=[0], methods=["shap"])
+        >>> one = found.local[0]
+        >>> abs(one.base + sum(each.share.value for each in one.values) - one.answer) < 1e-6
+        True
+    """
+    opened = open_bundle(bundle)
+    frame, source, is_labelled = _rows_of(opened, Path(bundle), data, split)
+    from danlu.explanation.explain import explain_bundle
+    from danlu.models.predictor import Predictor
+
+    kept = opened.reference_rows()
+    predictor = Predictor.load(opened, own_code=own_code)
+    found = explain_bundle(
+        predictor,
+        opened,
+        None if kept is None or kept.height == 0 else _read(opened, kept)[0],
+        frame,
+        source,
+        is_labelled=is_labelled,
+        methods=methods,
+        rows=rows,
+        label=label,
+        error=error,
+        budget=budget,
+        seed=seed,
+    )
+    return found if output is None else _write(found, Path(output))
+
+
+def _rows_of(
+    bundle: Bundle, folder: Path, data: object | None, split: str
+) -> tuple[pl.DataFrame, dict[str, str | int], bool]:
+    """Return the rows, what is said of them, and whether they are labelled."""
+    if data is not None:
+        frame, origin = _read(bundle, data)
+        return frame, {"origin": origin, "rows": frame.height}, False
+    if not (folder / RECIPE).is_file():
+        raise ArgumentError(f"{folder}: a bundle has no rows of its own; give DATA, or the run", code="DL401")
+    if split not in SPLITS:
+        raise ArgumentError(f"split: {split!r} is not allowed (allowed: {', '.join(SPLITS)})", code="DL402")
+    run = RunDirectory.open(folder)
+    context = load_run_data(load_run_recipe(run.path / RECIPE), run)
+    part = dict(context.splits.items())[split]
+    if len(part) == 0:
+        raise ArgumentError(f"{folder}: its {split} split has no rows; give DATA, or another split", code="DL402")
+    return part.frame, {"split": split, "rows": len(part)}, True
+
+
+def _read(bundle: Bundle, data: object) -> tuple[pl.DataFrame, str]:
+    """Read rows as the model was trained on them; return them and their origin."""
+    read = read_for(bundle, data)
+    frame = read.frame.lazy().collect()
+    if ROW_ERROR in frame.columns and frame[ROW_ERROR].null_count() < frame.height:
+        row = int(frame[ROW_ERROR].is_not_null().arg_max() or 0)
+        raise DataError(f"{read.origin}: row {row}: {frame[ROW_ERROR][row].partition(': ')[2]}", code="DL211")
+    missing = [column["name"] for column in bundle.manifest.columns if column["name"] not in frame.columns]
+    if missing:
+        raise DataError(f"{read.origin}: no column {missing[0]!r}, which the model reads", code="DL210")
+    if frame.height == 0:
+        raise DataError(f"{read.origin}: has no rows", code="DL203")
+    return frame, read.origin
+
+
+def _write(found: "Explanation", folder: Path) -> "Explanation":
+    """Write explanation.json and values.npz together; return the result with the path of the arrays."""
+    from dataclasses import replace
+
+    written = replace(found, arrays=str(folder / ARRAYS))
+    arrays = io.BytesIO()
+    np.savez(arrays, allow_pickle=False, **written.to_arrays())
+    with translate_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_together(folder, {DOCUMENT: json_bytes(written.to_json()), ARRAYS: arrays.getvalue()})
+    return written

@@ -1,0 +1,109 @@
+"""Another network beside one that is looked at: both get the same rows, each prepared as it takes them.
+
+In: a `Subject` and the path of a bundle, a run or an export. Out: the network and batches of inputs of both.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from danlu.artifacts.files import read_json
+from danlu.data.descriptors import Origin
+from danlu.data.loader import PreparedDataset, Tensors
+from danlu.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from danlu.inspection.subject import Subject
+
+OTHER_ROWS = 256  # more tell no more of where two networks part
+DOCUMENT = "danlu.json"
+
+
+@dataclass(frozen=True)
+class NetworkPair:
+    """Hold another network with the rows of the first, as it takes them."""
+
+    name: str
+    network: "nn.Module"
+    dataset: PreparedDataset
+
+    def batches(self, subject: "Subject") -> Iterator[tuple[Tensors, Tensors]]:
+        """Yield the inputs of both networks, of the same rows."""
+        for rows, mine, _ in subject.batches(OTHER_ROWS):
+            yield mine, self.dataset.take(rows, subject.device)[0]
+
+
+def open_other(subject: "Subject", path: Path, own_code: bool = False) -> NetworkPair:
+    """Open what is compared with a subject: a bundle, a run or an export.
+
+    Raises:
+        ArgumentError: it takes other inputs.
+        ArtifactError, DataError: it cannot be opened.
+    """
+    from danlu.inspection.subject import folder_subject, is_library_folder
+
+    if not path.is_dir():
+        raise ArgumentError(f"--against {path}: is no folder of a bundle, a run or an export", code="DL402")
+    if not is_library_folder(path) and not (path / DOCUMENT).is_file():
+        return _bundle(subject, path, own_code)
+    if subject.predictor is not None:
+        return NetworkPair(path.resolve().name, _exported(subject, path), subject.dataset)
+    other = folder_subject(path)
+    _require_same_inputs(subject, other.dataset, path)
+    return NetworkPair(other.name, other.network, subject.dataset)
+
+
+def _bundle(subject: "Subject", path: Path, own_code: bool) -> NetworkPair:
+    from danlu.models.predictor import Predictor
+
+    other = Predictor.load(path, own_code=own_code)
+    name = path.resolve().name
+    if subject.rows is None:
+        raise ArgumentError(
+            f"--against {path}: {subject.name} has no rows of data that a bundle could read", code="DL407"
+        )
+    missing = [column for column in other.preprocessor.columns if column not in subject.rows.columns]
+    if missing:
+        raise ArgumentError(
+            f"--against {path}: it reads the column {missing[0]!r}, which the rows of {subject.name} lack", code="DL407"
+        )
+    rows = subject.rows.select(other.preprocessor.columns)
+    dataset = other.preprocessor.transform(rows, Origin(f"the rows of {subject.name}", Path.cwd()))
+    if len(dataset) != len(subject.dataset):
+        raise ArgumentError(f"--against {path}: it cuts the rows into other pieces than {subject.name}", code="DL407")
+    return NetworkPair(name, other.model, dataset)
+
+
+def _exported(subject: "Subject", path: Path) -> "nn.Module":
+    """Load an export by its library, to take the bundle's inputs."""
+    from danlu.exporters.table import EXPORTERS, format_of
+
+    predictor = subject.predictor
+    assert predictor is not None
+    document = path / DOCUMENT
+    name = str(read_json(document).get("to", "")) if document.is_file() else ""
+    name = name if name in EXPORTERS else format_of(predictor) or ""
+    if name not in EXPORTERS:
+        raise ArgumentError(
+            f"--against {path}: is in no format that {predictor.options.name} is exported to", code="DL407"
+        )
+    network = EXPORTERS[name].read(predictor, path)
+    if network is None:
+        raise ArgumentError(f"--against {path}: {EXPORTERS[name].package} is not installed here", code="DL407")
+    return network.to(subject.device).eval()
+
+
+def _require_same_inputs(subject: "Subject", other: PreparedDataset, path: Path) -> None:
+    mine, theirs = subject.inputs(1), other.take(_first(), subject.device)[0]
+    shapes = {name: tuple(values.shape[1:]) for name, values in mine.items()}
+    if shapes != {name: tuple(values.shape[1:]) for name, values in theirs.items()}:
+        raise ArgumentError(f"--against {path}: takes other inputs than {subject.name}", code="DL407")
+
+
+def _first() -> np.ndarray:
+    return np.arange(1)

@@ -1,0 +1,65 @@
+"""The engine of ONNX Runtime: the network that `danlu export --to onnx --into` put beside a bundle's weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from danlu.core.imports import require_extra
+from danlu.core.threads import usable_cores
+from danlu.errors import ArtifactError
+from danlu.models.engines.base import Arrays, Engine, EngineSource
+
+ONNX_FILE = "model.onnx"
+
+
+class OnnxRuntimeEngine(Engine):
+    """Compute networks by ONNX Runtime on the CPU."""
+
+    name: ClassVar[str] = "onnxruntime"
+    tolerance: ClassVar[float] = 1e-4
+    extra: ClassVar[str | None] = "export"
+    needs_file: ClassVar[str | None] = ONNX_FILE
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    @classmethod
+    def obstacle(cls, source: EngineSource) -> str | None:
+        if ONNX_FILE in source.bundle.manifest.files:
+            return None
+        return f"it holds no {ONNX_FILE}, which `danlu export BUNDLE NEW --to onnx --into` writes"
+
+    @classmethod
+    def open(cls, source: EngineSource) -> Self:
+        require_extra("export", "the engine onnxruntime", only=("onnxruntime",))
+        return cls(open_session(source.bundle.require(ONNX_FILE)))
+
+    def run(self, inputs: Arrays) -> np.ndarray:
+        return run_session(self.session, inputs)[0]
+
+
+def open_session(path: Path) -> Any:
+    """Open an ONNX file.
+
+    Raises:
+        ArtifactError: it is damaged, or ONNX Runtime cannot run it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    options.log_severity_level = 3  # errors alone, which are raised as well
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes are those of a compiled module
+        reason = str(error).splitlines()[0]
+        raise ArtifactError(f"{path}: ONNX Runtime cannot open it: {reason}", code="DL303") from error
+
+
+def run_session(session: Any, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Return all outputs of a file for its inputs."""
+    given = {name: np.ascontiguousarray(values) for name, values in inputs.items()}
+    found: list[np.ndarray] = session.run(None, given)
+    return found

@@ -1,0 +1,52 @@
+"""Ctrl-C keeps the rows that are done, and a model that learned nothing is said to be so."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import danlu
+from danlu.data.builtin import read_builtin
+from danlu.explanation import local_shap
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = {
+        "name": "stopped",
+        "data": {"source": "builtin:wine"},
+        "model": {"name": "mlp", "hidden": [4]},
+        "training": {"epochs": 1},
+    }
+    return danlu.train(recipe, name="stopped", output=tmp_path_factory.mktemp("stopped")).path
+
+
+def test_a_stop_keeps_what_is_done(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, seen = local_shap._estimate, []
+
+    def stopped(*arguments: Any) -> Any:
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(local_shap, "_estimate", stopped)
+    found = danlu.explain(run, rows=range(6), methods=["shap", "permutation"], budget=100)
+    assert [one.row for one in found.local] == [0, 1]
+    assert ("stopped", "stopped after 2 of 6 rows") in found.warnings and not found.overall
+
+
+def test_a_model_that_answers_all_rows_alike_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = read_builtin("builtin:wine").frame.lazy().collect()
+    assert "constant-model" not in [code for code, _ in danlu.explain(run, frame, rows=[0], budget=60).warnings]
+    from danlu.explanation.tabular import TabularAnswers
+
+    original = TabularAnswers.outputs
+
+    def same(self: TabularAnswers, rows: pl.DataFrame) -> Any:
+        return original(self, rows) * 0 + [0.2, 0.3, 0.5]
+
+    monkeypatch.setattr(TabularAnswers, "outputs", same)
+    found = danlu.explain(run, frame, rows=[0], budget=60)
+    assert "constant-model" in [code for code, _ in found.warnings]

@@ -1,0 +1,91 @@
+"""Files of weights: what they tell without a network, in the formats of three libraries."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import danlu
+from danlu.errors import ArgumentError, DataError
+from danlu.inspection.weight_files import file_graph, file_tensors
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Sequential(nn.Linear(8, 3)))
+
+
+def test_a_safetensors_file_shows_the_layers_that_its_names_spell(tmp_path: Path) -> None:
+    save_file(network().state_dict(), tmp_path / "small.safetensors")
+    found = danlu.visualize(tmp_path / "small.safetensors", output=tmp_path / "look")
+    graph = found.json["graph"]
+    assert {node["id"]: node["parameters"] for node in graph["nodes"]} == {"0": 40, "2.0": 27}
+    assert [module["id"] for module in graph["modules"]] == ["", "2"]
+    assert graph["replay_deviation"] is None and graph["nodes"][0]["ms"] is None
+    assert {line["name"] for line in found.json["weights"]["tensors"]} == {
+        "0.weight",
+        "0.bias",
+        "2.0.weight",
+        "2.0.bias",
+    }
+    with pytest.raises(ArgumentError, match="holds no network"):
+        danlu.visualize(tmp_path / "small.safetensors", only="activations", output=tmp_path / "other")
+    with pytest.raises(ArgumentError, match="holds no network"):
+        danlu.visualize(tmp_path / "small.safetensors", against=tmp_path, output=tmp_path / "other")
+
+
+def test_a_gguf_file_gives_the_numbers_that_its_bits_stand_for(tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    values = np.random.default_rng(0).normal(size=(3, 64)).astype(np.float32)
+    writer = gguf.GGUFWriter(tmp_path / "small.gguf", "llama")
+    writer.add_tensor(
+        "blk.0.attn_q.weight",
+        gguf.quantize(values, gguf.GGMLQuantizationType.Q8_0),
+        raw_dtype=gguf.GGMLQuantizationType.Q8_0,
+    )
+    writer.add_tensor("output_norm.weight", values[0])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found = dict(file_tensors(tmp_path / "small.gguf"))
+    assert torch.allclose(found["blk.0.attn_q.weight"], torch.from_numpy(values), atol=0.02)
+    graph = file_graph(tmp_path / "small.gguf")
+    assert {node.id: node.outputs for node in graph.nodes} == {"blk.0.attn_q": ((3, 64),), "output_norm": ((64,),)}
+
+
+def test_an_onnx_file_shows_its_nodes_with_shapes_and_edges(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = numpy_helper.from_array(np.ones((4, 2), dtype=np.float32), "w")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], name="dense"),
+        helper.make_node("Relu", ["h"], ["y"], name="act"),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, 4])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [5, 2])]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "small", inputs, outputs, [weight])), tmp_path / "small.onnx")
+    graph = file_graph(tmp_path / "small.onnx")
+    assert [(node.id, node.type, node.outputs, node.parameters) for node in graph.nodes] == [
+        ("input.x", "Input", ((5, 4),), 0),
+        ("dense", "MatMul", ((5, 2),), 8),
+        ("act", "Relu", ((5, 2),), 0),
+        ("output.y", "Output", ((5, 2),), 0),
+    ]
+    assert graph.edges == (("input.x", "dense"), ("dense", "act"), ("act", "output.y"))
+    assert [name for name, _ in file_tensors(tmp_path / "small.onnx")] == ["w"]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".gguf", ".onnx"])
+def test_a_damaged_file_is_named(suffix: str, tmp_path: Path) -> None:
+    pytest.importorskip({".gguf": "gguf", ".onnx": "onnx"}.get(suffix, "safetensors"))
+    file = tmp_path / f"broken{suffix}"
+    file.write_bytes(b"\x07no such thing" * 9)
+    for read in (file_graph, lambda path: list(file_tensors(path))):
+        with pytest.raises(DataError, match="is damaged or no") as caught:
+            read(file)
+        assert caught.value.code == "DL272"
