@@ -358,3 +358,20 @@ def test_other_packages_add_components_by_entry_point(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "name: stairs" in (tmp_path / "runs" / "r" / "recipe.yaml").read_text()
     assert load_recipe("wine", overrides=["training.schedule=cosine"]).training.schedule.__class__ is Cosine
+
+
+@pytest.mark.parametrize(
+    ("values", "sections", "message", "code"),
+    [
+        ((), {"data": 3}, "Recipe: data: ", "DL108"),
+        ((), {}, "Recipe: data: Field required", "DL106"),
+        ((), {"data": {"source": "a.csv"}, "sead": 3}, "Recipe: sead: ", "DL105"),
+        (({"source": "a.csv"},), {}, "sections are given by name", "DL108"),
+    ],
+)
+def test_a_recipe_made_in_python_is_refused_by_danlus_own_error(
+    values: tuple[Any, ...], sections: dict[str, Any], message: str, code: str
+) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        Recipe(*values, **sections)
+    assert caught.value.code == code

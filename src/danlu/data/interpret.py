@@ -3,6 +3,7 @@
 In: RawData and the recipe's `data` section. Out: a Dataset, or a DataError that says what is wrong with the data.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -83,7 +84,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     for name in named:
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)
-            raise DataError(f"{source.origin}: no column {name!r}{near}", code="DL210")
+            raise DataError(f"{source.origin}: no column {name!r}{near}{_not_told_apart(source, name)}", code="DL210")
     target_readings: dict[str, Reading] = {}
     asked: tuple[Question, ...] = ()
     written = source.form.separator is not None
@@ -150,6 +151,16 @@ def take_out_missing(source: RawData, words: Sequence[str]) -> RawData:
     known = source.form.missing_words
     together = {name: tuple(sorted({*known.get(name, ()), *found.get(name, ())})) for name in {*known, *found}}
     return replace(source, frame=frame, form=replace(source.form, missing_words=together))
+
+
+def _not_told_apart(source: RawData, name: str) -> str:
+    """Say why a column may be missing: the file was not told apart."""
+    columns = source.frame.columns
+    if source.layout == "corpus":
+        return "; a .txt file is read as text, so rename it to .csv or .tsv if it is a table"
+    if len(columns) == 1 and name in re.split(r'[\s"]+', columns[0]):
+        return "; values may be separated by single spaces where all rows have as many; correct those that have not"
+    return ""
 
 
 def _with_missing_words(columns: tuple[Column, ...], form: FileForm) -> tuple[Column, ...]:

@@ -23,6 +23,7 @@ from danlu.data.kind import SAMPLES, Preprocessor
 from danlu.data.kinds.table import get_kind
 from danlu.data.preprocessing import BLOCK_ROWS
 from danlu.data.reading.later import ROW_ERROR, read_as_trained, saved_missing_values
+from danlu.data.reference import trained_ranges
 from danlu.data.row_errors import Broken, RowErrors, advice_to_predict, without_errors
 from danlu.data.sources.tags import stack_ragged
 from danlu.data.splits import Split
@@ -69,6 +70,7 @@ class Predictor:
         self._source, self.manifest, self.options = source, source.bundle.manifest, source.options
         self.preprocessor, self.target = preprocessor, target
         self.kind = get_kind(self.manifest.kind)
+        self.ranges = trained_ranges(source.bundle.reference())
         self.head = task_of(target).head(target)
         self.engine = engine or TorchEngine.open(source)
 
@@ -196,7 +198,8 @@ class Predictor:
 
     def _read(self, frame: pl.DataFrame, origin: str) -> RawData:
         rows = RawData(frame, origin, Path.cwd())
-        return read_as_trained(rows, self.manifest.columns, saved_missing_values(self.manifest.reading))
+        missing_values = saved_missing_values(self.manifest.reading)
+        return read_as_trained(rows, self.manifest.columns, missing_values, self.ranges)
 
     def predict_source(self, source: RawData, *, batch_size: int | None = None, broken: Broken = "row") -> pl.DataFrame:
         """Predict the rows of a source; like `predict`."""
