@@ -16,7 +16,10 @@ def print_json(value: Any) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print text for people; what would act on the terminal, in a name of the data, is shown by its code."""
+    """Print text for people.
+
+    What would act on the terminal, in a name of the data, is shown by its code.
+    """
     print(printable(text))
 
 

@@ -4,7 +4,7 @@ from danlu.core.component import Frozen
 
 
 class Advice(Frozen):
-    """Hold one result: whether it is fine now, what was checked, how to fix it, and whether that was just done."""
+    """Hold one result: is it fine, what was checked, the cure, and whether it was just mended."""
 
     well: bool
     subject: str
