@@ -4,7 +4,7 @@ from danlu.core.component import Frozen
 
 
 class Advice(Frozen):
-    """Hold one result: is it fine, what was checked, the cure, and whether it was just mended."""
+    """Hold one finding: whether it is well, the cure, and whether it was mended."""
 
     well: bool
     subject: str
