@@ -142,7 +142,7 @@ def deaths(case: Case, folder: Path, every: int = 1, first: int = 1) -> Iterator
         first: the first change taken.
 
     Yields:
-        the number of the change, how it ended (`absent`, or a key of `case.again`), and what is wrong, if anything is.
+        the number of the change, how it ended (`absent`, `whole`, or a key of `case.again`), and what is wrong, if anything is.
     """
     at = folder / "case"
 
@@ -172,6 +172,8 @@ def _go_on(case: Case, at: Path, expected: dict[str, bytes]) -> tuple[str, str]:
     wrong = case.holds(at)
     if wrong:
         return "holds", wrong
+    if not differences(ends(at), expected):
+        return "whole", ""
     was_there = (at / case.made).exists()
     said = ""
     for way, words in case.again.items():

@@ -30,6 +30,7 @@ from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.text.preprocessor import BlockPreprocessor
 from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.models.base import Interpretable, Model
+from danlu.models.bundle_form import check_form, refuse_malformed
 from danlu.models.golden import ANSWER, PREDICTION, golden_inputs
 from danlu.models.infer import predict_all
 from danlu.tasks.base import Target
@@ -100,10 +101,12 @@ class Predictor:
             MissingExtra: the model needs packages that are not installed.
         """
         bundle = source if isinstance(source, Bundle) else open_bundle(source)
-        predictor = cls._build(bundle, own_code, recipe_model)
-        golden = bundle.golden()
-        if golden is not None:
-            predictor.replay(golden)
+        check_form(bundle)
+        with refuse_malformed(bundle):
+            predictor = cls._build(bundle, own_code, recipe_model)
+            golden = bundle.golden()
+            if golden is not None:
+                predictor.replay(golden)
         return predictor
 
     @classmethod
