@@ -142,7 +142,8 @@ def deaths(case: Case, folder: Path, every: int = 1, first: int = 1) -> Iterator
         first: the first change taken.
 
     Yields:
-        the number of the change, how it ended (`absent`, `whole`, or a key of `case.again`), and what is wrong, if anything is.
+        the number of the change, how it ended (`absent`, `whole`, or a key of `case.again`), and what is wrong, if
+        anything is.
     """
     at = folder / "case"
 
