@@ -58,8 +58,8 @@ def check_form(bundle: Bundle) -> None:
     with refuse_malformed(bundle):
         for column in manifest.columns:
             Reading.model_validate(_Column.model_validate(column).reading)
-        for column in _FileReading.model_validate(manifest.reading).target:
-            Reading.model_validate(column.reading)
+        for told in _FileReading.model_validate(manifest.reading).target:
+            Reading.model_validate(told.reading)
         if manifest.batch_size < 1:
             raise ValueError(f"batch_size is {manifest.batch_size}")
         get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
