@@ -49,7 +49,7 @@ def export(bundle: StrPath, folder: str | Path, *, to: str | None = None, own_co
     predictor = Predictor.load(opened_bundle, own_code=own_code)
     golden, name = opened_bundle.golden(), choose_format(predictor, to)
     exporter, check = EXPORTERS[name], None
-    with atomic_folder(target) as written:
+    with atomic_folder(target, replaces=False) as written:
         placement = exporter.write(predictor, written)
         again = exporter.read(predictor, written)
         if again is None:

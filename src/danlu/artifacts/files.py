@@ -234,10 +234,12 @@ def read_frame(path: Path) -> "pl.DataFrame":
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, replaces: bool = True) -> Iterator[Path]:
     """Yield a folder to fill that takes its name when complete.
 
-    No other may have the name by then.
+    Args:
+        path: the folder.
+        replaces: whether it may take the place of another; else one that has the name by then is an error.
     """
     aside = partial_folder(path)
     with translate_write_errors(path):
@@ -249,6 +251,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             for file in aside.rglob("*"):
                 if file.is_file():
                     _fsync(file)
+            if replaces and path.exists():
+                shutil.rmtree(path)
             aside.rename(path)
             _fsync(path.parent)
     finally:
