@@ -43,7 +43,10 @@ def _is_run(path: Path) -> bool:
     """Return whether a folder is a run: finished, begun, or made and empty still."""
     if not path.is_dir():
         return False
-    return any((path / name).exists() for name in (RECIPE, LOCK, REPLACED)) or not any(path.iterdir())
+    try:
+        return any((path / name).exists() for name in (RECIPE, LOCK, REPLACED)) or not any(path.iterdir())
+    except FileNotFoundError:  # another process removed it just now
+        return True
 
 
 def _exists_already(path: Path) -> ArgumentError:
