@@ -193,7 +193,7 @@ def _split_columns(section: Data) -> list[str]:
 
 
 def _require_content(source: RawData, section: Data, target: str | None) -> None:
-    """Raise DataError if the column of texts or images is the target, or holds plain numbers or dates."""
+    """Raise DataError if the column of texts or images is the target, or plain numbers."""
     for key, name in (("text", section.text), ("image", section.image)):
         if name is None:
             continue

@@ -106,7 +106,10 @@ class Model(ModelOptions):
         return None
 
     def fewest_parameters(self) -> int:
-        """Return a number of parameters that the network has at least, told by its options alone; 0 if unknown."""
+        """Return the fewest parameters that the network can have.
+
+        Told by its options alone; 0 if unknown.
+        """
         return 0
 
     def data_requirements(self) -> DataRequirements:

@@ -31,6 +31,7 @@ from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.text.preprocessor import BlockPreprocessor
 from danlu.errors import ArgumentError, ArtifactError, DataError, MissingExtra
 from danlu.models.base import Interpretable, Model
+from danlu.models.bundle_form import check_form, refuse_malformed
 from danlu.models.engines.base import Engine, EngineSource
 from danlu.models.engines.table import engines_for
 from danlu.models.engines.torch_engine import TorchEngine
@@ -108,12 +109,14 @@ class Predictor:
             MissingExtra: the model needs packages that are not installed.
         """
         bundle = source if isinstance(source, Bundle) else open_bundle(source)
-        manifest, options = bundle.manifest, model_options(bundle.config)
-        preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
-        target = parse_target(manifest.output)
-        opened = EngineSource(bundle, options, preprocessor.inputs, target, own_code, recipe_model)
+        check_form(bundle)
+        with refuse_malformed(bundle):
+            manifest, options = bundle.manifest, model_options(bundle.config)
+            preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
+            target = parse_target(manifest.output)
+            opened = EngineSource(bundle, options, preprocessor.inputs, target, own_code, recipe_model)
+            golden = bundle.golden()
         *others, last = engines_for(opened, engine)
-        golden = bundle.golden()
         for tried in others:
             try:
                 return cls._open(opened, preprocessor, target, tried, golden)
@@ -131,9 +134,10 @@ class Predictor:
         golden: pl.DataFrame | None,
     ) -> Self:
         """Open a bundle in one engine, and replay its golden samples."""
-        predictor = cls(source, preprocessor=preprocessor, target=target, engine=engine.open(source))
-        if golden is not None:
-            predictor.replay(golden)
+        with refuse_malformed(source.bundle):
+            predictor = cls(source, preprocessor=preprocessor, target=target, engine=engine.open(source))
+            if golden is not None:
+                predictor.replay(golden)
         return predictor
 
     @property
