@@ -77,7 +77,7 @@ def test_generation_begins_where_training_did(tmp_path: Path, turns: int, unigra
 
     file = opened(tmp_path, VICUNA, unigram)
     ids, _ = learned(file, CHAT[: turns + 1])
-    prompt = _encode_prompt(file, file.open(), CHAT[:turns], 1)
+    prompt = _encode_prompt(file, CHAT[:turns], 1)
     assert ids[: len(prompt)] == prompt
     _, answer = learned(file, [*CHAT[:turns], CHAT[turns]])
     assert ids[len(prompt) :] == answer[-len(ids[len(prompt) :]) :]
@@ -91,7 +91,7 @@ def test_generation_begins_where_training_did(tmp_path: Path, turns: int, unigra
 def test_the_templates_blank_is_no_part_of_a_generated_text(tmp_path: Path) -> None:
     file, pieces = opened(tmp_path, VICUNA), list[str]()
     ids, _ = learned(file, CHAT[:2])
-    answer = ids[len(_encode_prompt(file, file.open(), CHAT[:1], 1)) :]
+    answer = ids[len(_encode_prompt(file, CHAT[:1], 1)) :]
     watcher = _StoppingCriteria(file, (), [len(answer)], [file.blank], pieces.append)
     for token in answer:
         watcher._append_token(0, token)
@@ -153,7 +153,7 @@ def test_whatever_answers_begin_with_generation_begins_where_training_did(name: 
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (marked >= 0).astype(int), [0]]))).reshape(-1, 2)
     assert len(edges) == len(said)
     for place, (begin, end) in enumerate(edges.tolist()):
-        prompt = _encode_prompt(file, file.open(), chat[: 2 * place + 1], 1)
+        prompt = _encode_prompt(file, chat[: 2 * place + 1], 1)
         assert prompt == ids[:begin]
         answer = said[place].strip() if name == "trimming" else said[place]
         ending = "<|im_end|>" if "im_start" in HEADERS[name] else "</s>"
