@@ -92,7 +92,7 @@ TRIMMING = CHATML.replace("m['content']", "m['content'] | trim")
 
 
 @pytest.mark.parametrize("template", [CHATML, TRIMMING])
-@pytest.mark.parametrize("begun", ["is the", "is the ", "is", "two\nand"])
+@pytest.mark.parametrize("begun", ["is the", "is the ", "is", "two\nand", "e", "im", "user", "|"])
 def test_an_answer_that_was_begun_is_continued(tmp_path: Path, template: str, begun: str) -> None:
     file = opened(tmp_path, template)
     chat: list[Message] = [{"role": "user", "content": "is it on"}, {"role": "assistant", "content": begun}]

@@ -138,7 +138,7 @@ def _encode(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> tu
 
 
 def _encode_texts(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> list[Pieces]:
-    """Encode rendered texts so that no answer's token begins before it.
+    """Encode rendered texts so that what stands before an answer has the ids that it has alone.
 
     An answer that begins as no other does may join the header; it is encoded apart, as generation begins it.
     """
@@ -147,8 +147,12 @@ def _encode_texts(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]])
     reader.no_truncation()
     found = encode_rendered(tokenizer, reader, [text for text, _ in chats])
     for number, (text, spans) in enumerate(chats):
-        begins, ends = found[number][1].T
-        joined = [begin for begin, _ in spans if ((begins < begin) & (begin < ends)).any()]
+        ids, places = found[number]
+        begins, ends = places.T
+        across = [begin for begin, _ in spans if ((begins < begin) & (begin < ends)).any()]
+        headers = [one for one, _ in encode_rendered(tokenizer, reader, [text[:begin] for begin in across])]
+        # Where it is the same, as an unknown character beside another one, generation has the token in its prompt.
+        joined = [begin for begin, header in zip(across, headers, strict=True) if ids[: len(header)] != header]
         if joined:
             found[number] = encode_apart(tokenizer, reader, text, joined)
     return found

@@ -46,7 +46,7 @@ FIXED_DATE = (
     "{{- told.text -}}{%- endmacro %}\n"  # a template begins behind this line, and keeps its own white space
 )
 SHORTEST: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-BEGINNING = re.compile(r"\W{1,8}\w?")
+BEGINNING = re.compile(r"\W{1,8}\w?|[^a-zA-Z]")
 MOST_BEGINNINGS = 200  # that are tried
 CONTINUED = "\U000fffff"  # stands where a begun answer goes on; Unicode assigns it to nothing
 REACH = 16  # characters of a header that a token may join with an answer
@@ -138,7 +138,7 @@ def _joined_end(tokenizer: TokenizerFile, beginnings: tuple[str, ...]) -> str:
 
 
 def answer_beginnings(answers: Iterable[str]) -> list[str]:
-    """Return the signs and white space with which answers begin, the most frequent first."""
+    """Return with what answers begin that is no plain letter, the most frequent first."""
     counts = Counter(match[0] for answer in answers if (match := BEGINNING.match(answer)))
     return [beginning for beginning, _ in counts.most_common(MOST_BEGINNINGS)]
 
