@@ -150,6 +150,7 @@ def generate(
         ArtifactError: the model cannot generate.
     """
     tokenizer, network = tokenizer_and_network(predictor)
+    tokenizer = tokenizer.model_copy(update={"date": None})  # a template that asks for the date is told today's
     inputs = [_encode_prompt(tokenizer, prompt, number) for number, prompt in enumerate(prompts, 1)]
     positions = getattr(network.config, "max_position_embeddings", None)
     for number, ids in enumerate(inputs, 1):
