@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
 
-# On the optimizer's own rate, since a step of SGD is far smaller than one of Adam at the same rate. Adapters start at zero
-# beside frozen weights; of AdamW about ten times the rate of full fine-tuning.
+# On the optimizer's own rate, since a step of SGD is far smaller than one of Adam at the same rate. Adapters start at
+# zero beside frozen weights; of AdamW it is about ten times the rate of full fine-tuning.
 ADAPTER_FACTOR = 0.5
 
 
