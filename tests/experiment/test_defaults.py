@@ -117,8 +117,8 @@ def test_learning_rate_by_optimizer_and_family(optimizer: str, family: str) -> N
 
 
 # Full fine-tuning in few steps, mean accuracy of three seeds. Digits 5 to 9 by a network of 0 to 4, 60 steps: AdamW
-# 5e-5 .53, SGD 5e-4 .42, 5e-3 .96, 5e-2 .99, Lion 1.5e-5 .22, 5e-5 .61. Speakers of sentences by a BERT of masked words,
-# 100 steps: AdamW 5e-5 .85, SGD 5e-4 .89, 5e-3 .96, 5e-2 .97, Lion 1.5e-5 .54, 5e-5 .87.
+# 5e-5 .53, SGD 5e-4 .42, 5e-3 .96, 5e-2 .99, Lion 1.5e-5 .22, 5e-5 .61. Speakers of sentences by a BERT of masked
+# words, 100 steps: AdamW 5e-5 .85, SGD 5e-4 .89, 5e-3 .96, 5e-2 .97, Lion 1.5e-5 .54, 5e-5 .87.
 @pytest.mark.parametrize(
     ("mode", "optimizer", "expected"),
     [

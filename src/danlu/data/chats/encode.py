@@ -138,7 +138,7 @@ def _encode(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> tu
 
 
 def _encode_texts(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> list[Pieces]:
-    """Encode rendered texts so that what stands before an answer has the ids that it has alone.
+    """Encode rendered texts; what stands before an answer has the ids of it alone.
 
     An answer that begins as no other does may join the header; it is encoded apart, as generation begins it.
     """

@@ -105,7 +105,10 @@ def parsed(text: str) -> Any:
 
 
 def parsed_objects(text: str) -> Any:
-    """Return the object, or the list of objects, of which a text is the JSON; None for other texts."""
+    """Return the object, or the list of objects, of which a text is the JSON.
+
+    None for other texts.
+    """
     if not text.lstrip().startswith(("[{", "{")):
         return None
     try:

@@ -95,7 +95,7 @@ def _prompts_from_table(source: str) -> list[Prompt]:
 
 
 def _prompt(row: Mapping[str, Any], place: str) -> Prompt:
-    """Return a row's prompt: a text to continue, or what a user says where the row says more besides."""
+    """Return a row's prompt: a text to continue, or a conversation."""
     value = row[PROMPT]
     if not isinstance(value, str) or parsed(value) is not None:
         return _row(row, value, place)

@@ -97,7 +97,7 @@ def encode_rendered(tokenizer: TokenizerFile, reader: Any, texts: list[str]) -> 
 
 
 def encode_apart(tokenizer: TokenizerFile, reader: Any, text: str, cuts: Iterable[int]) -> Pieces:
-    """Encode a rendered text in parts, so that no token joins what stands on both sides of a cut.
+    """Encode a rendered text in parts; no token joins both sides of a cut.
 
     Args:
         reader: the opened tokenizer.
@@ -183,7 +183,7 @@ def _never_first(step: Any) -> Any:
 def _encode_with_words(
     tokenizer: TokenizerFile, reader: Any, words_readers: list[Any], text: str, cuts: Iterable[int] = ()
 ) -> Pieces:
-    """Encode a text piece by piece between cuts, and the template's and assistant's tokens of control."""
+    """Encode a text piece by piece between cuts and tokens of control."""
     ids: list[int] = []
     places: list[tuple[int, int]] = []
     json_text = tokenizer.json_text
