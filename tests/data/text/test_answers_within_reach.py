@@ -88,6 +88,12 @@ def test_of_several_templates_default_or_the_named_one_is_taken(tmp_path: Path) 
         opened(tmp_path / "other", {"tool_use": SEVERAL["tool_use"], "rag": CHATML})
 
 
+@pytest.mark.parametrize("drawn", ["{{ ['a', 'b'] | random }}", "{{ lipsum(1) }}"])
+def test_a_template_that_draws_by_chance_is_refused(tmp_path: Path, drawn: str) -> None:
+    with pytest.raises(RecipeError, match="draws by chance"):
+        opened(tmp_path, drawn + CHATML)
+
+
 TRIMMING = CHATML.replace("m['content']", "m['content'] | trim")
 
 

@@ -38,6 +38,7 @@ PLAIN = (
 BEGIN = "{{ bos_token }}"  # before danlu's own templates, where the tokenizer begins texts so
 MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")  # the template itself marks the assistant's part
 DATE_FUNCTION = "strftime_now"  # by which templates ask for today's date
+DRAWS = re.compile(r"\|\s*random\b|\blipsum\s*\(")  # all that Jinja draws by chance
 DIRECTIVES = re.compile(r"%[-_0^#]?[A-Za-z]")
 # Shadows transformers' function of that name: replaces each directive of a format by its word for the fixed date.
 FIXED_DATE = (
@@ -64,9 +65,12 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None, beginnings: It
         beginnings: with which answers begin: some of their first characters.
 
     Raises:
-        RecipeError: there is no template, or it needs tokens that the tokenizer lacks.
+        RecipeError: there is no template, it needs tokens that the tokenizer lacks, or it draws by chance.
     """
     template = _find_template(tokenizer, choice)
+    if drawn := DRAWS.search(template):
+        message = f"the chat template draws by chance ({drawn[0]}), so a text would never be the same twice; take it out"
+        raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
     if choice in ("chatml", "plain") and _begins_with_bos(tokenizer):
         template = BEGIN + template
     chosen = tokenizer.model_copy(update={"chat_template": template, "templates": {}, "blank": "", "ending": ""})
