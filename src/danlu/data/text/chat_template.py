@@ -69,7 +69,7 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None, beginnings: It
     """
     template = _find_template(tokenizer, choice)
     if drawn := DRAWS.search(template):
-        message = f"the chat template draws by chance ({drawn[0]}), so a text would never be the same twice; take it out"
+        message = f"the chat template draws by chance ({drawn[0]}), so no text is written twice alike; take it out"
         raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
     if choice in ("chatml", "plain") and _begins_with_bos(tokenizer):
         template = BEGIN + template
