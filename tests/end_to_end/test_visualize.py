@@ -72,7 +72,7 @@ def test_folders_of_transformers_and_timm_are_drawn(image_run: Path, corpus_run:
 def test_what_does_not_go_together_is_refused(table_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="ask for it alone"):
         danlu.visualize(table_run, only=["augment", "graph"])
-    with pytest.raises(ArgumentError, match="rows must be at least 0"):
+    with pytest.raises(ArgumentError, match="rows: cannot take -1; give a whole number of at least 0"):
         danlu.visualize(table_run, rows=-1)
     with pytest.raises(ArgumentError, match="goes with a recipe"):
         danlu.visualize(table_run, data={"a": [1]}, output=tmp_path / "look")

@@ -20,6 +20,7 @@ from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.reporting.i18n import Translator
 from danlu.reporting.sections.network import RESULT as RESULT
+from danlu.tasks.classification import ClassTarget
 
 if TYPE_CHECKING:
     from danlu.experiment.network_pairs import NetworkPair
@@ -232,7 +233,7 @@ def _predictions(subject: "Subject") -> list[Any]:
 
 
 def _lacks_classes(subject: "Subject") -> str:
-    if subject.run is None or subject.predictor is None or subject.predictor.manifest.task != "classification":
+    if subject.run is None or subject.predictor is None or not isinstance(subject.predictor.target, ClassTarget):
         return "is no run of a classification"
     return "" if subject.labels is not None else "has no labelled rows"
 

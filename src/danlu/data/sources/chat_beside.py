@@ -75,7 +75,7 @@ def _system(row: Mapping[str, Any], messages: list[Message], place: str) -> list
 
 
 def _system_text(value: Any, place: str) -> str:
-    """Return a system's text, which may be written as parts or as a message; empty without one."""
+    """Return a system's text, written plainly, as parts or as a message."""
     held = parsed_objects(value) if isinstance(value, str) else value
     if isinstance(held, dict):
         held = next((held[name] for name in CONTENTS if held.get(name) is not None), None) if "role" in held else [held]
