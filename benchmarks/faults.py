@@ -105,10 +105,12 @@ def cases(folder: Path, finished: dict[str, Path]) -> Iterator[Case]:
         path.unlink()
     evaluated = ("evaluate", "FOLDER/mine")
     yield Case("evaluate", lambda at: copy(trained, at / "mine"), evaluated, "none", {"again": evaluated}, unopened)
-    asked = ("predict", str(finished["plain"]), "builtin:wine", "-o", "FOLDER/a.csv")
-    yield Case("predict", nothing, asked, "a.csv", {"again": asked, "overwritten": (*asked, "--overwrite")}, torn)
-    asked = ("export", str(finished["trees"]), "FOLDER/exported")
-    yield Case("export", nothing, asked, "exported", {"again": asked, "whole": ("runs", "FOLDER")})
+    answered = ("predict", str(finished["plain"]), "builtin:wine", "-o", "FOLDER/a.csv")
+    yield Case(
+        "predict", nothing, answered, "a.csv", {"again": answered, "overwritten": (*answered, "--overwrite")}, torn
+    )
+    exported = ("export", str(finished["trees"]), "FOLDER/exported")
+    yield Case("export", nothing, exported, "exported", {"again": exported})
 
 
 def copy(run: Path, to: Path) -> None:
@@ -289,7 +291,7 @@ def show_kills(folder: Path, count: int) -> int:
         fell += process.wait() == -signal.SIGKILL
         how = "ended" if (run / "model" / "bundle.json").exists() else "resumed"
         if how == "resumed" and subprocess.run([*DANLU, "train", "--resume", run], capture_output=True).returncode:
-            again = [*DANLU, "train", recipe, "-o", folder / "kills", "--name", run.name, "--overwrite"]
+            again = [*DANLU, "train", str(recipe), "-o", str(folder / "kills"), "--name", run.name, "--overwrite"]
             subprocess.run(again, check=True, capture_output=True)
             how = "overwritten"
         same = ends(run) == expected

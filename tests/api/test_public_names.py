@@ -25,6 +25,7 @@ REPOSITORY = ROOT.parents[1]
 POSITIONAL = {
     "evaluate": 2,
     "export": 2,
+    "explain": 2,
     "generate": 2,
     "predict": 2,
     "Predictor.outputs": 2,

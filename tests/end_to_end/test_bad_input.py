@@ -104,7 +104,7 @@ def test_a_column_of_mixed_types(refused: Refusal, table: Table) -> None:
 
 @pytest.mark.parametrize(("form", "settled"), [("{},500", 'decimal: ",", grouping: ""'), ("01/{:02}/2024", "%d/%m/%Y")])
 def test_words_that_can_be_read_in_two_ways(refused: Refusal, table: Table, form: str, settled: str) -> None:
-    message = refused(table(price=[form.format(i % 12 + 1) for i in range(60)]), DATA_WRONG)
+    message = refused(table(x=list(range(60)), price=[form.format(i % 12 + 1) for i in range(60)]), DATA_WRONG)
     assert "price: its" in message and "can be read in 2 ways" in message
     assert settled in message
 
@@ -273,10 +273,11 @@ def test_an_existing_run_is_never_overwritten_unasked(table: Table, danlu: Comma
 def test_a_folder_that_is_no_run_is_never_overwritten(table: Table, danlu: Command, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(f"data: {{source: '{table()}', target: y}}\ntraining: {{epochs: 1}}\n")
     (tmp_path / "runs" / "thesis").mkdir(parents=True)
+    (tmp_path / "runs" / "thesis" / "chapter.tex").write_text("the work of years")
     done = danlu("train", "r.yaml", "--name", "thesis", "--overwrite", cwd=tmp_path)
     assert done.returncode == RECIPE_WRONG
     assert "is not a run of danlu" in done.stderr
-    assert (tmp_path / "runs" / "thesis").is_dir()
+    assert [file.name for file in (tmp_path / "runs" / "thesis").iterdir()] == ["chapter.tex"]
 
 
 @pytest.mark.parametrize(

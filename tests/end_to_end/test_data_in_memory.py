@@ -55,6 +55,8 @@ def test_file_and_memory_give_the_same_bytes(
     assert known.pop("origin") == str(run_of_memory.path / "data" / "source.parquet")
     assert expected.pop("origin") == str(tmp_path / "rows.csv")
     assert (known.pop("separator"), expected.pop("separator")) == (None, ",")
+    for profile in (known, expected):
+        del profile["files"], profile["digest"]
     assert (known.pop("encoding"), expected.pop("encoding")) == (None, "utf-8")
     for column in (*known["columns"], *expected["columns"]):
         column["reading"].pop("encoding")

@@ -18,6 +18,8 @@ WRONG = {
     "generate": ("nowhere --prompt hello", "DL301", 1),
     "chat": ("nowhere", "DL301", 1),
     "export": ("nowhere out", "DL301", 1),
+    "explain": ("nowhere", "DL301", 1),
+    "visualize": ("nowhere", "DL101", 2),
     "models": ("--like no-such-model-at-all", "DL402", 2),
     "runs": ("--no-such-option", "DL416", 2),
     "doctor": ("--no-such-option", "DL416", 2),

@@ -47,7 +47,7 @@ def test_a_command_that_dies_anywhere_ends_as_if_it_had_not(
     found = list(deaths(case, tmp_path, every, first=2))
     assert len(found) >= 2
     assert [each for each in found if each[2]] == []
-    assert {how for _, how, _ in found} <= {"resumed", "overwritten", "absent"}
+    assert {how for _, how, _ in found} <= {"resumed", "overwritten", "absent", "whole"}
 
 
 def test_an_evaluation_that_dies_anywhere_leaves_a_bundle_that_opens(recipes: Path, tmp_path: Path) -> None:

@@ -521,6 +521,28 @@ def test_times_and_dates_of_typed_files_may_come_as_words_and_numbers(tmp_path: 
     assert errors[1] is None
 
 
+def test_durations_that_pandas_wrote_into_json_are_milliseconds(tmp_path: Path) -> None:
+    took = [timedelta(seconds=30 * (row % 40)) for row in range(ROWS)]
+    frame = pl.DataFrame({"e": took, "y": ["long" if each.seconds > 500 else "short" for each in took]})
+    frame.write_parquet(tmp_path / "train.parquet")
+    recipe = {"data": {"source": str(tmp_path / "train.parquet"), "target": "y"}, "model": "tree"}
+    run = danlu.train(recipe, output=tmp_path / "runs")
+    rows = frame.drop("y").gather_every(7)
+    expected = frame["y"].gather_every(7).to_list()
+    assert danlu.predict(run.path, rows)["prediction"].to_list() == expected
+    rows.to_pandas().to_json(tmp_path / "new.json", orient="records", date_format="epoch")
+    rows.to_pandas().to_json(tmp_path / "new.jsonl", orient="records", date_format="epoch", lines=True)
+    rows.select(pl.col("e").dt.total_seconds()).write_ndjson(tmp_path / "seconds.jsonl")
+    rows.write_ndjson(tmp_path / "polars.jsonl")
+    for name in ("new.json", "new.jsonl", "seconds.jsonl", "polars.jsonl"):
+        assert danlu.predict(run.path, tmp_path / name)["prediction"].to_list() == expected, name
+    (tmp_path / "one.jsonl").write_text('{"e": 600}\n{"e": 0}\n{"e": 900000}\n{"e": "00:15:00"}\n')
+    (tmp_path / "unclear.jsonl").write_text('{"e": 600}\n{"e": 0}\n')
+    answered = danlu.predict(run.path, tmp_path / "unclear.jsonl")
+    assert answered["prediction"].to_list() == [None, "short"]
+    assert "600 may be seconds, or milliseconds" in answered["error"][0]
+
+
 @pytest.mark.parametrize(
     "write", [lambda n: f"+49 {170 + n % 3} {100 + n} {200 + n}", lambda n: f"+49170{1000000 + n}"]
 )
@@ -567,6 +589,10 @@ def test_a_german_file_is_read_by_its_signs_where_only_they_give_values_as_in_tr
     run = trained(lines("s,p,y", lambda row: f"{1000 + 61 * row},{row % 7}.5,{'yes' if row > 60 else 'no'}"))
     assert answers(run, tmp_path / "german.csv", "s;p\n1.234;3,5\n7.000;0,5\n") == ["no", "yes"]
     assert answers(run, tmp_path / "english.csv", 's,p\n"1,234",3.5\n"7,000",0.5\n') == ["no", "yes"]
+    rows = [{"s": "1.234", "p": "3,5"}, {"s": "7.000", "p": "0,5"}]
+    model = danlu.load(run.path)
+    assert model.predict(rows)["prediction"].to_list() == ["no", "yes"]
+    assert [model.predict(row)["prediction"].item() for row in rows] == ["no", "yes"]
 
 
 def test_a_plain_file_is_read_by_its_signs_where_only_they_give_values_as_in_training(
@@ -625,3 +651,16 @@ def test_decimal_commas_are_read_by_every_task_and_stage(tmp_path: Path, recipe:
             found.append(told.drop(classes).select(pl.col(pl.Float32, pl.Float64)).to_numpy().ravel())
     for other in found[1:]:
         assert other == pytest.approx(found[0], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "hint"),
+    [
+        ("t.txt", '"x" "y"\n1 "a"\n', "read as text, so rename it to .csv"),
+        ("t.csv", "x c y\n1 a no\n2 b\n3 c d\n", "separated by single spaces where all rows have as many"),
+    ],
+)
+def test_a_table_that_was_not_told_apart_is_said(tmp_path: Path, name: str, text: str, hint: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=hint):
+        danlu.check({"data": {"source": str(tmp_path / name), "target": "y"}})

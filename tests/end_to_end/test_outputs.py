@@ -119,3 +119,14 @@ def test_closed_or_empty_standard_input_is_told(table_run: Path, monkeypatch: py
         predict(table_run, "-")
     with pytest.raises(ArgumentError, match="name a file"):
         predict(table_run, "-", processes=2)
+
+
+def test_what_a_dead_process_left_of_a_file_is_swept_by_the_next(tmp_path: Path) -> None:
+    dead, alive, other = (
+        tmp_path / name for name in (".a.csv.999999999.partial", ".a.csv.1.partial", ".a.csv.x.partial")
+    )
+    for left in (dead, alive, other):
+        left.touch()
+    with atomic_file(tmp_path / "a.csv") as aside:
+        aside.write_text("whole")
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([alive.name, other.name, "a.csv"])

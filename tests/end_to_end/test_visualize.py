@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import danlu
 from danlu.errors import ArgumentError
+from danlu.experiment.visualization import PICTURES
 from tests.conftest import Command
 
 RUNS = ("table_run", "image_run", "text_run", "corpus_run")
@@ -22,7 +24,9 @@ def test_the_graph_of_a_run_is_its_network(kind: str, request: pytest.FixtureReq
     network = danlu.load(run).model
     counted = sum(node["parameters"] for node in graph["nodes"])
     assert counted == sum(values.numel() for values in network.parameters())
-    assert [file.name for file in found.files] == ["graph.html", "graph.svg", "graph.json"]
+    assert [file.name for file in found.files] == [
+        f"graph.{end}" for end in ("html", "svg", "model-explorer.json", "json")
+    ]
     assert all(file.is_file() for file in found.files)
     assert json.loads((tmp_path / "look" / "visualize.json").read_text()) == found.json
 
@@ -68,7 +72,7 @@ def test_folders_of_transformers_and_timm_are_drawn(image_run: Path, corpus_run:
 def test_what_does_not_go_together_is_refused(table_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="ask for it alone"):
         danlu.visualize(table_run, only=["augment", "graph"])
-    with pytest.raises(ArgumentError, match="rows must be at least 0"):
+    with pytest.raises(ArgumentError, match="rows: cannot take -1; give a whole number of at least 0"):
         danlu.visualize(table_run, rows=-1)
     with pytest.raises(ArgumentError, match="goes with a recipe"):
         danlu.visualize(table_run, data={"a": [1]}, output=tmp_path / "look")
@@ -107,3 +111,72 @@ def test_what_cannot_be_compared_is_refused(table_run: Path, image_run: Path, tm
         danlu.visualize(table_run, against=image_run, output=tmp_path / "look")
     with pytest.raises(ArgumentError, match="compares a model"):
         danlu.visualize("wine", against=table_run)
+
+
+@pytest.mark.slow
+def test_every_picture_of_an_image_run_is_drawn_and_stands_in_its_report(image_run: Path) -> None:
+    from PIL import Image
+
+    found = danlu.visualize(image_run, rows=40, language="zh")
+    drawn = {each["picture"] for each in found.json["files"]}
+    assert drawn == set(PICTURES) - {"attention"}
+    endings = {file.suffix for file in found.files}
+    assert endings == {".html", ".svg", ".png", ".json", ".npz"}
+    for file in found.files:
+        if file.suffix == ".png":
+            with Image.open(file) as picture:
+                assert picture.width > 200 and picture.height > 100
+        if file.suffix == ".svg":
+            assert "http://" not in file.read_text().replace("http://www.w3.org", "")
+    states = found.json["activations"]["states"]
+    assert "model" in states and len(states) > 1, "the kept checkpoints are measured too"
+    report = (image_run / "report.html").read_text(encoding="utf-8")
+    for word in ("损失地形", "特征图", "奇异值", "visualize/graph.html"):
+        assert word in report
+    from danlu.artifacts.run import RunDirectory
+    from danlu.reporting.page import write_report
+
+    report = write_report(RunDirectory.open(image_run), "en").read_text(encoding="utf-8")
+    for word in ("Loss landscape", "Feature maps", "singular value", "Confusion by example"):
+        assert word in report
+
+
+def test_pictures_of_a_run_stand_in_its_report_in_the_language_of_the_page(table_run: Path) -> None:
+    found = danlu.visualize(table_run, only="activations,curves,landscape,confusion", rows=30, language="zh")
+    assert {file.suffix for file in found.files} == {".html", ".svg", ".png", ".json", ".npz"}
+    report = (table_run / "report.html").read_text(encoding="utf-8")
+    assert "损失地形" in report and "死去的单元" in report
+    from danlu.artifacts.run import RunDirectory
+    from danlu.reporting.page import write_report
+
+    report = write_report(RunDirectory.open(table_run), "en").read_text(encoding="utf-8")
+    assert "Loss landscape" in report and "value of an activation" in report and "Confusion by example" in report
+
+
+def test_attention_of_a_text_run_names_its_tokens(text_run: Path, tmp_path: Path) -> None:
+    found = danlu.visualize(text_run, only=["attention", "embeddings"], rows=20, output=tmp_path / "look")
+    attention = found.json["attention"]
+    assert attention["layers"] and any(token.strip("Ġ▁").isalpha() for token in attention["tokens"])
+    assert len(found.json["embeddings"]["classes"]) == 20
+    with np.load(tmp_path / "look" / "embeddings.npz", allow_pickle=False) as arrays:
+        assert arrays["pca"].shape == (20, 2) and arrays["features"].shape[0] == 20
+
+
+def test_a_picture_that_a_model_cannot_have_is_refused_where_it_is_asked_for(table_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="has no attention") as caught:
+        danlu.visualize(table_run, only="attention", output=tmp_path / "look")
+    assert caught.value.code == "DL409"
+    with pytest.raises(ArgumentError, match="is no run of a classification"):
+        danlu.visualize(table_run / "model", only="confusion", output=tmp_path / "look")
+
+
+def test_a_dead_unit_is_named_in_the_report(table_run: Path, tmp_path: Path) -> None:
+    from danlu.reporting.i18n import get_translator
+    from danlu.reporting.sections.network import activation_sentences
+
+    data = danlu.visualize(table_run, only="activations", output=tmp_path / "look").json["activations"]
+    layer = data["states"]["model"][0]
+    layer |= {"dead": 2, "dead_units": [3, 5], "is_saturated": True}
+    (dead, saturated) = activation_sentences(get_translator("en"), data)
+    assert dead == f"Dead units: {layer['name']} (2: 3, 5)." and saturated == f"Saturated layers: {layer['name']}."
+    assert activation_sentences(get_translator("zh"), data)[0].startswith("死去的单元：")

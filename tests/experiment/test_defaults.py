@@ -116,12 +116,16 @@ def test_learning_rate_by_optimizer_and_family(optimizer: str, family: str) -> N
     assert (stopping.patience if stopping else None) == patience
 
 
+# Full fine-tuning in few steps, mean accuracy of three seeds. Digits 5 to 9 by a network of 0 to 4, 60 steps: AdamW
+# 5e-5 .53, SGD 5e-4 .42, 5e-3 .96, 5e-2 .99, Lion 1.5e-5 .22, 5e-5 .61. Speakers of sentences by a BERT of masked
+# words, 100 steps: AdamW 5e-5 .85, SGD 5e-4 .89, 5e-3 .96, 5e-2 .97, Lion 1.5e-5 .54, 5e-5 .87.
 @pytest.mark.parametrize(
     ("mode", "optimizer", "expected"),
     [
         ("full", "adamw", 5e-5),
-        ("full", "sgd", 5e-4),
-        ("full", "lion", 1.5e-5),
+        ("full", "sgd", 5e-3),
+        ("gradual", "sgd", 5e-3),
+        ("full", "lion", 5e-5),
         ("full", "muon", 1e-4),
         ("gradual", "adamw", 5e-5),
         ("head", "adamw", 1e-3),
@@ -141,8 +145,8 @@ def test_learning_rate_of_pretrained_texts(mode: str, optimizer: str, expected: 
     ("pretrained", "mode", "optimizer", "expected"),
     [
         ("w.safetensors", "full", "adamw", 5e-5),
-        ("w.safetensors", "full", "sgd", 5e-4),
-        ("w.safetensors", "full", "lion", 1.5e-5),
+        ("w.safetensors", "full", "sgd", 5e-3),
+        ("w.safetensors", "full", "lion", 5e-5),
         ("w.safetensors", "gradual", "adamw", 5e-5),
         ("w.safetensors", "head", "adamw", 1e-3),
         ("w.safetensors", "head", "lion", 3e-4),

@@ -70,7 +70,7 @@ def _signal() -> np.ndarray:
     rows = table()
     places = rows["place"].str.slice(1).cast(pl.Int64).to_numpy() % 3
     red = (rows["colour"] == "red").fill_null(False).to_numpy()
-    return np.log(rows["skewed"].to_numpy()) + places + red
+    return np.asarray(np.log(rows["skewed"].to_numpy()) + places + red)
 
 
 def targets() -> dict[str, dict[str, Any]]:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from danlu.api.sampling import check_sampling
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
 from danlu.core.seeds import Seed
+from danlu.models.sampling_options import check_sampling
 
 if TYPE_CHECKING:
     from danlu.models.chat_session import ChatSession

@@ -8,10 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import NonNegativeFloat
+
 from danlu.artifacts.cache import CacheUse, cache_root, prune_cache
 from danlu.artifacts.environment import installed_versions
 from danlu.artifacts.files import StrPath
 from danlu.core.advice import Advice
+from danlu.core.arguments import checked
 from danlu.core.devices.setup import TPU_MODULE
 from danlu.core.imports import EXTRAS, install_command, missing_packages
 from danlu.errors import ArgumentError
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 UNUSED_DAYS = 30.0  # after which a cached result is pruned
 
 
-def doctor(run: StrPath | None = None, *, cache: bool = False, unused_days: float = UNUSED_DAYS) -> list[Advice]:
+@checked
+def doctor(
+    run: StrPath | None = None, *, cache: bool = False, unused_days: NonNegativeFloat = UNUSED_DAYS
+) -> list[Advice]:
     """Check the installation, a run, or the cache.
 
     Of a run all files are verified that a later command reads; leftovers of a process that died are deleted, and an

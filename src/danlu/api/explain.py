@@ -13,6 +13,7 @@ from danlu.artifacts.files import StrPath, json_bytes, translate_write_errors, w
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.run_recipe import load_run_recipe
+from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.data.reading.later import ROW_ERROR
 from danlu.errors import ArgumentError, DataError
@@ -28,6 +29,7 @@ DOCUMENT, ARRAYS = "explanation.json", "values.npz"
 SPLITS = ("validation", "test")
 
 
+@checked
 def explain(
     bundle: StrPath,
     data: object | None = None,

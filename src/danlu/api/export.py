@@ -142,7 +142,7 @@ def _write_for_library(bundle: "Bundle", target: Path, to: str | None, own_code:
     predictor = Predictor.load(bundle, engine="torch", own_code=own_code)
     golden, name = bundle.golden(), choose_format(predictor, to)
     exporter, check = EXPORTERS[name], None
-    with atomic_folder(target) as written:
+    with atomic_folder(target, replaces=False) as written:
         placement = exporter.write(predictor, written)
         again = exporter.read(predictor, written)
         if again is None:

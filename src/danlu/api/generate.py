@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from danlu.api.sampling import check_sampling
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
 from danlu.core.seeds import Seed
 from danlu.data.sources.chat_rows import Message
 from danlu.data.sources.prompts import read_prompts
+from danlu.models.sampling_options import check_sampling
 
 if TYPE_CHECKING:
     from danlu.models.generation import Generation

@@ -105,7 +105,9 @@ class CacheUse:
 
 
 def prune_cache(unused_days: float) -> list[CacheUse]:
-    """Delete results that nothing has used for so long, and what dead processes left; return what each kind takes.
+    """Delete results that were not used for so long; return what each kind takes.
+
+    What dead processes left is deleted, too.
 
     Args:
         unused_days: 0 deletes all results. What is being filled is a leftover once nothing was written for a day.
@@ -135,7 +137,10 @@ def _is_leftover(folder: Path) -> bool:
 
 
 def _is_old(folder: Path, now: float, unused_days: float) -> bool:
-    """Return whether a result was not used, or a half-made one not written to, for so long."""
+    """Return whether a result was not used for so long.
+
+    A half-made one counts by when it was last written to.
+    """
     if not _is_leftover(folder):
         return now - folder.stat().st_mtime >= unused_days * DAY_S
     written = max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)

@@ -64,7 +64,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files that belong together: all of them or none, even if the process is killed in between.
+    """Write files that belong together: all or none, even if the process is killed.
 
     All are flushed to disk under other names first. Of several, the last (JSON that lists the SHA-256 of the others) is
     renamed to `.NAME.ready`, which decides that they will be written: `finish_together` completes what a killed
@@ -169,7 +169,7 @@ def _refuse_constant(word: str) -> None:
 
 
 def write_sealed(path: Path, value: Mapping[str, Any], companions: Iterable[Path] = ()) -> None:
-    """Write a JSON object with the digest of itself and the SHA-256 of files beside or below it.
+    """Write a JSON object with its digest and the SHA-256 of its companions.
 
     Args:
         path: the file, written after its companions.
@@ -199,7 +199,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def require_companion(sealed: Path, known: Mapping[str, Any], file: Path) -> Path:
-    """Return a file that a sealed JSON file lists, if it is as it was written.
+    """Return a file that a sealed one lists, as it was written.
 
     Raises:
         ArtifactError: it is missing, or was changed.
@@ -234,8 +234,13 @@ def read_frame(path: Path) -> "pl.DataFrame":
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder to fill that takes its name when complete; no other may have it by then."""
+def atomic_folder(path: Path, *, replaces: bool = True) -> Iterator[Path]:
+    """Yield a folder to fill that takes its name when complete.
+
+    Args:
+        path: the folder.
+        replaces: whether it may take the place of another; else one that has the name by then is an error.
+    """
     aside = partial_folder(path)
     with translate_write_errors(path):
         shutil.rmtree(aside, ignore_errors=True)
@@ -246,6 +251,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             for file in aside.rglob("*"):
                 if file.is_file():
                     _fsync(file)
+            if replaces and path.exists():
+                shutil.rmtree(path)
             aside.rename(path)
             _fsync(path.parent)
     finally:
@@ -305,7 +312,9 @@ def sha256_of_json(value: Any) -> str:
 
 
 def append_jsonl(file: Path, record: dict[str, Any]) -> None:
-    """Append one record, with a checksum of its line; what a crash left of an earlier line is cut off.
+    """Append one record, with a checksum of its line.
+
+    What a crash left of an earlier line is cut off.
 
     Raises:
         ArtifactError: it cannot be written.
@@ -358,7 +367,10 @@ def _read_lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _complete_lines(content: bytes) -> list[bytes]:
-    """Return the lines of a log: without one that a crash cut off, with one that lost its end alone."""
+    """Return the lines of a log without one that a crash cut off.
+
+    A line that lost its end alone is whole.
+    """
     *lines, rest = content.split(b"\n")
     for line in (rest, rest[:-1]):
         try:

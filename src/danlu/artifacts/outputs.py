@@ -58,7 +58,7 @@ def _holds(input_: str, path: Path) -> bool:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; the file takes its name when it is whole and on the disk."""
+    """Yield a path to write to; the whole file then takes its name."""
     aside = path.with_name(f".{path.name}.{os.getpid()}{LEFTOVER}")
     with translate_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,10 @@ def _is_run(path: Path) -> bool:
     """Return whether a folder is a run: finished, begun, or made and empty still."""
     if not path.is_dir():
         return False
-    return any((path / name).exists() for name in (RECIPE, LOCK, REPLACED)) or not any(path.iterdir())
+    try:
+        return any((path / name).exists() for name in (RECIPE, LOCK, REPLACED)) or not any(path.iterdir())
+    except FileNotFoundError:  # another process removed it just now
+        return True
 
 
 def _exists_already(path: Path) -> ArgumentError:
@@ -51,7 +54,7 @@ def _exists_already(path: Path) -> ArgumentError:
 
 
 def require_folder_name(name: str) -> None:
-    """Raise ArgumentError unless a run's name is that of one folder, as people can type and read it."""
+    """Raise ArgumentError unless a run's name is that of one readable folder."""
     more_than_one = name in ("", ".", "..") or any(sign in name for sign in "/\\")
     unreadable = name != name.strip() or not name.isprintable()
     if more_than_one or unreadable or len(os.fsencode(name)) > MAX_NAME_BYTES:
@@ -86,7 +89,10 @@ def make_unique(parent: Path, name: str) -> Path:
 
 
 def make_or_take(path: Path, overwrite: bool) -> Path:
-    """Create a folder; with `overwrite` take one that is there, which only its lock makes one's own."""
+    """Create a folder, or with `overwrite` take the one that is there.
+
+    Only its lock makes it one's own.
+    """
     try:
         path.mkdir()
     except FileExistsError:  # perhaps another process was faster
@@ -97,7 +103,9 @@ def make_or_take(path: Path, overwrite: bool) -> Path:
 
 @contextmanager
 def lock_run(run: StrPath) -> Iterator[None]:
-    """Lock a run while this process writes into it, and clear up what a killed process left.
+    """Lock a run while this process writes into it.
+
+    What a killed process left is cleared up first.
 
     Raises:
         ArtifactError: another process holds it.
@@ -149,7 +157,10 @@ def is_held(run: Path) -> bool:
 
 
 def leftovers(run: Path) -> list[Path]:
-    """Return what processes that died left half-written in a run; folds and trials are runs of their own."""
+    """Return what dead processes left half-written in a run.
+
+    Folds and trials are runs of their own.
+    """
     folders = [run, *(run / name for name in ("data", "model", "checkpoints", "predictions", "evaluations"))]
     return sorted(found for folder in folders for found in folder.glob(f".*{LEFTOVER}"))
 
@@ -162,7 +173,7 @@ def sweep(run: Path) -> None:
 
 
 def set_aside(run: Path, is_kept: bool) -> None:
-    """Move what a run's folder holds into `.replaced`, out of the way of a new run.
+    """Move what a run's folder holds into `.replaced`, before a new run.
 
     Args:
         run: held by this process.
@@ -180,7 +191,10 @@ def set_aside(run: Path, is_kept: bool) -> None:
 
 
 def discard(run: Path) -> None:
-    """Delete a new run that came to nothing, and bring the earlier run of its name back, if there was one."""
+    """Delete a new run that came to nothing.
+
+    The earlier run of its name comes back, if there was one.
+    """
     _clear(run, LOCK, REPLACED)
     if (run / REPLACED).exists():
         (run / REPLACED).rename(run / REPLACING)
@@ -191,7 +205,7 @@ def discard(run: Path) -> None:
 
 
 def forget_replaced(run: Path) -> None:
-    """Delete the earlier run of a name, now that the new one has something to go on from."""
+    """Delete the earlier run of a name, which the new one has replaced."""
     if (run / REPLACED).exists():
         shutil.rmtree(run / REPLACED, ignore_errors=True)
 
@@ -207,7 +221,7 @@ def _undo_moves(run: Path) -> None:
 
 
 def _clear(run: Path, *but: str) -> None:
-    """Delete what a folder holds; first what makes it a run, so that half of it is none."""
+    """Delete what a folder holds, first what makes it a run."""
     (run / RECIPE).unlink(missing_ok=True)
     for entry in run.iterdir():
         if entry.name not in but:

@@ -148,7 +148,7 @@ class RunDirectory:
         return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
     def has_progress(self) -> bool:
-        """Return whether it has what a killed run would go on from, or a finished one is."""
+        """Return whether it has something that a killed run goes on from."""
         kept = ("checkpoints/step-*", "model/bundle.json", "trials.jsonl", "trials/*/checkpoints/step-*")
         return any(any(self.path.glob(pattern)) for pattern in (*kept, "folds/*/model/bundle.json"))
 

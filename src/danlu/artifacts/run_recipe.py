@@ -24,7 +24,9 @@ def write_run_recipe(file: Path, recipe: Recipe) -> None:
 
 
 def load_run_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Load the recipe of a run; one without a digest (an older danlu's) is taken as it is.
+    """Load the recipe of a run.
+
+    One without a digest (an older danlu's) is taken as it is.
 
     Args:
         file: of the run.

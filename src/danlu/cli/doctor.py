@@ -18,7 +18,10 @@ def doctor(
     ] = 30.0,
     json: Json = False,
 ) -> int:
-    """Check this installation, a run or the cache, and say how to fix problems; exit code 1 for a damaged run."""
+    """Check this installation, a run or the cache, and say how to fix problems.
+
+    The exit code is 1 for a damaged run.
+    """
     from danlu.api.doctor import doctor as doctor_verb
 
     found = doctor_verb(run, cache=cache, unused_days=unused_days)

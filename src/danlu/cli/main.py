@@ -49,7 +49,10 @@ def main() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open /dev/null where a standard stream is closed, before a file of danlu's takes its number."""
+    """Open /dev/null where a standard stream is closed.
+
+    Else a file of danlu's would take its number.
+    """
     while (number := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD_STREAM:
         os.set_inheritable(number, True)
     os.close(number)
@@ -59,7 +62,7 @@ def _open_standard_streams() -> None:
 
 
 def _flush(code: int) -> int:
-    """Write out stdout and return the exit code: 1 where the answers could not be written."""
+    """Write out stdout and return the exit code: 1 where that failed."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -22,7 +22,10 @@ def print_document(found: Mapping[str, Any]) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print text for people; what would act on the terminal, in a name of the data, is shown by its code."""
+    """Print text for people.
+
+    What would act on the terminal, in a name of the data, is shown by its code.
+    """
     print(printable(text))
 
 

@@ -16,7 +16,9 @@ NAMES = ("-", "/dev/stdin")
 
 @contextmanager
 def as_file(data: str) -> Iterator[str]:
-    """Yield a path for what the user named: of standard input that of a copy, else the name as it is.
+    """Yield a path for what the user named.
+
+    Of standard input it is that of a copy.
 
     Raises:
         ArgumentError: standard input is closed.

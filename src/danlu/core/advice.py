@@ -4,7 +4,7 @@ from danlu.core.component import Frozen
 
 
 class Advice(Frozen):
-    """Hold one result: whether it is fine now, what was checked, how to fix it, and whether that was just done."""
+    """Hold one finding: whether it is well, the cure, and whether it was mended."""
 
     well: bool
     subject: str

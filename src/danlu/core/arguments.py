@@ -7,11 +7,12 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, wraps
+from operator import getitem
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError
@@ -63,7 +64,7 @@ class _Check:
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
-        return TypeAdapter(self.annotation, config=None if _is_model(self.annotation) else CONFIG)
+        return TypeAdapter(_models_as_instances(self.annotation), config=CONFIG)
 
     @cached_property
     def _is_path(self) -> bool:
@@ -138,9 +139,10 @@ def _choices(annotation: Any) -> list[str]:
     return [str(word) for each in _options(annotation) if get_origin(each) is Literal for word in get_args(each)]
 
 
-def _is_model(annotation: Any) -> bool:
-    """Return whether pydantic knows the type's own configuration, beside which none may be given."""
-    return hasattr(annotation, "model_config")
+def _models_as_instances(annotation: Any) -> Any:
+    """Return an annotation that takes models of pydantic as they are."""
+    made = (getitem(InstanceOf, each) if hasattr(each, "model_config") else each for each in _options(annotation))
+    return getitem(Union, tuple(made))
 
 
 def _says_something(annotation: Any) -> bool:
@@ -149,7 +151,9 @@ def _says_something(annotation: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of numpy as Python's own."""
+    """Return a number of numpy as Python's own, and a range as a list."""
+    if isinstance(value, range):
+        return list(value)
     return value.item() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
 
 

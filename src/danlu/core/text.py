@@ -40,7 +40,10 @@ def nearest_in(message: str) -> str | None:
 
 
 def printable(text: str) -> str:
-    """Return a text for a terminal: signs that would act on it are shown by their codes, as \\x1b."""
+    """Return a text for a terminal, on which none of its signs act.
+
+    They are shown by their codes, as \\x1b.
+    """
     return UNPRINTABLE.sub(lambda sign: sign[0].encode("unicode_escape").decode(), text)
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode  # sees every operator and its result
 from torch.utils._pytree import tree_iter as tree_iter  # tensors in the nested results that such a mode sees
+from torch.utils._pytree import tree_leaves as tree_leaves
+from torch.utils._pytree import tree_map_only as tree_map_only
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import GradBucket as GradBucket  # what DDP gives to a communication hook

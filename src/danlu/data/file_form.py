@@ -58,6 +58,7 @@ class FileForm:
         text_is_clean: whether such words have been taken out of columns of text.
         other_encodings: that the text may be of as well, each with a word as it was read and as it would be.
         one_encoding: whether all files of a table are of the same.
+        is_json: whether a file is JSON, which has no type for times and durations.
     """
 
     encoding: str | None = None
@@ -68,6 +69,7 @@ class FileForm:
     text_is_clean: bool = False
     other_encodings: dict[str, tuple[str, str]] = field(default_factory=dict)
     one_encoding: bool = True
+    is_json: bool = False
 
 
 def merge_forms(forms: Sequence[FileForm]) -> FileForm:
@@ -89,6 +91,7 @@ def merge_forms(forms: Sequence[FileForm]) -> FileForm:
         text_is_clean=all(form.text_is_clean for form in forms),
         other_encodings={name: pair for form in reversed(forms) for name, pair in form.other_encodings.items()},
         one_encoding=all(form.one_encoding and form.encoding == forms[0].encoding for form in forms),
+        is_json=any(form.is_json for form in forms),
     )
 
 

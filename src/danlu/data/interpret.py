@@ -3,6 +3,7 @@
 In: RawData and the recipe's `data` section. Out: a Dataset, or a DataError that says what is wrong with the data.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -83,7 +84,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     for name in named:
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)
-            raise DataError(f"{source.origin}: no column {name!r}{near}", code="DL210")
+            raise DataError(f"{source.origin}: no column {name!r}{near}{_not_told_apart(source, name)}", code="DL210")
     target_readings: dict[str, Reading] = {}
     asked: tuple[Question, ...] = ()
     written = source.form.separator is not None
@@ -152,6 +153,16 @@ def take_out_missing(source: RawData, words: Sequence[str]) -> RawData:
     return replace(source, frame=frame, form=replace(source.form, missing_words=together))
 
 
+def _not_told_apart(source: RawData, name: str) -> str:
+    """Say why a column may be missing: the file was not told apart."""
+    columns = source.frame.columns
+    if source.layout == "corpus":
+        return "; a .txt file is read as text, so rename it to .csv or .tsv if it is a table"
+    if len(columns) == 1 and name in re.split(r'[\s"]+', columns[0]):
+        return "; values may be separated by single spaces where all rows have as many; correct those that have not"
+    return ""
+
+
 def _with_missing_words(columns: tuple[Column, ...], form: FileForm) -> tuple[Column, ...]:
     """Note in each column's reading which words were missing values."""
     return tuple(
@@ -182,7 +193,7 @@ def _split_columns(section: Data) -> list[str]:
 
 
 def _require_content(source: RawData, section: Data, target: str | None) -> None:
-    """Raise DataError if the column of texts or images is the target, or holds plain numbers or dates."""
+    """Raise DataError if the column of texts or images is the target, or plain numbers."""
     for key, name in (("text", section.text), ("image", section.image)):
         if name is None:
             continue

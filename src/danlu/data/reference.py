@@ -38,6 +38,12 @@ def describe_reference(train: Split, columns: Sequence[Column]) -> Json:
     }
 
 
+def trained_ranges(reference: Json | None) -> dict[str, tuple[float, float]]:
+    """Return the least and the largest training value of each column of numbers and dates."""
+    known = (reference or {}).get("columns", {})
+    return {name: (quantiles[0], quantiles[-1]) for name, told in known.items() if (quantiles := told.get("quantiles"))}
+
+
 def reference_rows(train: Split, columns: Sequence[Column], seed: Seed) -> pl.DataFrame | None:
     """Draw a few raw training rows; images are left out.
 

@@ -207,7 +207,7 @@ def check_distillation(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def check_size(recipe: Recipe) -> None:
-    """Raise RecipeError if the weights and their gradients alone need more memory than this machine has.
+    """Raise RecipeError if weights and gradients alone exceed this machine's memory.
 
     A closed formula of the options, without torch; what is left to find out is found by `danlu plan`.
     """

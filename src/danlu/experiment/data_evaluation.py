@@ -144,7 +144,10 @@ def _free_name(folder: Path, source: object, origin: str) -> str:
 
 
 def _is_anothers(stem: Path, origin: str) -> bool:
-    """Return whether a name has files that are not figures of this source; one may be the source itself."""
+    """Return whether a name has files that are not this source's figures.
+
+    One of them may be the source itself.
+    """
     figures, rows = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.parquet")
     if not figures.exists():
         return rows.exists()

@@ -142,7 +142,8 @@ def _resolve_training(training: Training, model: Model, dataset: Dataset) -> Tra
         epochs = dataset.kind.default_epochs if training.max_steps is None else training.max_steps
     optimizer = training.optimizer
     if optimizer.lr is None:
-        optimizer = optimizer.model_copy(update={"lr": model.default_lr(optimizer.default_lr)})
+        lr = model.default_lr(optimizer.default_lr, optimizer.pretrained_factor)
+        optimizer = optimizer.model_copy(update={"lr": lr})
     if optimizer.averages_itself and training.average is not None:
         message = f"{optimizer.name} already averages the weights; remove training.average"
         raise RecipeError(Problem("", "training.average", message, code="DL110"))

@@ -32,7 +32,9 @@ PARTS = ("train", "validation", "test")
 
 
 def write_run_data(context: DataContext, run: RunDirectory, balanced: dict[str, Any]) -> None:
-    """Write split, dropped rows and profile into a run; the profile, which seals the others, comes last.
+    """Write split, dropped rows and profile into a run.
+
+    The profile, which seals the others, comes last.
 
     Args:
         balanced: class counts after balancing, for the profile; empty if nothing was balanced.
@@ -77,7 +79,7 @@ def read_profile(run: RunDirectory) -> dict[str, Any]:
 
 
 def read_data_frame(run: RunDirectory, name: str) -> pl.DataFrame:
-    """Read a parquet file of a run's data, if it is as the profile says that it was written.
+    """Read a parquet file of a run's data and verify it by the profile.
 
     Raises:
         ArtifactError: it is missing or was changed.

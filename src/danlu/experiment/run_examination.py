@@ -59,7 +59,10 @@ def _mended(subject: str, message: str) -> Advice:
 
 
 def _examine(path: Path, prefix: str = "") -> Iterator[Advice]:
-    """Yield what each part of a run is like; of folds and trials only what is wrong."""
+    """Yield what each part of a run is like.
+
+    Of folds and trials only what is wrong.
+    """
     if not (path / RECIPE).is_file():
         yield Advice(
             well=False,

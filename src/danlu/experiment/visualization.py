@@ -20,6 +20,7 @@ from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.reporting.i18n import Translator
 from danlu.reporting.sections.network import RESULT as RESULT
+from danlu.tasks.classification import ClassTarget
 
 if TYPE_CHECKING:
     from danlu.experiment.network_pairs import NetworkPair
@@ -232,7 +233,7 @@ def _predictions(subject: "Subject") -> list[Any]:
 
 
 def _lacks_classes(subject: "Subject") -> str:
-    if subject.run is None or subject.predictor is None or subject.predictor.manifest.task != "classification":
+    if subject.run is None or subject.predictor is None or not isinstance(subject.predictor.target, ClassTarget):
         return "is no run of a classification"
     return "" if subject.labels is not None else "has no labelled rows"
 
@@ -380,8 +381,13 @@ def _graph_files(t: Translator, title: str, graph: Json) -> dict[str, bytes]:
     from danlu.reporting.figures.graph import graph_picture
     from danlu.reporting.figures.svg import as_file
     from danlu.reporting.graph_page import graph_page
+    from danlu.reporting.model_explorer import model_explorer_graph
 
-    return {".html": graph_page(t, title, graph).encode(), ".svg": as_file(graph_picture(t, graph)).encode()}
+    return {
+        ".html": graph_page(t, title, graph).encode(),
+        ".svg": as_file(graph_picture(t, graph)).encode(),
+        ".model-explorer.json": json_bytes(model_explorer_graph(title, graph)),
+    }
 
 
 def _difference_files(t: Translator, title: str, difference: Json) -> dict[str, bytes]:

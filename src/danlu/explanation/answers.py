@@ -11,6 +11,9 @@ import numpy as np
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError
 from danlu.tasks.base import Target
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.multi_output import MultiNumericTarget
+from danlu.tasks.regression import NumericTarget
 
 PREDICTION = "prediction"
 
@@ -50,9 +53,9 @@ class Answer:
                 return None
             own = np.asarray(scores[:, self.position], dtype=np.float64)
             return (
-                own - scores[:, 1 - self.position] if target.task == "classification" and scores.shape[1] == 2 else own
+                own - scores[:, 1 - self.position] if isinstance(target, ClassTarget) and scores.shape[1] == 2 else own
             )
-        if target.task not in ("regression", "multi-output-regression"):
+        if type(target) not in (NumericTarget, MultiNumericTarget):
             return None
         return self.of(target, scores)
 

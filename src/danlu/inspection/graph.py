@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
+from danlu.core.torch_compat import tree_map_only
 from danlu.inspection.trace import ROOT, Failure, ModuleCall, Operation, Ref, Shape, Trace, tensors_of, trace
 
 Json = dict[str, Any]

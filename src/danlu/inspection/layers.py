@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from danlu.core.torch_compat import TorchDispatchMode
 from danlu.inspection.trace import tensors_of
 
 # Operators whose outputs are units of a layer, where a module's own code calls them.

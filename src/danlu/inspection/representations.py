@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from danlu.core.seeds import Seed
+from danlu.core.torch_compat import TorchDispatchMode
 from danlu.data.loader import Tensors
 from danlu.inspection.layers import observed
 

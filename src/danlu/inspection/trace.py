@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from danlu.core.torch_compat import TorchDispatchMode, tree_leaves, tree_map_only
 
 Shape = tuple[int, ...]
 ROOT = 0  # the call of the network itself

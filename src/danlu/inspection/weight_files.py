@@ -83,7 +83,7 @@ def _safetensors_shapes(path: Path) -> Iterator[tuple[str, Shape]]:
 
 
 def _gguf_shapes(path: Path) -> Iterator[tuple[str, Shape]]:
-    """Yield names and shapes of a GGUF file, which lists sizes from the last to the first."""
+    """Yield names and shapes of a GGUF file, which lists sizes backwards."""
     require_extra("gguf", str(path))
     from gguf import GGUFReader
 

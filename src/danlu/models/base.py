@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
 
-# Factors on the optimizer's own rate, since a step of SGD is far smaller than one of Adam at the same rate: 5e-5 trains
-# nothing by SGD. Larger steps erase pretraining; of AdamW's 1e-3 the first gives 5e-5, and Devlin et al. 2019 use 2e-5
-# to 5e-5 (https://arxiv.org/abs/1810.04805).
-PRETRAINED_FACTOR = 0.05
-ADAPTER_FACTOR = 0.5  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
+# On the optimizer's own rate, since a step of SGD is far smaller than one of Adam at the same rate. Adapters start at
+# zero beside frozen weights; of AdamW it is about ten times the rate of full fine-tuning.
+ADAPTER_FACTOR = 0.5
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,10 @@ class Model(ModelOptions):
         return None
 
     def fewest_parameters(self) -> int:
-        """Return a number of parameters that the network has at least, told by its options alone; 0 if unknown."""
+        """Return the fewest parameters that the network can have.
+
+        Told by its options alone; 0 if unknown.
+        """
         return 0
 
     def data_requirements(self) -> DataRequirements:
@@ -117,11 +118,12 @@ class Model(ModelOptions):
         """Return what files alone tell of the requirements, without torch; None where they do not."""
         return None
 
-    def default_lr(self, optimizer_lr: float) -> float:
+    def default_lr(self, optimizer_lr: float, pretrained_factor: float) -> float:
         """Return the learning rate to use where the recipe sets none.
 
         Args:
             optimizer_lr: the optimizer's own default, for new networks.
+            pretrained_factor: the optimizer's factor on it, for pretrained weights.
         """
         return optimizer_lr * self.defaults.lr_factor
 
@@ -162,16 +164,17 @@ class Model(ModelOptions):
         load_weights(network, load_tensors(folder / WEIGHTS))
 
 
-def pretrained_lr(finetune: Finetune, optimizer_lr: float) -> float:
+def pretrained_lr(finetune: Finetune, optimizer_lr: float, factor: float) -> float:
     """Return the learning rate of pretrained weights where the recipe sets none.
 
     Args:
         finetune: how they are trained.
         optimizer_lr: the optimizer's own default, which a head alone takes.
+        factor: the optimizer's own, on it, for weights that are trained in full or gradually.
     """
     if finetune.mode == "head":
         return optimizer_lr
-    return optimizer_lr * (ADAPTER_FACTOR if finetune.adapts else PRETRAINED_FACTOR)
+    return optimizer_lr * (ADAPTER_FACTOR if finetune.adapts else factor)
 
 
 class TabularModel(Model):

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
+from danlu.data.chats.encode import prompt_ids
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.chat_rows import ChatRow
 from danlu.data.sources.prompts import Prompt
-from danlu.data.text.chat_template import render_prompt
 from danlu.data.text.preprocessor import TokenizingPreprocessor
-from danlu.data.text.special_tokens import encode_rendered, hide_in_chat, open_for_texts
+from danlu.data.text.special_tokens import open_for_texts
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.models.predictor import Predictor
 
@@ -150,8 +150,8 @@ def generate(
         ArtifactError: the model cannot generate.
     """
     tokenizer, network = tokenizer_and_network(predictor)
-    reader = tokenizer.open()
-    inputs = [_encode_prompt(tokenizer, reader, prompt, number) for number, prompt in enumerate(prompts, 1)]
+    tokenizer = tokenizer.model_copy(update={"date": None})  # a template that asks for the date is told today's
+    inputs = [_encode_prompt(tokenizer, prompt, number) for number, prompt in enumerate(prompts, 1)]
     positions = getattr(network.config, "max_position_embeddings", None)
     for number, ids in enumerate(inputs, 1):
         if positions is not None and len(ids) >= positions:
@@ -195,7 +195,7 @@ def tokenizer_and_network(predictor: Predictor) -> tuple[TokenizerFile, Any]:
     return preprocessor.tokenizer, network
 
 
-def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: int) -> list[int]:
+def _encode_prompt(tokenizer: TokenizerFile, prompt: Prompt, number: int) -> list[int]:
     """Encode a prompt; a plain text begins as documents do in training."""
     if isinstance(prompt, str):
         return [*tokenizer.lead, *open_for_texts(tokenizer).encode(prompt, add_special_tokens=False).ids]
@@ -205,9 +205,7 @@ def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt
         raise ArgumentError(
             "the model's tokenizer has no chat template; give a plain prompt, or train it on chats", code="DL414"
         )
-    chat = hide_in_chat(tokenizer, prompt if isinstance(prompt, ChatRow) else ChatRow(prompt))
-    text = render_prompt(tokenizer, chat.messages, chat.variables)
-    return encode_rendered(tokenizer, reader, [text])[0][0]
+    return prompt_ids(tokenizer, prompt if isinstance(prompt, ChatRow) else ChatRow(prompt))
 
 
 def _blank_before(tokenizer: TokenizerFile, prompt: Prompt) -> str:

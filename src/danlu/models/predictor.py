@@ -23,6 +23,7 @@ from danlu.data.kind import SAMPLES, Preprocessor
 from danlu.data.kinds.table import get_kind
 from danlu.data.preprocessing import BLOCK_ROWS
 from danlu.data.reading.later import ROW_ERROR, read_as_trained, saved_missing_values
+from danlu.data.reference import trained_ranges
 from danlu.data.row_errors import Broken, RowErrors, advice_to_predict, without_errors
 from danlu.data.sources.tags import stack_ragged
 from danlu.data.splits import Split
@@ -30,6 +31,7 @@ from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.text.preprocessor import BlockPreprocessor
 from danlu.errors import ArgumentError, ArtifactError, DataError, MissingExtra
 from danlu.models.base import Interpretable, Model
+from danlu.models.bundle_form import check_form, refuse_malformed
 from danlu.models.engines.base import Engine, EngineSource
 from danlu.models.engines.table import engines_for
 from danlu.models.engines.torch_engine import TorchEngine
@@ -69,6 +71,7 @@ class Predictor:
         self._source, self.manifest, self.options = source, source.bundle.manifest, source.options
         self.preprocessor, self.target = preprocessor, target
         self.kind = get_kind(self.manifest.kind)
+        self.ranges = trained_ranges(source.bundle.reference())
         self.head = task_of(target).head(target)
         self.engine = engine or TorchEngine.open(source)
 
@@ -106,12 +109,14 @@ class Predictor:
             MissingExtra: the model needs packages that are not installed.
         """
         bundle = source if isinstance(source, Bundle) else open_bundle(source)
-        manifest, options = bundle.manifest, model_options(bundle.config)
-        preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
-        target = parse_target(manifest.output)
-        opened = EngineSource(bundle, options, preprocessor.inputs, target, own_code, recipe_model)
+        check_form(bundle)
+        with refuse_malformed(bundle):
+            manifest, options = bundle.manifest, model_options(bundle.config)
+            preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
+            target = parse_target(manifest.output)
+            opened = EngineSource(bundle, options, preprocessor.inputs, target, own_code, recipe_model)
+            golden = bundle.golden()
         *others, last = engines_for(opened, engine)
-        golden = bundle.golden()
         for tried in others:
             try:
                 return cls._open(opened, preprocessor, target, tried, golden)
@@ -129,9 +134,10 @@ class Predictor:
         golden: pl.DataFrame | None,
     ) -> Self:
         """Open a bundle in one engine, and replay its golden samples."""
-        predictor = cls(source, preprocessor=preprocessor, target=target, engine=engine.open(source))
-        if golden is not None:
-            predictor.replay(golden)
+        with refuse_malformed(source.bundle):
+            predictor = cls(source, preprocessor=preprocessor, target=target, engine=engine.open(source))
+            if golden is not None:
+                predictor.replay(golden)
         return predictor
 
     @property
@@ -201,7 +207,8 @@ class Predictor:
 
     def _read(self, frame: pl.DataFrame, origin: str) -> RawData:
         rows = RawData(frame, origin, Path.cwd())
-        return read_as_trained(rows, self.manifest.columns, saved_missing_values(self.manifest.reading))
+        missing_values = saved_missing_values(self.manifest.reading)
+        return read_as_trained(rows, self.manifest.columns, missing_values, self.ranges)
 
     def predict_source(self, source: RawData, *, batch_size: int | None = None, broken: Broken = "row") -> pl.DataFrame:
         """Predict the rows of a source; like `predict`."""

@@ -12,10 +12,12 @@ from danlu.data.file_form import ReadOptions
 from danlu.data.frames import with_words
 from danlu.data.kinds.table import get_kind
 from danlu.data.reading.later import read_as_trained, saved_missing_values
+from danlu.data.reference import trained_ranges
 from danlu.data.sources.in_memory import one_row, read_in_memory
 from danlu.data.sources.reader import read_source
 from danlu.data.sources.unnamed_rows import is_matrix, matrix_to_frame
 from danlu.errors import DataError
+from danlu.models.bundle_form import check_form
 from danlu.tasks.table import number_columns, parse_target
 
 
@@ -38,10 +40,7 @@ def read_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labell
 
 def as_values(bundle: Bundle, words: RawData, *, labelled: bool = False) -> RawData:
     """Return rows of `read_words_for` as `read_for` gives them."""
-    known = (bundle.reference() or {}).get("columns", {})
-    ranges = {
-        name: (quantiles[0], quantiles[-1]) for name, told in known.items() if (quantiles := told.get("quantiles"))
-    }
+    ranges = trained_ranges(bundle.reference())
     missing_values = saved_missing_values(bundle.manifest.reading)
     # What stands in a target's place says nothing about an answer to predict.
     columns = (*bundle.manifest.columns, *(_answers(bundle.manifest) if labelled else ()))
@@ -57,6 +56,7 @@ def _answers(manifest: Manifest) -> Sequence[Mapping[str, Any]]:
 
 def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = True) -> RawData:
     """Read rows as `read_for` does, but leave words as they are written."""
+    check_form(bundle)
     manifest = bundle.manifest
     several = source if isinstance(source, list | tuple) else [source]
     if all(isinstance(name, str | Path) for name in several):

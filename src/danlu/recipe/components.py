@@ -94,6 +94,7 @@ class OptimizerOptions(Component):
 
     Attributes:
         default_lr: a step size that trains most networks from scratch.
+        pretrained_factor: factor on it for pretrained weights that are trained in full or gradually.
         averages_itself: whether it keeps an average of the weights for evaluation; such an optimizer needs a constant
             schedule.
         in_place_reason: why it must step the model's own weights, all of them together, as a verb phrase; None where it
@@ -101,6 +102,9 @@ class OptimizerOptions(Component):
     """
 
     default_lr: ClassVar[float] = 1e-3
+    # Larger steps erase pretraining: of AdamW's 1e-3 it gives 5e-5, and Devlin et al. 2019 use 2e-5 to 5e-5
+    # (https://arxiv.org/abs/1810.04805).
+    pretrained_factor: ClassVar[float] = 0.05
     averages_itself: ClassVar[bool] = False
     in_place_reason: ClassVar[str | None] = None
 

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from danlu.core.arguments import checked
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError, Problem, RecipeError
 from danlu.recipe.conflicts import find_conflicts
 from danlu.recipe.not_covered import refuse_transformers
 from danlu.recipe.paths import resolve_paths
-from danlu.recipe.problems import describe_errors
+from danlu.recipe.problems import validate_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.planned import not_built
 from danlu.recipe.variants import space_problems
@@ -168,10 +166,7 @@ def _describe(value: object) -> str:
 
 
 def _check(tree: Tree, origin: str) -> Recipe:
-    try:
-        recipe = Recipe.model_validate(tree.values)
-    except ValidationError as error:
-        raise RecipeError(*describe_errors(error, tree.values, tree.places, origin)) from None
+    recipe = validate_recipe(tree.values, tree.places, origin)
     against = {"DL110": find_conflicts(recipe), "DL111": not_built(recipe), "DL112": refuse_transformers(recipe)}
     problems = [
         Problem(_place(tree, tuple(key.split(".")), origin), key, sentence, code)

@@ -101,8 +101,8 @@ def _resolve_component(choice: OneOf, value: Any, folder: Path) -> Any:
         (first, options), *_ = value.items()
         component = table.get(_family(first))
         if component is not None:
-            only = next((field for field in component.model_fields if field != "name"), None)
-            if only is None and not isinstance(options, Mapping):  # it has no option that this could be
+            only = next((field for field in component.model_fields if field != "name"), "")
+            if not only and not isinstance(options, Mapping):  # it has no option that this could be
                 return value
             written = options if isinstance(options, Mapping) else {only: options}
             resolved = _resolve_fields([component], {**written, "name": first}, folder)

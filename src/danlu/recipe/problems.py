@@ -8,23 +8,35 @@ from pydantic_core import ErrorDetails
 
 from danlu.core.component import OneOf, components
 from danlu.core.text import suggestion
-from danlu.errors import Problem
+from danlu.errors import Problem, RecipeError
 from danlu.recipe.not_covered import refuse_model, refuse_task
-from danlu.recipe.schema import Recipe
+from danlu.recipe.schema import CODES, WRONG, Recipe
 
 Key = tuple[str | int, ...]
 MAX_KEYS = 6  # of a section that is no section, named as examples
-# pydantic's type of error -> the problem's code; any other is a wrong type or range.
-CODES = {
-    "extra_forbidden": "DL105",
-    "missing": "DL106",
-    "union_tag_invalid": "DL107",
-    "literal_error": "DL107",
-    "value_error": "DL110",
-}
 
 
-def describe_errors(
+def validate_recipe(values: Mapping[str, Any], places: Mapping[Key, str], origin: str) -> Recipe:
+    """Return values as a recipe.
+
+    Args:
+        values: by section.
+        places: where the keys stand.
+        origin: of those that stand nowhere.
+
+    Raises:
+        RecipeError: they are none; with one Problem for each error, in the order of the file.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except (ValidationError, RecipeError) as error:
+        found = error if isinstance(error, ValidationError) else error.__cause__
+        if not isinstance(found, ValidationError):
+            raise
+    raise RecipeError(*_described(found, values, places, origin))
+
+
+def _described(
     error: ValidationError, values: Mapping[str, Any], places: Mapping[Key, str], origin: str
 ) -> Iterator[Problem]:
     """Return one Problem for each validation error, in the order of the file."""
@@ -52,7 +64,7 @@ def _problems(
         while place is None and shorter:
             place, shorter = places.get(shorter), shorter[:-1]
         refused = _refused(details, key)
-        sentence, code = _sentence(details, key), CODES.get(details["type"], "DL108")
+        sentence, code = _sentence(details, key), CODES.get(details["type"], WRONG)
         yield Problem(place or origin, ".".join(map(str, key)), refused or sentence, "DL112" if refused else code)
 
 

@@ -1,10 +1,11 @@
 """The whole recipe as one frozen value, and its JSON Schema."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, ValidationError
 
 from danlu.core.component import Frozen, OneOf
+from danlu.errors import Problem, RecipeError
 from danlu.recipe.components import ModelOptions
 from danlu.recipe.sections.bundle import BundleOptions
 from danlu.recipe.sections.data import Data
@@ -13,6 +14,15 @@ from danlu.recipe.sections.planned import Compression, Deployment, Explanation, 
 from danlu.recipe.sections.training import Training
 from danlu.recipe.sections.tuning import Tuning
 
+# pydantic's type of error -> the problem's code; any other is a wrong type or range.
+CODES = {
+    "extra_forbidden": "DL105",
+    "missing": "DL106",
+    "union_tag_invalid": "DL107",
+    "literal_error": "DL107",
+    "value_error": "DL110",
+}
+WRONG = "DL108"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -20,6 +30,9 @@ class Recipe(Frozen):
     """Describe everything from raw data to a served model.
 
     A section that is left out keeps its defaults.
+
+    Raises:
+        RecipeError: a key is unknown or missing, or a value is of the wrong type or out of range.
 
     Example:
         >>> import danlu
@@ -42,6 +55,22 @@ class Recipe(Frozen):
     tuning: Tuning | None = None
     compression: Compression | None = None
     deployment: Deployment | None = None
+
+    if not TYPE_CHECKING:  # type checkers know the keys by pydantic's own
+
+        def __init__(self, *values: Any, **sections: Any) -> None:
+            if values:
+                told = "sections are given by name, as danlu.Recipe(data={...}); load_recipe reads files and dicts"
+                raise RecipeError(Problem("Recipe", "", told, WRONG))
+            try:
+                super().__init__(**sections)
+            except ValidationError as error:
+                raise RecipeError(
+                    *(
+                        Problem("Recipe", ".".join(map(str, each["loc"])), each["msg"], CODES.get(each["type"], WRONG))
+                        for each in error.errors()
+                    )
+                ) from error
 
 
 def json_schema() -> dict[str, Any]:

@@ -8,11 +8,9 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from danlu.errors import Problem, RecipeError
 from danlu.recipe.conflicts import find_conflicts
-from danlu.recipe.problems import describe_errors
+from danlu.recipe.problems import validate_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.tuning import Choices, LogRange, SearchSpec, StepRange
 
@@ -36,10 +34,7 @@ def variant(recipe: Recipe, values: Values) -> Recipe:
     written = recipe.model_dump(mode="json", by_alias=True, exclude={"tuning"})
     for key in sorted(values, key=_outer_first):
         written = put_value(written, key.split("."), values[key])
-    try:
-        made = Recipe.model_validate(written)
-    except ValidationError as error:
-        raise RecipeError(*describe_errors(error, written, {}, "")) from None
+    made = validate_recipe(written, {}, "")
     against = [Problem("", key, sentence, code="DL110") for key, sentence in find_conflicts(made)]
     if against:
         raise RecipeError(*against)

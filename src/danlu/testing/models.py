@@ -238,7 +238,7 @@ def _check_learns(problem: _Problem, network: "nn.Module", rows: np.ndarray) -> 
 
     network.train()
     before = float(problem.loss(network, rows).detach())
-    optimizer = torch.optim.AdamW(network.parameters(), lr=problem.options.default_lr(1e-3), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=problem.options.default_lr(1e-3, 0.05), weight_decay=0.0)
     for step in range(STEPS):
         optimizer.zero_grad()
         problem.loss(network, rows).backward()  # type: ignore[no-untyped-call]

@@ -153,7 +153,7 @@ def check_learned(name: str, chat: list[Message], ids: list[int], runs: list[lis
     assert [reader.decode(ids[begin:end], skip_special_tokens=False) for begin, end in runs] == expected
     places = [place for place, message in enumerate(chat) if message["role"] == "assistant"]
     for place, (begin, _) in zip(places, runs, strict=True):
-        assert _encode_prompt(file, reader, chat[:place], 1) == ids[:begin]
+        assert _encode_prompt(file, chat[:place], 1) == ids[:begin]
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from danlu.data.reading.spans import parse_spans
+from danlu.data.reading.spans import parse_spans, unit_of_numbers
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,23 @@ from danlu.data.reading.spans import parse_spans
 )
 def test_a_span_is_its_seconds(word: str, seconds: float | None) -> None:
     assert pl.select(parse_spans(pl.lit(word))).item() == seconds
+
+
+@pytest.mark.parametrize(
+    ("values", "is_json", "unit"),
+    [
+        ([90_000, 180_000, None], True, "ms"),  # pandas
+        ([90_000, 180_000], False, "ms"),  # the same records in memory
+        ([60 * (row + 1) for row in range(50)], True, "s"),
+        ([60_000 * (row + 1) for row in range(50)], True, "ms"),
+        ([5_000, 4_000], True, None),
+        ([5_000, 4_000], False, "s"),
+        ([5.5, 7.25], True, "s"),
+        ([0, 0], True, "s"),
+        ([None, None], True, "s"),
+    ],
+)
+def test_numbers_for_durations_are_milliseconds_where_only_these_are_like_the_training(
+    values: list[float | None], is_json: bool, unit: str | None
+) -> None:
+    assert unit_of_numbers(pl.Series(values, dtype=pl.Float64), (0.0, 10_710.0), is_json) == unit

@@ -302,11 +302,42 @@ def test_answers_that_are_not_to_be_learned(tmp_path: Path, row: dict[str, Any])
         ({"messages": LATER, "loss_mask": [0, 1]}, "loss_mask is not one 0 or 1 for each of the 4 messages"),
         ({"messages": LATER, "loss_mask": [1, 1, 0, 1]}, "message 1: loss_mask says"),
         ({"messages": LATER, "loss_mask": 0}, "loss_mask is not one 0 or 1"),
+        ({"messages": with_switch("train_on_turn", [None, False, None, None])}, "message 2: train_on_turn seems to"),
+        ({"messages": with_switch("in_loss", [None, 1, None, 0])}, "message 2: in_loss seems to"),
+        (
+            {"prompt": [USER], "chosen": [ANSWER], "rejected": [OTHER], "loss_mask": [0, 1]},
+            "loss_mask cannot be .* pairs",
+        ),
     ],
 )
 def test_switches_that_cannot_be_followed_are_refused_by_name(tmp_path: Path, row: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=said):
         chats(write_lines(tmp_path / "chats.jsonl", [row]))
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (
+            {"messages": [USER, ANSWER], "system": "Be kind.", "system_prompt": "Be brief."},
+            "system and system_prompt say",
+        ),
+        ({"messages": [USER, ANSWER], "tools": [TOOL], "functions": [{"name": "clock"}]}, "has tools and functions"),
+        ({"instruction": [USER], "input": "More", "output": "Hello"}, "row 1: input stands beside instruction"),
+        ({"instruction": [USER], "input": "M", "chosen": "Hello", "rejected": "Go"}, "input stands beside instruction"),
+        ({"conversation_a": [USER, ANSWER], "conversation_b": [USER, OTHER]}, "conversation_a, conversation_b hold"),
+        ({"prompt": "Hi", "completion": "Hello", "label": 1}, "column 'label' says which answers are good"),
+    ],
+)
+def test_of_two_that_say_different_things_none_is_dropped(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        interpreted(write_lines(tmp_path / "chats.jsonl", [row, row]))
+
+
+@pytest.mark.parametrize("system", ["Be kind.", [{"text": "Be kind."}], [{"type": "text", "text": "Be kind."}], SYSTEM])
+def test_a_system_text_may_be_parts_or_a_message(tmp_path: Path, system: Any) -> None:
+    row = {"messages": [USER, ANSWER], "system": system, "system_prompt": " Be kind."}
+    assert chats(write_lines(tmp_path / "chats.jsonl", [row])) == [ChatRow([SYSTEM, USER, ANSWER])]
 
 
 @pytest.mark.parametrize(

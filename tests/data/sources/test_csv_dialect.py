@@ -170,3 +170,42 @@ def test_names_are_what_the_header_says(tmp_path: Path, header: str, names: list
     frame = read_source(str(tmp_path / "t.csv"), MISSING).frame
     assert frame.columns == names
     assert frame[names[0]].to_list() == [1, 3]
+
+
+# Spaces between values
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [  # R's write.table, with names of rows or without, and with a decimal comma
+        ('"x" "c"\n"1" 1 "a b"\n"2" 2 NA\n', {"row.names": [1, 2], "x": [1, 2], "c": ["a b", None]}),
+        ('"x" "c"\n1.5 "a, b"\n2.5 "c"\n', {"x": [1.5, 2.5], "c": ["a, b", "c"]}),
+        ('"x" "c"\n"1" 1,5 "a"\n"2" 2,5 "c"\n', {"row.names": [1, 2], "x": ["1,5", "2,5"], "c": ["a", "c"]}),
+        ("x c y\n1 a no\n2 b yes\n", {"x": [1, 2], "c": ["a", "b"], "y": ["no", "yes"]}),
+        ("x c\n1 1 a\n2 2 b\n", {"row.names": [1, 2], "x": [1, 2], "c": ["a", "b"]}),
+    ],
+)
+def test_single_spaces_separate_where_every_row_is_alike(tmp_path: Path, text: str, expected: dict[str, list]) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    assert read_source(str(tmp_path / "t.csv"), MISSING).frame.to_dict(as_series=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("full name\nAda Lovelace\nAlan Turing\n", ["Ada Lovelace", "Alan Turing"]),
+        ("price €\n1 100\n1 200\n", ["1 100", "1 200"]),
+        ("text\none two three\nfour five six\n", ["one two three", "four five six"]),
+        ("a b c\n1 x y\n2 x\n", ["1 x y", "2 x"]),
+    ],
+)
+def test_spaces_within_the_values_of_one_column_separate_nothing(tmp_path: Path, text: str, values: list[str]) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    (column,) = read_source(str(tmp_path / "t.csv"), MISSING).frame
+    assert column.to_list() == values
+
+
+def test_values_that_stand_below_one_another_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("  x  c    y\n  1  a   no\n 12  b  yes\n")
+    with pytest.raises(DataError, match=r"t\.csv:1: spaces bring the values below one another; separate them by"):
+        read_source(str(tmp_path / "t.csv"))

@@ -677,6 +677,22 @@ def test_one_file_of_a_partition_has_its_columns(tmp_path: Path) -> None:
     assert rows(folder / "part.csv") == {"x": [1, 2], "w": ["a", "b"], "month": [1, 1], "rate": [0.5, 0.5]}
 
 
+def test_partitions_that_are_codes_keep_their_zeros(tmp_path: Path) -> None:
+    for code in ("01", "02", "10"):
+        folder = tmp_path / "p" / "month=01" / f"code={code}"
+        folder.mkdir(parents=True)
+        (folder / "part.csv").write_bytes(TEXT)
+    found = read_source(str(tmp_path / "p")).frame
+    assert found.select("month", "code").unique().sort("code").rows() == [(1, "01"), (1, "02"), (1, "10")]
+
+
+def test_a_category_by_partition_keeps_the_spelling_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "version=1.10").mkdir()
+    (tmp_path / "version=1.10" / "a.csv").write_bytes(TEXT)
+    read = read_source(str(tmp_path), ReadOptions(words=frozenset({"version"})))
+    assert read.frame["version"].to_list() == ["1.10", "1.10"]
+
+
 def test_files_of_different_layouts_are_refused(tmp_path: Path) -> None:
     for folder in ("year=1", "year=1/month=2"):
         (tmp_path / folder).mkdir()

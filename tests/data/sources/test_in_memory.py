@@ -377,3 +377,14 @@ def test_a_matrix_of_another_width_is_refused() -> None:
 def test_a_lazy_frame_that_fails_is_an_error_of_the_data() -> None:
     with pytest.raises(DataError, match='lazy frame cannot be computed: unable to find column "b"'):
         read_in_memory(pl.LazyFrame({"a": [1]}).select("b"))
+
+
+def test_periods_and_intervals_in_a_row_are_as_in_their_column() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {"p": pd.period_range("2020-01", periods=2, freq="M"), "i": pd.interval_range(0, 2), "c": ["a", "b"]}
+    )
+    whole, rows = read_in_memory(frame).frame, as_frame(frame.iloc[1])
+    assert rows is not None
+    assert rows.rows() == whole.rows()[1:]

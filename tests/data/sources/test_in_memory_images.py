@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from danlu.data.images.decode import decode
+from danlu.data.images.decode import decode, verify
 from danlu.data.sources.in_memory import read_in_memory
 from danlu.data.sources.in_memory_images import encode_images
 from danlu.errors import DataError
@@ -207,7 +207,10 @@ def test_three_gray_images_with_answers_are_three_rows() -> None:
     assert read.frame.height == 3
 
 
-def test_a_missing_file_among_bytes_is_named() -> None:
-    with pytest.raises(DataError, match=r"the test: an image cannot be read \(.*missing\.png") as caught:
-        encode_images([as_file(), "missing.png"], "the test")
+@pytest.mark.parametrize("missing", ["missing.png", Path("missing.png")])
+def test_a_missing_file_among_bytes_is_an_error_of_its_row(missing: str | Path) -> None:
+    whole, absent = encode_images([as_file(), missing], "the test").to_list()
+    verify(whole, Path())
+    with pytest.raises(DataError, match=r"an image cannot be read \(missing\.png: No such file") as caught:
+        verify(absent, Path())
     assert caught.value.code == "DL230"

@@ -35,3 +35,9 @@ def test_prompts_of_messages_and_of_text(tmp_path: Path) -> None:
     rows = [{"prompt": [USER], "tools": [TOOL]}, {"prompt": "Once upon a time"}, {"prompt": "[{]"}]
     expected = [ChatRow([USER], {"tools": [TOOL]}), "Once upon a time", "[{]"]
     assert read_prompts(None, None, write_lines(tmp_path / "asked.jsonl", rows)) == expected
+
+
+def test_a_text_with_a_system_text_or_tools_beside_it_is_what_a_user_says(tmp_path: Path) -> None:
+    rows = [{"prompt": "Hi", "system": "Be kind."}, {"prompt": "Hi", "tools": [TOOL]}, {"prompt": "Hi", "system": ""}]
+    expected = [[{"role": "system", "content": "Be kind."}, USER], ChatRow([USER], {"tools": [TOOL]}), "Hi"]
+    assert read_prompts(None, None, write_lines(tmp_path / "asked.jsonl", rows)) == expected

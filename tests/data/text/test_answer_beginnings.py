@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from danlu.data.chats.encode import conversation_tokens, plain_ids
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.conversations import Message, dump_messages
-from danlu.data.text.chat_template import answer_beginnings, choose_template, exported_template
+from danlu.data.text.chat_template import answer_beginnings, choose_template, exported_template, render_prompt
 from danlu.data.text.preprocessor import load_tokenizer
 from danlu.models.generation import Sampling, _encode_prompt, _StoppingCriteria
 from tests.support.tiny_models import CHATML, CHATML_TOKENS, tokenizer
@@ -77,7 +77,7 @@ def test_generation_begins_where_training_did(tmp_path: Path, turns: int, unigra
 
     file = opened(tmp_path, VICUNA, unigram)
     ids, _ = learned(file, CHAT[: turns + 1])
-    prompt = _encode_prompt(file, file.open(), CHAT[:turns], 1)
+    prompt = _encode_prompt(file, CHAT[:turns], 1)
     assert ids[: len(prompt)] == prompt
     _, answer = learned(file, [*CHAT[:turns], CHAT[turns]])
     assert ids[len(prompt) :] == answer[-len(ids[len(prompt) :]) :]
@@ -91,7 +91,7 @@ def test_generation_begins_where_training_did(tmp_path: Path, turns: int, unigra
 def test_the_templates_blank_is_no_part_of_a_generated_text(tmp_path: Path) -> None:
     file, pieces = opened(tmp_path, VICUNA), list[str]()
     ids, _ = learned(file, CHAT[:2])
-    answer = ids[len(_encode_prompt(file, file.open(), CHAT[:1], 1)) :]
+    answer = ids[len(_encode_prompt(file, CHAT[:1], 1)) :]
     watcher = _StoppingCriteria(file, (), [len(answer)], [file.blank], pieces.append)
     for token in answer:
         watcher._append_token(0, token)
@@ -144,7 +144,20 @@ def joining(name: str) -> TokenizerFile:
 @settings(max_examples=40, deadline=None)
 @given(said=st.lists(ANSWERS, min_size=1, max_size=3))
 def test_whatever_answers_begin_with_generation_begins_where_training_did(name: str, said: list[str]) -> None:
-    file = choose_template(joining(name), None, answer_beginnings(said))
+    check_boundaries(name, choose_template(joining(name), None, answer_beginnings(said)), said)
+
+
+@pytest.mark.parametrize("parses", [False, True])
+@pytest.mark.parametrize("name", HEADERS)
+@settings(max_examples=25, deadline=None)
+@given(said=st.lists(ANSWERS, min_size=1, max_size=3))
+def test_so_it_does_where_no_training_answer_begins_so(name: str, parses: bool, said: list[str]) -> None:
+    known = joining(name).model_copy(update={"parses_special": parses})
+    check_boundaries(name, choose_template(known, None, answer_beginnings(["no"])), said)
+
+
+def check_boundaries(name: str, file: TokenizerFile, said: list[str]) -> None:
+    """Check that each answer begins in training where its prompt ends, and is whole."""
     chat: list[Message] = []
     for answer in said:
         chat += [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
@@ -153,7 +166,7 @@ def test_whatever_answers_begin_with_generation_begins_where_training_did(name: 
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (marked >= 0).astype(int), [0]]))).reshape(-1, 2)
     assert len(edges) == len(said)
     for place, (begin, end) in enumerate(edges.tolist()):
-        prompt = _encode_prompt(file, file.open(), chat[: 2 * place + 1], 1)
+        prompt = _encode_prompt(file, chat[: 2 * place + 1], 1)
         assert prompt == ids[:begin]
         answer = said[place].strip() if name == "trimming" else said[place]
         ending = "<|im_end|>" if "im_start" in HEADERS[name] else "</s>"
@@ -172,6 +185,46 @@ def test_whatever_answers_begin_with_generation_begins_where_training_did(name: 
 )
 def test_the_headers_end_belongs_to_an_answer_that_it_joins(name: str, answer: str, blank: str) -> None:
     assert choose_template(joining(name), None, answer_beginnings([answer, "no"])).blank == blank
+
+
+def test_an_unknown_character_beside_the_headers_new_line_is_part_of_the_prompt(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    file = opened(tmp_path, CHATML, unigram=True)
+    chat: list[Message] = [{"role": "user", "content": "is it on"}, {"role": "assistant", "content": "屏 is the cable"}]
+    ids, answer = learned(file, chat)
+    prompt = _encode_prompt(file, chat[:1], 1)
+    assert prompt[-1] == file.open().token_to_id("<unk>")  # the new line, which this tokenizer does not know
+    assert ids == prompt + ids[len(prompt) :] and answer == ids[len(prompt) : len(prompt) + len(answer)]
+    assert AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(chat, return_dict=False) == ids
+
+
+EDGES = [
+    "\n\n{}",
+    " Be kind. {}",
+    "{{{{- 'Be kind. ' -}}}}\n{}\n",
+    "{{% if true %}}\n{}{{% endif %}}\n\n",
+    "  {{% if true %}}{}{{% endif %}}",
+    "{}{{{{ '' }}}}\n",
+]
+
+
+@pytest.mark.parametrize("date", [None, "2026-11-30"])
+@pytest.mark.parametrize("edge", EDGES)
+def test_an_exported_template_keeps_its_white_space(tmp_path: Path, edge: str, date: str | None) -> None:
+    from transformers import AutoTokenizer
+
+    file = opened(tmp_path, edge.format(VICUNA + ("{# strftime_now #}" if date else "")))
+    own = AutoTokenizer.from_pretrained(tmp_path)
+    expected = own.apply_chat_template(CHAT, return_dict=False)
+    prompt = own.apply_chat_template(CHAT[:3], add_generation_prompt=True, tokenize=False).removesuffix(" ")
+    file = file.model_copy(update={"date": date})
+    assert file.blank == " "
+    assert learned(file, CHAT)[0] == expected
+    assert render_prompt(file, CHAT[:3]) == prompt
+    own.chat_template = exported_template(file)
+    assert own.apply_chat_template(CHAT, return_dict=False) == expected
+    assert own.apply_chat_template(CHAT[:3], add_generation_prompt=True, tokenize=False) == prompt
 
 
 def test_an_end_of_several_tokens_is_no_part_of_a_streamed_text(tmp_path: Path) -> None:

@@ -88,11 +88,17 @@ def test_of_several_templates_default_or_the_named_one_is_taken(tmp_path: Path) 
         opened(tmp_path / "other", {"tool_use": SEVERAL["tool_use"], "rag": CHATML})
 
 
+@pytest.mark.parametrize("drawn", ["{{ ['a', 'b'] | random }}", "{{ lipsum(1) }}"])
+def test_a_template_that_draws_by_chance_is_refused(tmp_path: Path, drawn: str) -> None:
+    with pytest.raises(RecipeError, match="draws by chance"):
+        opened(tmp_path, drawn + CHATML)
+
+
 TRIMMING = CHATML.replace("m['content']", "m['content'] | trim")
 
 
 @pytest.mark.parametrize("template", [CHATML, TRIMMING])
-@pytest.mark.parametrize("begun", ["is the", "is the ", "is", "two\nand"])
+@pytest.mark.parametrize("begun", ["is the", "is the ", "is", "two\nand", "e", "im", "user", "|"])
 def test_an_answer_that_was_begun_is_continued(tmp_path: Path, template: str, begun: str) -> None:
     file = opened(tmp_path, template)
     chat: list[Message] = [{"role": "user", "content": "is it on"}, {"role": "assistant", "content": begun}]

@@ -59,7 +59,7 @@ def test_perplexities_are_those_by_hand(tmp_path: Path, packing: bool) -> None:
     from transformers import AutoTokenizer
 
     own = AutoTokenizer.from_pretrained(exported)
-    assert _encode_prompt(reader, reader.open(), prompt, 1) == own(prompt)["input_ids"]
+    assert _encode_prompt(reader, prompt, 1) == own(prompt)["input_ids"]
     assert own(prompt)["input_ids"][0] == own.bos_token_id
 
 
@@ -101,7 +101,7 @@ def test_several_tokens_may_begin_a_text(tmp_path: Path) -> None:
     assert file.begins == (ids["[gMASK]"], ids["<s>"])
     (block,) = read_blocks(file, ["the cat"], packed=False, longest=16)
     assert [given for given, _ in block] == tokens("the cat")["input_ids"]
-    assert _encode_prompt(file, file.open(), "the cat", 1) == tokens("the cat")["input_ids"]
+    assert _encode_prompt(file, "the cat", 1) == tokens("the cat")["input_ids"]
 
 
 @pytest.mark.parametrize("choice", ["plain", "chatml"])

@@ -50,7 +50,7 @@ def test_special_tokens_inside_messages_are_words(tmp_path: Path, unigram: bool)
     if not unigram:  # whose words begin with a blank of their own in each piece
         assert list(zip(ids, (marked >= 0).tolist(), strict=True)) == expected
         assert file.open().decode(ids, skip_special_tokens=False).count(SAID) == 1
-    prompt = _encode_prompt(file, file.open(), CHAT[:1], 1)
+    prompt = _encode_prompt(file, CHAT[:1], 1)
     assert ids[: len(prompt)] == prompt
 
 
@@ -83,4 +83,4 @@ def test_documents_and_prompts_too(tmp_path: Path, parses: bool) -> None:
     answers = prepared.columns[0].take(np.arange(1))["target"][0]
     ids = [one for one in answers.tolist() if one >= 0]
     assert ids.count(file.end) == 1 + parses
-    assert _encode_prompt(file, file.open(), text, 1)[1:] == ids[:-1]
+    assert _encode_prompt(file, text, 1)[1:] == ids[:-1]

@@ -9,7 +9,7 @@ import pytest
 import danlu as package
 from danlu.artifacts.bundle import open_bundle
 from danlu.data.descriptors import TokenizerFile
-from danlu.data.text.chat_template import asks_for_date, render
+from danlu.data.text.chat_template import asks_for_date, render, render_prompt
 from danlu.experiment.run_data import load_run_data
 from danlu.recipe.load import load_recipe
 from tests.conftest import TINY_TEXT
@@ -82,6 +82,11 @@ def test_a_bundle_keeps_the_date_of_its_training(tmp_path: Path, monkeypatch: py
     assert render(tokenizer, ASKED, answer_next=False).startswith("09 July 2023<user>")
     assert load_run_data(load_recipe(run.path / "recipe.yaml"), run).date == "2023-07-09"  # what resumes, goes on so
     assert package.load(run).preprocessor.on_date("2030-01-01") != package.load(run).preprocessor
+    told: list[str] = []
+    seen = monkeypatch.setattr
+    seen("danlu.data.chats.encode.render_prompt", lambda *given: told.append(render_prompt(*given)) or told[-1])
+    package.generate(run, chat="12?", max_new_tokens=1)
+    assert told == [f"{date.today():%d %B %Y}<user>12?<assistant>"]  # generation alone is told today's
 
 
 @pytest.mark.training

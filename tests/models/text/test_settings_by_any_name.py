@@ -1,5 +1,6 @@
 """What a folder's or a recipe's config says wins under any name of a setting, and the bundle builds the same shapes."""
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,18 @@ def test_a_folder_is_built_again_with_its_own_shapes(architecture: str, tmp_path
     network = options.build(INPUTS, 260)
     check_rebuild(options, network, INPUTS, 260)
     assert shapes(options.portable().build(INPUTS, 260)) == shapes(network)
+
+
+@pytest.mark.parametrize("architecture", [*RENAMING, "gpt_neox", "bloom", "opt", "llama"])
+def test_a_folder_whose_config_names_no_padding_says_what_it_needs(architecture: str, tmp_path: Path) -> None:
+    """CodeGen's config of transformers has no such setting at all."""
+    folder = tiny_folder(tmp_path / "model", architecture)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config.pop("pad_token_id", None)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    needs = Transformer(name=f"hf:{folder}").data_requirements()
+    assert needs.tokenizer is not None
+    assert needs.longest == config.get("n_positions", config.get("max_position_embeddings"))
 
 
 @pytest.mark.parametrize("architecture", RENAMING)

@@ -11,12 +11,12 @@ import polars as pl
 
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.chat_rows import ChatRow, as_row, read_chat
-from danlu.data.text.chat_template import Span, render, render_answers
-from danlu.data.text.special_tokens import encode_rendered, hide_in_chat, hide_in_messages
+from danlu.data.text.chat_template import Span, render, render_answers, render_prompt
+from danlu.data.text.special_tokens import Pieces, encode_apart, encode_rendered, hide_in_chat, hide_in_messages
 from danlu.data.text.tokenize import RaggedTokens, cached_tokens
 from danlu.errors import DataError
 
-VERSION = 3  # of which tokens are learned; raise it when that changes
+VERSION = 4  # of which tokens are learned; raise it when that changes
 
 
 def plain_ids(marked: np.ndarray) -> np.ndarray:
@@ -62,6 +62,29 @@ def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Seri
     return cached_tokens(both, encode, tokenizer, f"answer {_rule(tokenizer)}")
 
 
+def prompt_ids(tokenizer: TokenizerFile, chat: ChatRow) -> list[int]:
+    """Return the ids that an answer is generated after, which are those of training.
+
+    Raises:
+        DataError: the chat template cannot write the conversation.
+    """
+    hidden = hide_in_chat(tokenizer, chat)
+    text = render_prompt(tokenizer, hidden.messages, hidden.variables)
+    ((ids, _),) = _encode_texts(tokenizer, [(text, _answered(tokenizer, hidden, text))])
+    return ids
+
+
+def _answered(tokenizer: TokenizerFile, chat: ChatRow, text: str) -> list[Span]:
+    """Return the spans of the answers that a prompt's text already holds."""
+    if all(message["role"] != "assistant" for message in chat.messages):
+        return []
+    try:
+        whole, spans = render_answers(tokenizer, chat.messages, chat.variables)
+    except DataError:  # none can be told
+        return []
+    return [span for span in spans if text.startswith(whole[: span[0]])]
+
+
 def count_answers(tokens: RaggedTokens, chats: pl.Series) -> tuple[int, int]:
     """Return how many of the assistant's answers are learned, and how many there are.
 
@@ -103,16 +126,33 @@ def _render(tokenizer: TokenizerFile, chat: ChatRow, origin: str) -> tuple[str, 
 
 def _encode(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> tuple[np.ndarray, np.ndarray]:
     """Return all marked tokens, [tokens] int32, and the number of each conversation."""
-    reader = tokenizer.open()
-    reader.no_padding()
-    reader.no_truncation()
     found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
-    pieces = encode_rendered(tokenizer, reader, [text for text, _ in chats])
-    for (ids, places), (_, spans) in zip(pieces, chats, strict=True):
-        begins, ends = places.T
+    for (ids, places), (_, spans) in zip(_encode_texts(tokenizer, chats), chats, strict=True):
+        begins = places[:, 0]
         learned = np.zeros(len(ids), dtype=bool)
         for begin, end in spans:
-            learned |= (ends > begin) & (begins < end)  # a token that joins an answer with what is before it too
+            learned |= (begins >= begin) & (begins < end)
         own = np.array(ids, dtype=np.int32)
         found.append(np.where(learned, own, ~own).astype(np.int32))
     return np.concatenate(found), np.array([len(ids) for ids in found[1:]], dtype=np.int64)
+
+
+def _encode_texts(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> list[Pieces]:
+    """Encode rendered texts; what stands before an answer has the ids of it alone.
+
+    An answer that begins as no other does may join the header; it is encoded apart, as generation begins it.
+    """
+    reader = tokenizer.open()
+    reader.no_padding()
+    reader.no_truncation()
+    found = encode_rendered(tokenizer, reader, [text for text, _ in chats])
+    for number, (text, spans) in enumerate(chats):
+        ids, places = found[number]
+        begins, ends = places.T
+        across = [begin for begin, _ in spans if ((begins < begin) & (begin < ends)).any()]
+        headers = [one for one, _ in encode_rendered(tokenizer, reader, [text[:begin] for begin in across])]
+        # Where it is the same, as an unknown character beside another one, generation has the token in its prompt.
+        joined = [begin for begin, header in zip(across, headers, strict=True) if ids[: len(header)] != header]
+        if joined:
+            found[number] = encode_apart(tokenizer, reader, text, joined)
+    return found

@@ -23,6 +23,7 @@ from danlu.data.sources.image_files import (
     HEAD_BYTES,
     JPEG2000,
     MAYBE_DEEP,
+    UNREADABLE,
     decodable_formats,
     image_format,
 )
@@ -169,6 +170,9 @@ def _open_bytes(reference: Reference, folder: Path) -> Iterator[IO[bytes]]:
             f"{name}: the value is missing; remove the row, or skip such rows with {SKIPPED_IN_TRAINING}", code="DL230"
         )
     if isinstance(reference, bytes):
+        if reference.startswith(UNREADABLE):
+            told = reference.removeprefix(UNREADABLE).decode()
+            raise DataError(f"an image cannot be read ({told}); {CURE}", code="DL230")
         yield BytesIO(reference)
         return
     path = folder / reference

@@ -80,11 +80,12 @@ def refuse_beyond_float32(table: Table, names: Sequence[str], origin: str) -> No
     floats = [name for name in names if table.schema[name] == pl.Float64]
     if not floats:
         return
-    values = pl.col(floats)
-    beyond = (values.is_finite() & (values.abs() > LARGEST)).any()
-    found = table.lazy().select(beyond).collect(engine="streaming").row(0, named=True)
-    for name in (name for name, is_beyond in found.items() if is_beyond):
+    ends = pl.col(floats).min().name.suffix("\0least"), pl.col(floats).max().name.suffix("\0most")
+    found = table.lazy().select(*ends).collect(engine="streaming").row(0, named=True)
+    for name in (key.partition("\0")[0] for key, end in found.items() if end is not None and abs(end) > LARGEST):
         numbers = table[name]
+        if not (numbers.is_finite() & (numbers.abs() > LARGEST)).any():
+            continue  # infinite ones alone
         row = int((numbers.is_finite() & (numbers.abs() > LARGEST)).arg_max() or 0)
         raise DataError(
             f"{origin}: column {name!r}, row {row + 1}: {numbers[row]:g} is beyond any number of 32 bits, in which "

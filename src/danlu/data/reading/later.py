@@ -31,6 +31,7 @@ from danlu.data.reading.infinity import LARGEST
 from danlu.data.reading.missing import without_missing
 from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
+from danlu.data.reading.spans import MILLISECONDS, unit_of_numbers
 
 Range = tuple[float, float]
 FEW, MOST = 0.5, 0.9  # shares of values near those of the training that count against a way of writing, and for it
@@ -61,7 +62,19 @@ def read_as_trained(
     known = [column for column in columns if "reading" in column and column["name"] in frame.columns]
     readings = {column["name"]: (column["type"], Reading.model_validate(column["reading"])) for column in known}
     changes = _changes(frame, readings, ranges or {}, source.form.separator is not None)
+    spans, unclear = _spans(frame, readings, ranges or {}, source.form.is_json)
+    changes |= spans
     errors = [
+        pl.when(pl.col(name) != 0).then(
+            pl.concat_str(
+                pl.lit(f"DL211: column {name!r}: "),
+                name,
+                pl.lit(" may be seconds, or milliseconds as pandas writes durations into JSON; write it as 00:01:30"),
+            )
+        )
+        for name in unclear
+    ]
+    errors += [
         pl.when(change.is_null() & pl.col(name).is_not_null()).then(
             pl.concat_str(
                 pl.lit(f"DL211: column {name!r}: "), name, pl.lit(f" is not {describe_wanted(*readings[name])}")
@@ -145,6 +158,19 @@ def _changes(
             change = parse_any_date(pl.col(name), reading.format).alias(name)
         changes[name] = change
     return changes
+
+
+def _spans(
+    frame: Table, readings: Mapping[str, tuple[str, Reading]], ranges: Mapping[str, Range], is_json: bool
+) -> tuple[dict[str, pl.Expr], list[str]]:
+    """Return how numbers for durations become seconds, and the columns whose unit is not clear."""
+    units = {
+        name: unit_of_numbers(frame[name], ranges[name], is_json)
+        for name, (type_, reading) in readings.items()
+        if type_ == "number" and reading.spans and frame.schema[name].is_numeric() and name in ranges
+    }
+    shorter = {name: (pl.col(name) / MILLISECONDS).alias(name) for name, unit in units.items() if unit == "ms"}
+    return shorter, [name for name, unit in units.items() if unit is None]
 
 
 def _differs(formats: Formats, own: NumberFormat) -> bool:

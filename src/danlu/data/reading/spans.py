@@ -4,7 +4,14 @@
 numbers. Files with a type for them need none of this.
 """
 
+from typing import Literal
+
+import numpy as np
 import polars as pl
+
+Unit = Literal["s", "ms"]
+MILLISECONDS = 1000.0
+SEVERAL = 10  # values, of which the largest is like the largest of the training
 
 CLOCK = (
     r"^\s*(?:(?P<days>-?\d+) days?,?(?:\s+\+?|\s*$))?"
@@ -20,6 +27,39 @@ ISO = (
 def parse_spans(words: pl.Expr) -> pl.Expr:
     """Return words as seconds, Float64; null where one is neither time nor duration."""
     return pl.coalesce(_seconds(words, CLOCK), _seconds(words, ISO))
+
+
+def unit_of_numbers(values: pl.Series, trained: tuple[float, float], is_json: bool) -> Unit | None:
+    """Return the unit of numbers for durations: seconds or milliseconds.
+
+    Milliseconds, as pandas writes them into JSON, where only these lie in the range of the training. None where numbers
+    in JSON may be either.
+
+    Args:
+        values: as they were read.
+        trained: the least and the largest training value, in seconds.
+        is_json: whether they come from JSON.
+    """
+    numbers = values.cast(pl.Float64).drop_nulls().drop_nans().to_numpy()
+    numbers = numbers[numbers != 0]
+    low, high = trained
+    if not len(numbers) or not (numbers == np.rint(numbers)).all():
+        return "s"
+    room = high - low
+    as_seconds, as_milliseconds = (
+        float(((low - room <= each) & (each <= high + room)).mean()) for each in (numbers, numbers / MILLISECONDS)
+    )
+    if as_milliseconds <= 0.9 or (not is_json and as_seconds > 0.5):
+        return "s"
+    if as_seconds <= 0.5:
+        return "ms"
+    if len(numbers) >= SEVERAL:
+        times = float(np.abs(numbers).max()) / max(abs(low), abs(high))
+        if 0.1 < times < 10:
+            return "s"
+        if 0.1 < times / MILLISECONDS < 10:
+            return "ms"
+    return None
 
 
 def _seconds(words: pl.Expr, pattern: str) -> pl.Expr:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from danlu.data.sources.chat_forms import (
+    CONTENTS,
     DOCUMENTS,
     FUNCTIONS,
     HISTORY,
@@ -14,6 +15,7 @@ from danlu.data.sources.chat_forms import (
     TEMPLATE_OPTIONS,
     TOOLS,
 )
+from danlu.data.sources.chat_messages import parsed_objects, plain_text
 from danlu.data.sources.chat_rows import ChatRow, Message
 from danlu.errors import DataError
 
@@ -56,12 +58,10 @@ def with_system(row: Mapping[str, Any], messages: list[Message], place: str) -> 
 
 def _system(row: Mapping[str, Any], messages: list[Message], place: str) -> list[Message]:
     """Return the system message beside a row's messages, unless it is among them."""
-    for name in SYSTEM:
-        text = row.get(name)
-        if text is None or (isinstance(text, str) and not text.strip()):
-            continue
-        if not isinstance(text, str):
-            raise DataError(f"{place}: {name} is {type(text).__name__}, not text", code="DL240")
+    texts = {name: text for name in SYSTEM if (text := _system_text(row.get(name), f"{place}: {name}"))}
+    if len({text.strip() for text in texts.values()}) > 1:
+        raise DataError(f"{place}: {' and '.join(texts)} say different things; keep one of them", code="DL240")
+    for name, text in texts.items():
         first = messages[0]
         if first["role"] not in ("system", "developer"):
             return [{"role": "system", "content": text}]
@@ -72,6 +72,15 @@ def _system(row: Mapping[str, Any], messages: list[Message], place: str) -> list
             )
         return []
     return []
+
+
+def _system_text(value: Any, place: str) -> str:
+    """Return a system's text, written plainly, as parts or as a message."""
+    held = parsed_objects(value) if isinstance(value, str) else value
+    if isinstance(held, dict):
+        held = next((held[name] for name in CONTENTS if held.get(name) is not None), None) if "role" in held else [held]
+    text = value if held is None else plain_text(held, place)
+    return text if isinstance(text, str) and text.strip() else ""
 
 
 def earlier_turns(row: Mapping[str, Any], place: str) -> list[Message]:
@@ -97,6 +106,8 @@ def template_values(row: Mapping[str, Any], place: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     tools = _objects(row, TOOLS, place)
     functions = [{"type": "function", "function": one} for one in _objects(row, FUNCTIONS, place)]
+    if tools and functions:
+        raise DataError(f"{place}: has {TOOLS} and {FUNCTIONS}, two names of one thing; keep one of them", code="DL240")
     if tools or functions:
         found[TOOLS] = tools or functions
     if documents := _objects(row, DOCUMENTS, place):

@@ -24,6 +24,7 @@ from danlu.data.sources.chat_rows import Message
 from danlu.data.sources.nested_json import looks_like_messages
 from danlu.errors import DataError
 
+SOUNDS_LEARNED = re.compile(r"train|learn|loss|mask|weight|ignore", re.IGNORECASE)
 SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")  # hh-rlhf's transcripts
 
 
@@ -77,9 +78,17 @@ def read_turn(value: Any, role: str, place: str) -> tuple[list[Message], tuple[i
     return [{"role": role, "content": value}], ()
 
 
-def question_text(row: Mapping[str, Any], asked: str, given: str | None) -> Any:
-    """Return what a row asks, with the text given to it, as Alpaca's `input`."""
+def question_text(row: Mapping[str, Any], asked: str, given: str | None, place: str) -> Any:
+    """Return what a row asks, with the text given to it, as Alpaca's `input`.
+
+    Raises:
+        DataError: it asks by messages, to which no text can be given.
+    """
     question, more = row[asked], row.get(given) if given else None
+    if more and (not isinstance(question, str) or parsed(question) is not None):
+        raise DataError(
+            f"{place}: {given} stands beside {asked}, which holds messages; put it into one of them", code="DL240"
+        )
     return f"{question}\n\n{more}" if isinstance(question, str) and isinstance(more, str) and more else question
 
 
@@ -93,6 +102,19 @@ def parsed(text: str) -> Any:
         return None
     held = [held] if isinstance(held, dict) else held
     return held if looks_like_messages(held) else None
+
+
+def parsed_objects(text: str) -> Any:
+    """Return the object, or the list of objects, of which a text is the JSON.
+
+    None for other texts.
+    """
+    if not text.lstrip().startswith(("[{", "{")):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _transcript(text: str) -> list[Message] | None:
@@ -147,7 +169,7 @@ def _message(value: Any, place: str) -> tuple[Message, bool]:
     if content is None and not (said and told):
         keys = f"; its keys are {', '.join(said)}" if said else ""
         raise DataError(f"{place}: has no content{keys}", code="DL240")
-    return {"role": role, "content": _plain(content, place), **said}, learned is not False
+    return {"role": role, "content": plain_text(content, place), **said}, learned is not False
 
 
 def _is_learned(said: Message, place: str) -> bool | None:
@@ -162,10 +184,20 @@ def _is_learned(said: Message, place: str) -> bool | None:
             )
         said.pop(name, None)
     answers = {name: _switch(name, said.pop(name), place) for name in (*LEARNED_IF, *SILENT_IF) if name in said}
+    if unknown := [name for name in said if SOUNDS_LEARNED.search(name) and _says_yes_or_no(said[name])]:
+        raise DataError(
+            f"{place}: {unknown[0]} seems to say whether it is learned, and is no name that danlu knows; rename it to "
+            "weight, 0 or 1 a message, or remove it",
+            code="DL240",
+        )
     learned = {answer != (name in SILENT_IF) for name, answer in answers.items()}
     if len(learned) > 1:
         raise DataError(f"{place}: {' and '.join(answers)} contradict each other; keep one of them", code="DL240")
     return learned.pop() if learned else None
+
+
+def _says_yes_or_no(value: Any) -> bool:
+    return isinstance(value, bool | int | float) and value in (0, 1)
 
 
 def _switch(name: str, value: Any, place: str) -> bool:
@@ -189,7 +221,7 @@ def _calls(content: Any, place: str) -> list[Any]:
     return [{"type": "function", "function": call} for call in calls]
 
 
-def _plain(content: Any, place: str) -> str:
+def plain_text(content: Any, place: str) -> str:
     """Return a message's text; concatenate the texts of a list of parts."""
     if content is None:
         return ""

@@ -83,7 +83,7 @@ def conversations(source: RawData) -> RawData:
         DataError: as `as_chats`; or a column is named as conversations are, and is of no known form.
     """
     frame = source.frame.lazy().collect()
-    column = messages_column(frame)
+    column = messages_column(frame, source.origin)
     pair = None if column is not None else _pair(frame)
     if column is not None:
         said = [column]
@@ -113,7 +113,7 @@ def preferences(source: RawData) -> RawData:
         DataError: as `as_chats`; or an answer holds more than the assistant's messages.
     """
     frame = source.frame.lazy().collect()
-    said = pair_columns(frame.columns, messages_column(frame), source.origin)
+    said = pair_columns(frame.columns, messages_column(frame, source.origin), source.origin)
     found: dict[str, list[str]] = {name: [] for name in PREFERENCE}
     for place, row in iter_rows(without_repeated_texts(frame, said[0], ANSWERS), said, source.origin):
         prompt, *answers = read_pair(row, said, place)
@@ -150,10 +150,23 @@ def without_repeated_texts(frame: pl.DataFrame, asked: str, answered: Sequence[s
     return frame.with_columns(rests)
 
 
-def messages_column(frame: pl.DataFrame) -> str | None:
-    """Return the column of lists of messages, nested or as JSON text."""
-    others = [name for name in frame.columns if name not in NAMES]
-    return next((name for name in (*CONVERSATIONS, *others) if name in frame.columns and _holds(frame, name)), None)
+def messages_column(frame: pl.DataFrame, origin: str) -> str | None:
+    """Return the column of lists of messages, nested or as JSON text.
+
+    Raises:
+        DataError: several hold some, under names that danlu does not know.
+    """
+    known = next((name for name in CONVERSATIONS if name in frame.columns and _holds(frame, name)), None)
+    if known is not None:
+        return known
+    others = [name for name in frame.columns if name not in NAMES and _holds(frame, name)]
+    if len(others) > 1:
+        raise DataError(
+            f"{origin}: columns {', '.join(others)} hold conversations each; rename the one to read to "
+            f"messages, or give pairs as chosen and rejected; known forms: {KNOWN_FORMS}",
+            code="DL240",
+        )
+    return next(iter(others), None)
 
 
 def _holds(frame: pl.DataFrame, name: str) -> bool:
@@ -197,7 +210,7 @@ def _from_pair(row: Row, pair: tuple[str, str | None, str], place: str) -> tuple
     for name in (asked, answered):
         if row[name] is None:
             raise DataError(f"{place}: {name} is empty", code="DL240")
-    question, _ = read_turn(question_text(row, asked, given), "user", f"{place}: {asked}")
+    question, _ = read_turn(question_text(row, asked, given, place), "user", f"{place}: {asked}")
     answer, silent = read_turn(row[answered], "assistant", f"{place}: {answered}")
     answer = without_prompt(question, answer, f"{place}: {answered}")[1]
     earlier = earlier_turns(row, place)
@@ -232,13 +245,18 @@ def _refuse_judged(frame: pl.DataFrame, origin: str) -> None:
     Such rows must not be learned alike.
     """
     for name, dtype in frame.schema.items():
-        if name in JUDGEMENTS and (dtype == pl.Boolean or isinstance(dtype, pl.List)):
+        if name in JUDGEMENTS and (dtype == pl.Boolean or isinstance(dtype, pl.List) or _is_yes_or_no(frame[name])):
             raise DataError(
                 f"{origin}: column {name!r} says which answers are good, and danlu learns every answer it is given; "
                 "keep the good rows and remove the column, or give pairs as chosen and rejected; known forms: "
                 f"{KNOWN_FORMS}",
                 code="DL240",
             )
+
+
+def _is_yes_or_no(values: pl.Series) -> bool:
+    """Return whether a column holds 0 and 1 alone, as numbers."""
+    return values.dtype.is_integer() and bool(values.is_in([0, 1]).all())
 
 
 def replace_columns(

@@ -19,6 +19,7 @@ ABOVE = 60  # lines, at most, above a header that is found
 ROW_NAMES = "row.names"  # as R calls them
 _YEAR = re.compile(r"(19|20)\d\d")
 COMMENTS = ("#", "%")
+SPACE = " "  # separates values where nothing else does and all rows are alike
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Header:
     rows: int
     torn: bool
     row_names: bool = False
+    differs: bool = False
 
 
 def find_header(lines: list[str], separators: Sequence[str], skip: int | None, where: str, cut: bool = False) -> Header:
@@ -85,8 +87,38 @@ def find_header(lines: list[str], separators: Sequence[str], skip: int | None, w
             code="DL204",
         )
     best = max(found, key=_fits)
+    if len(separators) > 1 and len(best.names) == 1:
+        spaced = _header(lines[start:], start, SPACE, DOUBLED, skip is not None, cut)
+        if spaced is not None and _is_table_by_spaces(spaced, lines):
+            return spaced
+        _refuse_aligned(lines, start, skip is not None, cut, where)
     torn = [header for header in found if header.torn and header.quoting == best.quoting]
     return torn[0] if torn and len(best.names) == 1 else best  # to be refused: a title, or names left out
+
+
+def _is_table_by_spaces(header: Header, lines: list[str]) -> bool:
+    """Return whether single spaces surely separate values, as R's write.table has it.
+
+    All rows are even. A name of several words is no header, nor is `1 100` a row: names must be quoted each, R must
+    have written names of rows, or there are many and a column of numbers.
+    """
+    names = header.written
+    if header.even < 1 or header.rows == 0 or len(names) < 2 or not all(map(str.strip, header.names)):
+        return False
+    quoted = lines[header.line].count('"') >= 2 * len(names) > 2
+    return quoted or header.row_names or (len(names) > 2 and header.differs)
+
+
+def _refuse_aligned(lines: list[str], start: int, settled: bool, cut: bool, where: str) -> None:
+    """Refuse values that stand below one another with spaces between."""
+    squeezed = [re.sub(" +", " ", line.strip(" ")) for line in lines[start:]]
+    header = _header(squeezed, start, SPACE, DOUBLED, settled, cut)
+    if header is not None and squeezed != lines[start:] and _is_table_by_spaces(header, [*lines[:start], *squeezed]):
+        raise DataError(
+            f"{where}:{header.line + 1}: spaces bring the values below one another; separate them by commas, "
+            "semicolons, tabs or single spaces",
+            code="DL204",
+        )
 
 
 def _ways(text: str) -> list[Quoting]:
@@ -133,7 +165,10 @@ def _header(lines: list[str], start: int, separator: str, quoting: Quoting, sett
     even = sum(len(row.cells) == len(names) for row in body) / len(body) if body else 1.0
     line, end = start + header.line, start + header.end
     torn = _is_torn(names, body)
-    return Header(separator, quoting, tuple(header.cells), tuple(names), line, end, even, len(body), torn, row_names)
+    differs = separator == SPACE and _differs(header, body)
+    return Header(
+        separator, quoting, tuple(header.cells), tuple(names), line, end, even, len(body), torn, row_names, differs
+    )
 
 
 def _readable(lines: list[str], separator: str, quoting: Quoting) -> Iterator[Row]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from danlu.data.sources.text_bytes import is_utf_8_block
 
 BLOCK = 1 << 17  # bytes; fits into a processor's cache, since each is looked at several times
-QUOTE, FEED, RETURN, BACKSLASH = b'"'[0], b"\n"[0], b"\r"[0], b"\\"[0]
+QUOTE, FEED, RETURN, BACKSLASH, SPACE = b'"\n\r\\ '
 
 
 @dataclass
@@ -121,7 +121,7 @@ class _Looker:
         found.sound = found.sound and self._may_surround(before) and self._may_surround(after)
         if not found.opened:
             found.opened = any(bool((block[places - 1] == each).any()) for each in (*self._separator, FEED, RETURN))
-        if not found.sound and not found.spaced:
+        if not found.spaced and (block[places - 1] == SPACE).any():
             found.spaced = self._spaced.search(block.tobytes()) is not None
         self._inside ^= bool(len(places) % 2)
 

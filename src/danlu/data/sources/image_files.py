@@ -35,6 +35,8 @@ _TEXTS = (
 TEXT_SUFFIXES = frozenset(_TEXTS.split())
 # Stands in the text of a PNG whose gray came in whole numbers of more than 8 bits, though none is above 255.
 MAYBE_DEEP = "danlu:maybe-deep"
+# Stands before the reason where an image was handed over that cannot be read; whoever opens it refuses it by that.
+UNREADABLE = b"danlu:unreadable "
 HEAD_BYTES = 32  # that tell a format
 MOST_LOOKED_AT = 64  # values of a column of bytes
 SIGNATURES: tuple[tuple[bytes, str], ...] = (

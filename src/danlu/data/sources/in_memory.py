@@ -209,7 +209,7 @@ def _plain(values: pl.Series) -> pl.Series:
         return values.cast(pl.List(inner))
     if isinstance(dtype, pl.Struct) and {field.name for field in dtype.fields} == {"bytes", "path"}:
         files = [None if file is None else file["bytes"] or file["path"] for file in values.to_list()]
-        return pl.Series(values.name, [encode_file(file, ORIGIN) for file in files], dtype=pl.Binary)
+        return pl.Series(values.name, [encode_file(file) for file in files], dtype=pl.Binary)
     return _from_objects(values.name, values.to_list()) if dtype == pl.Object else values
 
 
@@ -342,13 +342,15 @@ def _as_python(value: Any) -> Any:
     """Return a value as Python's own type; None if it is missing."""
     if is_missing(value):
         return None
+    if hasattr(value, "to_timestamp"):  # pandas' Period, as its column is taken
+        value = value.to_timestamp()
     if hasattr(value, "to_pydatetime"):  # pandas' Timestamp
         return value.floor("us").to_pydatetime()
     if hasattr(value, "to_pytimedelta"):
         return value.to_pytimedelta()
     if isinstance(value, Decimal) and not value.is_finite():
         return float(value)
-    if isinstance(value, UUID):
+    if isinstance(value, UUID) or type(value).__name__ == "Interval":  # pandas'
         return str(value)
     if isinstance(value, bytearray | memoryview):
         return bytes(value)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from danlu.data.sources.image_files import MAYBE_DEEP
+from danlu.data.sources.image_files import MAYBE_DEEP, UNREADABLE
 from danlu.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ LARGEST_BYTE, LARGEST_WORD = 255, 65_535
 
 def encode_images(samples: object, origin: str, *, batch: bool = False) -> pl.Series:
     """Convert images of any form to encoded bytes; keep paths as they are.
+
+    One that cannot be read becomes its reason, for whoever decodes it: it is the error of its row alone.
 
     Args:
         samples: one or several, of FORMS.
@@ -51,7 +53,7 @@ def encode_images(samples: object, origin: str, *, batch: bool = False) -> pl.Se
     scaled = iter(_as_integers(pixels, origin))
     return pl.Series(
         [
-            _encoded(sample, origin) if each is None else _encoded(_to_image(next(scaled), each), origin)
+            _encoded(sample) if each is None else _encoded(_to_image(next(scaled), each))
             for each, sample in zip(plain, several, strict=True)
         ],
         dtype=pl.Binary,
@@ -74,9 +76,9 @@ def as_pixels(value: Any) -> np.ndarray | None:
     return value if isinstance(value, np.ndarray) and value.dtype.kind in "buif" and value.ndim >= 2 else None
 
 
-def encode_file(value: Any, origin: str) -> bytes | None:
+def encode_file(value: Any) -> bytes | None:
     """Return one image that is no array as the bytes of a file."""
-    return _encoded(value, origin)
+    return _encoded(value)
 
 
 def _as_list(samples: Any, origin: str, batch: bool) -> list[Any]:
@@ -180,7 +182,7 @@ def _to_image(pixels: np.ndarray, given: np.ndarray) -> "Image":
     return image
 
 
-def _encoded(sample: Any, origin: str) -> bytes | None:
+def _encoded(sample: Any) -> bytes | None:
     """Return an image as the bytes of a file, without loss and upright."""
     if sample is None or isinstance(sample, bytes):
         return sample
@@ -194,7 +196,8 @@ def _encoded(sample: Any, origin: str) -> bytes | None:
         image = _upright(sample)
         return _written(image)
     except OSError as error:
-        raise DataError(f"{origin}: an image cannot be read ({error})", code="DL230") from error
+        told = f"{sample}: {error.strerror or error}" if isinstance(sample, str | Path) else str(error)
+        return UNREADABLE + told.encode()
 
 
 def _written(image: "Image") -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from danlu.data.file_form import ReadOptions, ReadTable
+from danlu.data.file_form import FileForm, ReadOptions, ReadTable
 from danlu.data.sources.nested_json import nested_text
 from danlu.errors import DataError
 
@@ -30,7 +30,7 @@ def read_json(path: Path, options: ReadOptions) -> ReadTable:
         raise DataError(f"{path}: is not JSON ({error})", code="DL202") from None
     columns = _columns(_below_one_key(held, path), path)
     try:
-        return ReadTable(frame_of_columns(path, columns))
+        return ReadTable(frame_of_columns(path, columns), FileForm(is_json=True))
     except pl.exceptions.ShapeError as error:
         lengths = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
         raise DataError(f"{path}: the columns differ in length ({lengths})", code="DL204") from error

@@ -12,6 +12,7 @@ from danlu.data.reading.numbers import GROUPED
 NUMBERS: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Int128, pl.Float64)
 COLUMNS_AT_ONCE = 256  # a plan of thousands of columns takes polars longer than many plans of some
 FEW_ROWS = 500  # that suggest a type
+FIRST_ROWS = 50  # by which most columns are told to be no such numbers
 CODE = r"^\s*(?:[+-]?0\d|\+\d{8,15}\s*$)"  # leading zeros, a telephone number: as a number it would lose something
 
 
@@ -45,7 +46,7 @@ def _holds(words: pl.Series, dtype: type[pl.DataType]) -> bool:
         return words.head(FEW_ROWS).null_count() < min(len(words), FEW_ROWS)
     if dtype == pl.Boolean:
         return bool(words.is_in(["true", "false"]).all())
-    if dtype == pl.Float64 and words.str.contains(GROUPED).all():
+    if dtype == pl.Float64 and all(some.str.contains(GROUPED).all() for some in (words.head(FIRST_ROWS), words)):
         return False
     return words.cast(dtype, strict=False).null_count() == words.null_count() and not (words.str.contains(CODE).any())
 

@@ -7,6 +7,9 @@ _PICKLE = (
 )
 _HDF = 'write it from Python, as `pd.read_hdf(PATH).to_parquet("data.parquet")`, or its arrays with h5py and `np.savez`'
 _ARCHIVE = "unpack it, and give the folder"
+_SEPARATED = (
+    "rename it to .csv if its values are separated by commas, semicolons, bars or single spaces, to .tsv if by tabs"
+)
 _DOCUMENT = "save its text as .txt, or its tables as .csv"
 _WEIGHTS = "it holds the weights of a model, not data"
 
@@ -44,8 +47,8 @@ INSTEAD: dict[str, str] = {
     ".doc": _DOCUMENT,
     ".md": "rename it to .txt if its text is the data",
     ".log": "rename it to .txt if its text is the data",
-    ".dat": "rename it to .csv if its values are separated by commas, semicolons or bars, to .tsv if by tabs",
-    ".data": "rename it to .csv if its values are separated by commas, semicolons or bars, to .tsv if by tabs",
+    ".dat": _SEPARATED,
+    ".data": _SEPARATED,
     ".tar": _ARCHIVE,
     ".tgz": _ARCHIVE,
     ".rar": _ARCHIVE,

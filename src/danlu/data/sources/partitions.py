@@ -1,6 +1,6 @@
 """Folders named `year=2024/month=01`: what they say is a column of every file below them (Hive's convention)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -13,8 +13,10 @@ from danlu.errors import DataError
 from danlu.recipe.sections.data import WeightedSource
 
 ABSENT = "__HIVE_DEFAULT_PARTITION__"  # stands for a missing value
-# 01 to 12 are padded numbers; a longer word that begins with 0 is a code.
-NUMBER = r"^-?([1-9]\d*|0\d?|0)$"
+NUMBER = r"^-?([1-9]\d*|0)$"
+PADDED = r"^\d{1,2}$"
+# Folders of these names hold padded numbers, as `month=01`; elsewhere a word that begins with 0 is a code, as in files.
+CALENDAR = frozenset(("month", "mm", "m", "week", "ww", "day", "dd", "d", "hour", "hh", "h", "minute", "min"))
 DECIMAL = r"^-?(0|[1-9]\d*)\.\d+$"
 
 
@@ -39,10 +41,17 @@ def partition_files(folder: Path) -> list[Path]:
     ]
 
 
-def with_partitions(parts: Sequence[RawData], files: Sequence[Path | WeightedSource]) -> list[RawData]:
+def with_partitions(
+    parts: Sequence[RawData], files: Sequence[Path | WeightedSource], words: Collection[str] = ()
+) -> list[RawData]:
     """Add the columns that the files' folders say.
 
     Sources of a recipe have had theirs added.
+
+    Args:
+        parts: what the files hold.
+        files: where they lie.
+        words: columns that keep the spelling of the folders.
 
     Raises:
         DataError: some lie in folders that say something else than the others'.
@@ -56,7 +65,8 @@ def with_partitions(parts: Sequence[RawData], files: Sequence[Path | WeightedSou
                 "of one layout",
                 code="DL204",
             )
-    columns = [_typed(pl.Series(name, [values[name] for values in said], dtype=pl.String)) for name in said[0]]
+    spelled = [pl.Series(name, [values[name] for values in said], dtype=pl.String) for name in said[0]]
+    columns = [column if column.name in words else _typed(column) for column in spelled]
     return [_with_constants(part, [column[at : at + 1] for column in columns]) for at, part in enumerate(parts)]
 
 
@@ -64,7 +74,8 @@ def _typed(words: pl.Series) -> pl.Series:
     """Return whole numbers, numbers or dates where all words are such."""
     if words.null_count() == len(words):
         return words
-    for pattern, kind in ((NUMBER, pl.Int64), (DECIMAL, pl.Float64)):
+    whole = PADDED if words.name.lower() in CALENDAR and words.str.contains(PADDED).all() else NUMBER
+    for pattern, kind in ((whole, pl.Int64), (DECIMAL, pl.Float64)):
         if words.str.contains(pattern).all():
             return words.cast(kind)
     dates = words.str.strptime(pl.Date, "%Y-%m-%d", strict=False)

@@ -5,7 +5,7 @@ from typing import Any
 
 from danlu.core.text import suggestion
 from danlu.data.sources.chat_beside import earlier_turns, template_values, with_system
-from danlu.data.sources.chat_forms import CHOSEN, HISTORY, KNOWN_FORMS, MEDIA, QUESTIONS, REJECTED
+from danlu.data.sources.chat_forms import CHOSEN, HISTORY, KNOWN_FORMS, LEARNED_BY_PLACE, MEDIA, QUESTIONS, REJECTED
 from danlu.data.sources.chat_messages import question_text, read_turn
 from danlu.data.sources.chat_rows import ChatRow, Message, kept_row
 from danlu.errors import DataError
@@ -51,6 +51,11 @@ def read_pair(row: Mapping[str, Any], said: Sequence[str], place: str) -> tuple[
     for name in MEDIA:
         if row.get(name):
             raise DataError(f"{place}: has {name}; language models here read only text, remove such rows", code="DL240")
+    if row.get(LEARNED_BY_PLACE):
+        raise DataError(
+            f"{place}: {LEARNED_BY_PLACE} cannot be followed in pairs, whose answers are learned whole; remove it",
+            code="DL240",
+        )
     answers = []
     for name in ANSWERS:
         if row[name] is None or row[name] == []:
@@ -60,7 +65,7 @@ def read_pair(row: Mapping[str, Any], said: Sequence[str], place: str) -> tuple[
             raise DataError(f"{place}: {name} has a message that is not to be learned; remove it", code="DL240")
         answers.append(messages)
     asked = [name for name in said if name not in (*ANSWERS, HISTORY)]
-    value = question_text(row, asked[0], asked[1] if len(asked) > 1 else None) if asked else None
+    value = question_text(row, asked[0], asked[1] if len(asked) > 1 else None, place) if asked else None
     kept = kept_row(value)
     row = row if kept is None else {**row, **kept.beside}
     if value is None or value == []:

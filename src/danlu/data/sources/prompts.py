@@ -81,7 +81,7 @@ def _prompts_from_table(source: str) -> list[Prompt]:
     """Read one conversation or prompt per row of a table."""
     read = read_source(source)
     frame = read.frame.lazy().collect()
-    column = messages_column(frame)
+    column = messages_column(frame, read.origin)
     if column is not None:
         return [_row(row, row[column], place) for place, row in iter_rows(frame, [column], read.origin)]
     if PROMPT not in frame.columns or not (frame.schema[PROMPT] == pl.String or frame.schema[PROMPT].is_nested()):
@@ -91,9 +91,14 @@ def _prompts_from_table(source: str) -> list[Prompt]:
     missing = frame[PROMPT].is_null()
     if missing.any():
         raise DataError(f"{read.origin}: row {int(missing.arg_max() or 0) + 1}: the prompt is missing", code="DL240")
-    return [
-        row[PROMPT]
-        if isinstance(row[PROMPT], str) and parsed(row[PROMPT]) is None
-        else _row(row, row[PROMPT], f"{place}: {PROMPT}")
-        for place, row in iter_rows(frame, [PROMPT], read.origin)
-    ]
+    return [_prompt(row, f"{place}: {PROMPT}") for place, row in iter_rows(frame, [PROMPT], read.origin)]
+
+
+def _prompt(row: Mapping[str, Any], place: str) -> Prompt:
+    """Return a row's prompt: a text to continue, or a conversation."""
+    value = row[PROMPT]
+    if not isinstance(value, str) or parsed(value) is not None:
+        return _row(row, value, place)
+    asked: list[Message] = [{"role": "user", "content": value}]
+    chat = _row(row, asked, place)
+    return value if chat == asked else chat

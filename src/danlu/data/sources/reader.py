@@ -293,7 +293,7 @@ def _read_together(
         read(place, again) if any(part.frame.schema.get(name) != pl.String for name in worded) else part
         for place, part in held
     ]
-    return stack(with_partitions(spelled, [place for place, _ in held]), origin)
+    return stack(with_partitions(spelled, [place for place, _ in held], again.words), origin)
 
 
 def _holds_table(file: Path) -> bool:

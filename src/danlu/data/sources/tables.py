@@ -44,7 +44,7 @@ def read_jsonl(path: Path, options: ReadOptions) -> ReadTable:
     text, encoding = text_file(path, options.encoding, options.likely_encoding)
     chats = lines_of_chats(text)
     frame = pl.read_ndjson(text, infer_schema_length=None) if chats is None else frame_of_records(path, chats)
-    return ReadTable(frame, FileForm(encoding=encoding))
+    return ReadTable(frame, FileForm(encoding=encoding, is_json=True))
 
 
 def read_avro(path: Path, options: ReadOptions) -> ReadTable:

@@ -38,16 +38,18 @@ PLAIN = (
 BEGIN = "{{ bos_token }}"  # before danlu's own templates, where the tokenizer begins texts so
 MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")  # the template itself marks the assistant's part
 DATE_FUNCTION = "strftime_now"  # by which templates ask for today's date
+DRAWS = re.compile(r"\|\s*random\b|\blipsum\s*\(")  # all that Jinja draws by chance
 DIRECTIVES = re.compile(r"%[-_0^#]?[A-Za-z]")
 # Shadows transformers' function of that name: replaces each directive of a format by its word for the fixed date.
 FIXED_DATE = (
     "{%- macro strftime_now(format) -%}{%- set told = namespace(text=format) -%}"
     "{%- for sign, word in date_words -%}{%- set told.text = told.text.replace(sign, word) -%}{%- endfor -%}"
-    "{{- told.text -}}{%- endmacro -%}"
+    "{{- told.text -}}{%- endmacro %}\n"  # a template begins behind this line, and keeps its own white space
 )
 SHORTEST: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-BEGINNING = re.compile(r"\W{1,8}\w?")
+BEGINNING = re.compile(r"\W{1,8}\w?|[^a-zA-Z]")
 MOST_BEGINNINGS = 200  # that are tried
+CONTINUED = "\U000fffff"  # stands where a begun answer goes on; Unicode assigns it to nothing
 REACH = 16  # characters of a header that a token may join with an answer
 
 NOTHING: Mapping[str, Any] = {}
@@ -63,9 +65,12 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None, beginnings: It
         beginnings: with which answers begin: some of their first characters.
 
     Raises:
-        RecipeError: there is no template, or it needs tokens that the tokenizer lacks.
+        RecipeError: there is no template, it needs tokens that the tokenizer lacks, or it draws by chance.
     """
     template = _find_template(tokenizer, choice)
+    if drawn := DRAWS.search(template):
+        message = f"the chat template draws by chance ({drawn[0]}), so no text is written twice alike; take it out"
+        raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
     if choice in ("chatml", "plain") and _begins_with_bos(tokenizer):
         template = BEGIN + template
     chosen = tokenizer.model_copy(update={"chat_template": template, "templates": {}, "blank": "", "ending": ""})
@@ -137,7 +142,7 @@ def _joined_end(tokenizer: TokenizerFile, beginnings: tuple[str, ...]) -> str:
 
 
 def answer_beginnings(answers: Iterable[str]) -> list[str]:
-    """Return the signs and white space with which answers begin, the most frequent first."""
+    """Return with what answers begin that is no plain letter, the most frequent first."""
     counts = Counter(match[0] for answer in answers if (match := BEGINNING.match(answer)))
     return [beginning for beginning, _ in counts.most_common(MOST_BEGINNINGS)]
 
@@ -229,17 +234,17 @@ def render_prompt(tokenizer: TokenizerFile, messages: list[Message], variables: 
     if not begun.strip():
         return render(tokenizer, messages[:-1], answer_next=True, variables=variables)
     whole = render(tokenizer, messages, answer_next=False, variables=variables)
-    place = whole.rfind(begun.strip())
-    if place < 0:
+    marked = [*messages[:-1], {**messages[-1], "content": begun.rstrip() + CONTINUED}]
+    until = render(tokenizer, marked, answer_next=False, variables=variables).rpartition(CONTINUED)[0]
+    if not until.endswith(begun.strip()) or not whole.startswith(until):
         raise DataError(
             "the chat template does not write the assistant's last message as it is, so it cannot be continued; "
             "leave it out, or name another template",
             code="DL119",
         )
-    end = place + len(begun.strip())
     # Some templates take the white space around a message away; where it stays, it is part of what was begun.
     rest = begun[len(begun.rstrip()) :]
-    return whole[:end] + (rest if whole.startswith(rest, end) else "")
+    return until + (rest if whole.startswith(rest, len(until)) else "")
 
 
 def render_answers(
@@ -359,10 +364,12 @@ def exported_template(tokenizer: TokenizerFile) -> str | None:
     template = tokenizer.chat_template
     if template is None or not tokenizer.blank:
         return template
-    whole = "{%- set whole -%}" + template + "{%- endset -%}"
+    # Neither the white space at its edges nor what Jinja takes away of it may change within other tags.
+    inner = "\n" + template.removesuffix("\n") + "{{ '' }}"
     size = len(tokenizer.blank)
     cut = f"{{{{- whole[:-{size}] if whole[-{size}:] == {json.dumps(tokenizer.blank)} else whole -}}}}"
-    return "{%- if add_generation_prompt -%}" + whole + cut + "{%- else -%}" + template + "{%- endif -%}"
+    asked = "{%- if add_generation_prompt -%}{%- set whole %}" + inner + "{% endset -%}" + cut
+    return asked + "{%- else %}" + inner + "{% endif -%}"
 
 
 def asks_for_date(tokenizer: TokenizerFile) -> bool:

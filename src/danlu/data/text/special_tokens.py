@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -88,11 +89,22 @@ def encode_rendered(tokenizer: TokenizerFile, reader: Any, texts: list[str]) -> 
             words_readers = words_readers or [
                 open_for_words(tokenizer.json_text, first=first) for first in (True, False)
             ]
-            found.append(_encode_with_words(tokenizer.json_text, reader, words_readers, text))
+            found.append(_encode_with_words(tokenizer, reader, words_readers, text))
             continue
         encoding = next(encodings)
         found.append((list(encoding.ids), np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)))
     return found
+
+
+def encode_apart(tokenizer: TokenizerFile, reader: Any, text: str, cuts: Iterable[int]) -> Pieces:
+    """Encode a rendered text in parts; no token joins both sides of a cut.
+
+    Args:
+        reader: the opened tokenizer.
+        cuts: places in the text.
+    """
+    words_readers = [open_for_words(tokenizer.json_text, first=first) for first in (True, False)]
+    return _encode_with_words(tokenizer, reader, words_readers, text, cuts)
 
 
 def open_for_texts(tokenizer: TokenizerFile) -> Any:
@@ -168,16 +180,21 @@ def _never_first(step: Any) -> Any:
     return changed
 
 
-def _encode_with_words(json_text: str, reader: Any, words_readers: list[Any], text: str) -> Pieces:
-    """Encode a text piece by piece between the template's and assistant's tokens of control."""
+def _encode_with_words(
+    tokenizer: TokenizerFile, reader: Any, words_readers: list[Any], text: str, cuts: Iterable[int] = ()
+) -> Pieces:
+    """Encode a text piece by piece between cuts and tokens of control."""
     ids: list[int] = []
     places: list[tuple[int, int]] = []
-    for begin, end, token in _pieces(json_text, text):
+    json_text = tokenizer.json_text
+    for begin, end, token in _cut(_pieces(json_text, text), sorted(cuts)):
         if token is not None:
             ids.append(reader.token_to_id(token))
             places.append((begin, end))
             continue
-        words, origins = _reveal(json_text, text[begin:end])
+        words, origins = text[begin:end], list(range(end - begin + 1))
+        if not tokenizer.parses_special:
+            words, origins = _reveal(json_text, words)
         encoding = words_readers[bool(begin)].encode(words, add_special_tokens=False)
         ids += encoding.ids
         places += [(begin + origins[one], begin + origins[max(one, last - 1)] + 1) for one, last in encoding.offsets]
@@ -206,6 +223,14 @@ def _pieces(json_text: str, text: str) -> Iterator[tuple[int, int, str | None]]:
         begin = match.end()
     if begin < len(text):
         yield begin, len(text), None
+
+
+def _cut(pieces: Iterable[tuple[int, int, str | None]], cuts: list[int]) -> Iterator[tuple[int, int, str | None]]:
+    """Yield the pieces, those of words in parts that end at the cuts."""
+    for begin, end, token in pieces:
+        bounds = [begin, *(cut for cut in cuts if token is None and begin < cut < end), end]
+        for start, until in pairwise(bounds):
+            yield start, until, token
 
 
 @lru_cache(maxsize=4)  # parsing it for each conversation would take longer than all else

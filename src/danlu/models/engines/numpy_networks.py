@@ -469,7 +469,10 @@ def _leaves(first: np.ndarray, levels: list[slice]) -> tuple[np.ndarray, np.ndar
 
 
 def _walk(columns: np.ndarray, threshold: np.ndarray, first: np.ndarray, depth: int, count: int) -> Layer:
-    """Walk all trees at once, a level a step: columns of rows -> nodes, [rows, trees]."""
+    """Walk all trees at once, a level a step.
+
+    Columns of rows -> nodes, [rows, trees].
+    """
 
     def reach(seen: np.ndarray) -> np.ndarray:
         at = np.broadcast_to(np.arange(count), (len(seen), count))
@@ -486,7 +489,9 @@ def _walk(columns: np.ndarray, threshold: np.ndarray, first: np.ndarray, depth: 
 def _scan(
     columns: np.ndarray, threshold: np.ndarray, first: np.ndarray, leaves: np.ndarray, start: np.ndarray, count: int
 ) -> tuple[Layer, np.ndarray]:
-    """Ask all splits at once: columns of rows -> places in a list of leaves, [rows, trees].
+    """Ask all splits at once.
+
+    Columns of rows -> places in a list of leaves, [rows, trees].
 
     A split that sends a row right rules out the leaves on its left; the first leaf that remains is reached. Lucchese et
     al. 2015, QuickScorer, https://doi.org/10.1145/2766462.2767733. Splits stand in a matrix [splits, trees], filled up

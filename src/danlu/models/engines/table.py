@@ -39,7 +39,7 @@ def engines_for(source: EngineSource, asked: str | None = None) -> list[type[Eng
 
 
 def obstacle_to(engine: type[Engine], source: EngineSource) -> str | None:
-    """Return why an engine cannot answer a bundle, or nothing but torch can; None where it can."""
+    """Return why an engine cannot answer a bundle; None where it can."""
     if engine is not TorchEngine and task_of(source.target).head(source.target).answer is None:
         return f"what a model of {source.target.task} answers is computed by torch alone"
     return engine.obstacle(source)

@@ -104,10 +104,10 @@ class Transformer(HasPresets):
         own = folder_pooling(self.folder) if self.folder else None
         return self.pooling or own or ("mean" if self.finetune.mode == "head" else None)
 
-    def default_lr(self, optimizer_lr: float) -> float:
+    def default_lr(self, optimizer_lr: float, pretrained_factor: float) -> float:
         if self.folder is None:
-            return super().default_lr(optimizer_lr)
-        return pretrained_lr(self.finetune, optimizer_lr) * self.defaults.lr_factor
+            return super().default_lr(optimizer_lr, pretrained_factor)
+        return pretrained_lr(self.finetune, optimizer_lr, pretrained_factor) * self.defaults.lr_factor
 
     def data_requirements(self) -> DataRequirements:
         from danlu.models.text.pretrained_folder import folder_requirements

@@ -69,7 +69,7 @@ def folder_requirements(folder: Path, allow_code: bool = False, adds_rows: bool 
             code="DL242",
         )
     positions = getattr(config, "max_position_embeddings", None)
-    taken = _taken_positions(config.model_type, config.pad_token_id)
+    taken = _taken_positions(config.model_type, getattr(config, "pad_token_id", None))  # CodeGen has none
     return DataRequirements(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
 
 

@@ -136,10 +136,10 @@ class Timm(ImageModel):
 
             order_head(network, Path(self.pretrained), labels)
 
-    def default_lr(self, optimizer_lr: float) -> float:
+    def default_lr(self, optimizer_lr: float, pretrained_factor: float) -> float:
         if self.pretrained is None:
-            return super().default_lr(optimizer_lr)
-        return pretrained_lr(self.finetune, optimizer_lr) * self.defaults.lr_factor
+            return super().default_lr(optimizer_lr, pretrained_factor)
+        return pretrained_lr(self.finetune, optimizer_lr, pretrained_factor) * self.defaults.lr_factor
 
     def data_requirements(self) -> DataRequirements:
         from danlu.models.vision.timm import pretrained_format

@@ -27,7 +27,7 @@ from danlu.reporting.run_reader import Json
 
 LINE = 0.19  # inches of a layer
 MOST_LINES = 60  # at full height; more become thinner, and not all are named
-NAME = 34  # letters of a layer's name
+NAME = 40  # letters of a layer's name
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,12 @@ def drawn(figure: Any, name: str, label: str) -> Drawn:
 def short_layer(name: str, most: int = NAME) -> str:
     """Shorten a layer's name at its beginning, since names differ at their ends."""
     line = shorten(name, 500)
-    return line if len(line) <= most else "…" + line[-(most - 1) :]
+    if len(line) <= most:
+        return line
+    parts = line.split(".")
+    while len(parts) > 1 and len(".".join(parts)) >= most:  # a number that was cut would be another layer's
+        parts = parts[1:]
+    return "…" + ".".join(parts)[-(most - 1) :]
 
 
 def by_layer(

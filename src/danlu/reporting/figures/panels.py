@@ -203,13 +203,14 @@ def landscape(t: Translator, name: str, places: Sequence[float], losses: np.ndar
 
 
 def token_maps(t: Translator, name: str, label: str, layers: Sequence[np.ndarray], tokens: Sequence[str]) -> Drawn:
-    """Draw attention, a line of heads per layer, on one scale from 0 to 1.
+    """Draw attention, a line of heads per layer, on one scale for all.
 
     Args:
         layers: [heads, queries, keys] each.
         tokens: names of the places, where they are known and few enough to be read.
     """
     heads = max(len(layer) for layer in layers)
+    most = max(float(layer.max()) for layer in layers) or 1.0
     side = 1.0 if heads > 2 else 2.2
     named = bool(tokens) and len(tokens) <= 24 and heads <= 2
     with new_figure(side * heads + 1.4, (side + 0.3) * len(layers) + (0.6 if named else 0.1)) as figure:
@@ -219,7 +220,7 @@ def token_maps(t: Translator, name: str, label: str, layers: Sequence[np.ndarray
                 if head >= len(layer):
                     axis.set_axis_off()
                     continue
-                shown = axis.imshow(layer[head], cmap=AMOUNT, vmin=0, vmax=1, interpolation="nearest")
+                shown = axis.imshow(layer[head], cmap=AMOUNT, vmin=0, vmax=most, interpolation="nearest")
                 axis.set_title(t("attention.head", number=head + 1) if row == 0 else "", size=7.5)
                 axis.set_xticks(range(len(tokens)) if named else [], tokens if named else [], rotation=90, size=6)
                 axis.set_yticks(
