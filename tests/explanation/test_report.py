@@ -1,11 +1,14 @@
 """The report's section on explanations, in both languages."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import danlu
 from danlu.artifacts.run import RunDirectory
+from danlu.errors import RecipeError
 from danlu.reporting.page import write_report
 
 
@@ -30,3 +33,41 @@ def test_the_report_shows_what_was_explained(tmp_path: Path, language: str, word
     largest = max(found.overall[0].columns, key=lambda each: each.plain.value)  # type: ignore[union-attr]
     assert f'<th scope="row">{largest.name}</th>' in section
     assert 'href="#explanation"' in page
+
+
+def test_a_recipe_asks_for_explanations_and_the_command_gives_the_same(tmp_path: Path) -> None:
+    recipe = {
+        "name": "w",
+        "data": {"source": "builtin:wine"},
+        "model": "linear",
+        "training": {"epochs": 3},
+        "explanation": {"methods": ["shap", "surrogate"], "samples": 3},
+    }
+    run = danlu.train(recipe, name="w", output=tmp_path)
+    danlu.evaluate(run.path)
+    document = json.loads((run.path / "explanation" / "explanation.json").read_text())
+    assert [one["row"] for one in document["local"]] == [0, 1, 2]
+    again = danlu.explain(run.path, rows=range(3), methods=["shap", "surrogate"], output=run.path / "explanation")
+    assert again.to_json() == document
+    assert 'id="explanation"' in (run.path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"explanation": {"methods": ["lime"]}, "bundle": {"reference": "none"}}, "lime needs training rows"),
+        (
+            {"explanation": {}, "data": {"source": "builtin:digits"}, "model": {"name": "small-resnet"}},
+            "cannot be explained yet",
+        ),
+        ({"explanation": {"methods": ["shapp"]}}, "explanation.methods"),
+        ({"explanation": {"actionable": ["alcohl"]}}, "explanation.actionable: the model reads no column 'alcohl'"),
+        (
+            {"explanation": {"methods": ["counterfactual"]}, "data": {"source": "builtin:diabetes"}},
+            "counterfactual needs a model that predicts one label a row",
+        ),
+    ],
+)
+def test_what_a_recipe_cannot_have_explained_is_said_before_training(section: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        danlu.check({"name": "w", "data": {"source": "builtin:wine"}, "model": "linear", **section})

@@ -1,15 +1,13 @@
 """`danlu explain`: why a bundle's model answers as it does, with intervals."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
 from danlu.artifacts.bundle import Bundle, open_bundle
-from danlu.artifacts.files import StrPath, json_bytes, translate_write_errors, write_together
+from danlu.artifacts.files import StrPath
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.run_recipe import load_run_recipe
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from danlu.explanation.results import Explanation
     from danlu.models.predictor import Predictor
 
-DOCUMENT, ARRAYS = "explanation.json", "values.npz"
 SPLITS = ("validation", "test")
 
 
@@ -88,6 +85,7 @@ def explain(
     frame, source = _rows_of(opened, Path(bundle), data, split)
     from danlu.explanation.beside_predictions import background_of
     from danlu.explanation.explain import explain_bundle
+    from danlu.explanation.written import write_explanation
     from danlu.models.predictor import Predictor
 
     predictor = Predictor.load(opened, own_code=own_code)
@@ -107,7 +105,7 @@ def explain(
         actionable=actionable,
         seed=seed,
     )
-    return found if output is None else _write(found, Path(output))
+    return found if output is None else write_explanation(found, Path(output))
 
 
 def _rows_of(
@@ -167,16 +165,3 @@ def _read(bundle: Bundle, data: object) -> tuple[pl.DataFrame, str]:
     if frame.height == 0:
         raise DataError(f"{read.origin}: has no rows", code="DL203")
     return frame, read.origin
-
-
-def _write(found: "Explanation", folder: Path) -> "Explanation":
-    """Write explanation.json and values.npz together; return the result with the path of the arrays."""
-    from dataclasses import replace
-
-    written = replace(found, arrays=str(folder / ARRAYS))
-    arrays = io.BytesIO()
-    np.savez(arrays, allow_pickle=False, **written.to_arrays())
-    with translate_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_together(folder, {DOCUMENT: json_bytes(written.to_json()), ARRAYS: arrays.getvalue()})
-    return written

@@ -115,6 +115,31 @@ def check_several_answers(data: Data) -> None:
             raise RecipeError(Problem("", key, message, code="DL115"))
 
 
+def check_explanation(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise RecipeError if a model is to be explained that reads no table."""
+    options = recipe.explanation
+    if options is None:
+        return
+    if not dataset.kind.has_feature_columns:
+        message = f"models of {dataset.kind} data cannot be explained yet, those of tables can; leave it out"
+        raise RecipeError(Problem("", "explanation", message, code="DL114"))
+    if "counterfactual" in options.methods and not dataset.task.has_classes:
+        message = f"counterfactual needs a model that predicts one label a row; this task is {dataset.task}"
+        raise RecipeError(Problem("", "explanation.methods", message, code="DL115"))
+    columns = [column.name for column in dataset.columns if column.used]
+    for name in options.actionable or ():
+        if name not in columns:
+            message = f"the model reads no column {name!r}{suggestion(name, columns)}"
+            raise RecipeError(Problem("", "explanation.actionable", message, code="DL114"))
+    if recipe.bundle.reference == "rows":
+        return
+    follows_training = recipe.model is not None and recipe.model.name == "boosting"
+    needing = {"lime", "counterfactual", "trust", *(() if follows_training else ("shap",))}
+    if asked := [name for name in options.methods if name in needing]:
+        message = f"{asked[0]} needs training rows that stand for absent columns; set bundle.reference: rows"
+        raise RecipeError(Problem("", "explanation.methods", message, code="DL110"))
+
+
 def check_task_options(recipe: Recipe, task: Task) -> None:
     """Reject options that only other tasks have."""
     options = recipe.training

@@ -13,6 +13,7 @@ from danlu.experiment.checks import (
     check_components_fit_data,
     check_conformal,
     check_distillation,
+    check_explanation,
     check_metric,
     check_no_gradient_options,
     check_positive,
@@ -55,6 +56,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
         check_no_gradient_options(recipe, model, dataset.task)
     check_task_options(recipe, dataset.task)
     check_distillation(recipe, dataset)
+    check_explanation(recipe, dataset)
     if recipe.tuning is not None and recipe.tuning.metric is not None:
         check_metric(recipe.tuning.metric, dataset.task, "tuning.metric")
     metrics = resolve_metrics(dataset.task, recipe.evaluation.metrics)

@@ -30,6 +30,7 @@ from danlu.evaluation.worst_errors import worst_errors
 from danlu.experiment.cross_validation import OUT_OF_FOLD_FILE, CrossValidationResult, Learn, cross_validate
 from danlu.experiment.data_context import DataContext, require_test_rows, scored_text_column
 from danlu.experiment.run_data import with_stored_reference
+from danlu.experiment.run_explanation import explain_run
 from danlu.metrics.base import Predictions
 from danlu.models.golden import golden_frame
 from danlu.recipe.schema import Recipe
@@ -103,7 +104,10 @@ def _evaluate_run(
     names = (*(f"{name}.parquet" for name in parts), WORST, OUT_OF_FOLD_FILE)
     write_sealed(run.path / EVALUATION, figures, [run.path / "predictions" / name for name in names])
     _keep_golden(bundle, context, parts["test"], decided, predictor.preprocessor.columns, outputs["test"])
-    write_pages(run, language)
+    try:
+        explain_run(context, run)
+    finally:  # what was evaluated is shown, whatever cannot be explained
+        write_pages(run, language)
     return figures
 
 

@@ -10,7 +10,8 @@ from danlu.recipe.components import ModelOptions
 from danlu.recipe.sections.bundle import BundleOptions
 from danlu.recipe.sections.data import Data
 from danlu.recipe.sections.evaluation import Evaluation
-from danlu.recipe.sections.planned import Compression, Deployment, Explanation, Picture
+from danlu.recipe.sections.explanation import Explanation
+from danlu.recipe.sections.planned import Compression, Deployment, Picture
 from danlu.recipe.sections.training import Training
 from danlu.recipe.sections.tuning import Tuning
 

@@ -31,13 +31,6 @@ class Quantize(CompressionOptions):
 COMPRESSIONS: dict[str, type[CompressionOptions]] = {"prune": Prune, "quantize": Quantize}
 
 
-class Explanation(Frozen):
-    """Explain the model's predictions."""
-
-    methods: tuple[Literal["shap", "lime", "permutation"], ...] = ("permutation",)
-    samples: PositiveInt = 200
-
-
 Picture = Literal["graph", "features", "activations", "weights", "curves"]
 
 
@@ -86,7 +79,6 @@ class Deployment(Frozen):
 
 # Values that each key accepts today; a key that is not here is fully implemented.
 BUILT: dict[str, tuple[Any, ...]] = {
-    "explanation": (None,),
     "visualization": ((),),
     "compression": (None,),
     "deployment": (None,),

@@ -47,7 +47,7 @@ def _between(figure: Json) -> str:
 
 
 def _importance(found: Json) -> list[Row]:
-    """Return the most important columns: name, figure, interval, and the same given the columns that go with it."""
+    """Return the most important columns, with their conditional importance beside."""
     ordered = sorted(found["columns"], key=lambda each: -each["value"])[:MOST_COLUMNS]
     return [
         (
@@ -62,7 +62,7 @@ def _importance(found: Json) -> list[Row]:
 
 
 def _summary(shap: list[Json]) -> list[Row]:
-    """Return the columns with the largest mean size of their values: name, mean size, rows where it is told apart."""
+    """Return the columns with the largest mean size of their values."""
     if not shap:
         return []
     sizes: dict[str, list[float]] = {}

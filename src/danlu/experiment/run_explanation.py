@@ -1,0 +1,44 @@
+"""The stage of a run that explains its model, where the recipe asks for it.
+
+In: a run whose bundle is written and decided, and its data. Out: files in the run's folder `explanation`.
+"""
+
+from danlu.artifacts.bundle import open_bundle
+from danlu.artifacts.run import RunDirectory
+from danlu.experiment.data_context import DataContext
+
+FOLDER = "explanation"
+
+
+def explain_run(context: DataContext, run: RunDirectory) -> None:
+    """Explain the model on validation or else test rows, where the recipe asks.
+
+    Raises:
+        ArgumentError: a method cannot be had of this model.
+    """
+    options = context.recipe.explanation
+    if options is None:
+        return
+    from danlu.explanation.beside_predictions import background_of
+    from danlu.explanation.explain import explain_bundle
+    from danlu.explanation.written import write_explanation
+    from danlu.models.predictor import Predictor
+
+    parts = context.splits.eval_splits()
+    split = next(iter(parts))
+    frame = parts[split].frame.lazy().collect()
+    bundle = open_bundle(run.path)
+    found = explain_bundle(
+        Predictor.load(bundle, recipe_model=context.model),
+        bundle,
+        background_of(bundle),
+        frame,
+        {"split": split, "rows": frame.height},
+        labelled=frame,
+        methods=options.methods,
+        rows=range(min(options.samples, frame.height)),
+        budget=options.budget,
+        actionable=options.actionable,
+        seed=context.recipe.seed,
+    )
+    write_explanation(found, run.path / FOLDER)
