@@ -16,7 +16,8 @@ from danlu.explanation.results import Counterfactual, cell_of
 from danlu.explanation.tabular import TabularAnswers
 
 STARTS = 5  # kept rows
-HALVINGS = 12  # of a number's way back
+REFINED = 3  # the nearest of what was found, whose numbers are then brought nearer
+HALVINGS = 10  # of a number's way back
 DIGITS = 6  # that a number is shown and tried with
 PREDICTION = "prediction"
 Change = Mapping[str, Any]  # column -> its new cell
@@ -50,7 +51,8 @@ class Search:
         flipped = [change for change, there in zip(found, goal.reached(found), strict=True) if there]
         alone = sorted((each for each in flipped if len(each) == 1), key=goal.distance)
         far = sorted((each for each in flipped if len(each) > 1), key=goal.distance)
-        nearer = [goal.closer(goal.fewer(change)) for change in (*alone[:STARTS], *far[:STARTS])]
+        sparse = [*alone[:STARTS], *(goal.fewer(change) for change in far[:STARTS])]
+        nearer = [goal.closer(change) for change in sorted(sparse, key=goal.distance)[:REFINED]]
         checked = [(change, there) for change, there in zip(nearer, goal.reached(nearer), strict=True) if there]
         if not checked:
             return None
