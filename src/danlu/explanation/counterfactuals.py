@@ -1,7 +1,8 @@
 """Counterfactuals: the nearest changes of a row that flip what is predicted (Wachter et al. 2018).
 
 https://arxiv.org/abs/1711.00399. Changes stay within the ranges and categories of the training rows that the bundle
-keeps. Starts are single changed columns and the nearest kept rows that are answered otherwise; columns go back to the
+keeps. Starts are single changed columns, those joined that help most, and the nearest kept rows that are answered
+otherwise; columns go back to the
 row's own cell while the answer stays flipped, then numbers come as near as they can. What is given was predicted.
 """
 
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from danlu.explanation.answers import labels_of
 from danlu.explanation.results import Counterfactual, cell_of
 from danlu.explanation.tabular import TabularAnswers
 
 STARTS = 5  # kept rows
+MOST_JOINED = 10  # single changes that are joined
+LEAST_WAY = 0.02  # that a change counts as, so that tiny steps do not win
 REFINED = 3  # the nearest of what was found, whose numbers are then brought nearer
 HALVINGS = 10  # of a number's way back
 DIGITS = 6  # that a number is shown and tried with
@@ -51,7 +55,9 @@ class Search:
         flipped = [change for change, there in zip(found, goal.reached(found), strict=True) if there]
         alone = sorted((each for each in flipped if len(each) == 1), key=goal.distance)
         far = sorted((each for each in flipped if len(each) > 1), key=goal.distance)
-        sparse = [*alone[:STARTS], *(goal.fewer(change) for change in far[:STARTS])]
+        grown = goal.grow([change for change in found if len(change) == 1]) if not alone else None
+        joined = far[:STARTS] if grown is None else [grown, *far[:1]]
+        sparse = [*alone[:STARTS], *(goal.fewer(change) for change in joined)]
         nearer = [goal.closer(change) for change in sorted(sparse, key=goal.distance)[:REFINED]]
         checked = [(change, there) for change, there in zip(nearer, goal.reached(nearer), strict=True) if there]
         if not checked:
@@ -104,6 +110,31 @@ class _Goal:
         if places is None or own is None or not np.isfinite(own):
             return 1.0
         return float(abs(cell - own) / ((places[-1] - places[0]) or 1.0))
+
+    def grow(self, singles: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+        """Join the single changes that help most for their way, one by one; None where they do not suffice."""
+        found: dict[str, Any] = {}
+        before = self._likely([found])[0]
+        for _ in range(MOST_JOINED):
+            tried = [{**found, **single} for single in singles if not found.keys() & single.keys()]
+            if not tried:
+                return None
+            likely = self._likely(tried)
+            ways = np.array([self.distance(change) for change in tried]) - self.distance(found)
+            found = tried[int(((likely - before) / (ways + LEAST_WAY)).argmax())]
+            before = self._likely([found])[0]
+            if self.reached([found])[0]:
+                return found
+        return None
+
+    def _likely(self, changes: Sequence[Change]) -> np.ndarray:
+        """Return the log odds of the wanted label, or of any other than now, [changes]."""
+        target = self.search.rows.predictor.target
+        wanted = self.search.wanted
+        outputs = self.search.rows.outputs(_changed(self.row, changes)).astype(np.float64)
+        own = outputs[:, labels_of(target).index(self.now if wanted is None else wanted)].clip(1e-12, 1 - 1e-12)
+        odds = np.log(own / (1 - own))
+        return np.asarray(-odds if wanted is None else odds)
 
     def fewer(self, change: Change) -> dict[str, Any]:
         """Take columns back, in ever smaller blocks, the farthest first, while the answer stays flipped."""
