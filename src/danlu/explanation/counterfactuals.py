@@ -2,8 +2,8 @@
 
 https://arxiv.org/abs/1711.00399. Changes stay within the ranges and categories of the training rows that the bundle
 keeps. Starts are single changed columns, those joined that help most, and the nearest kept rows that are answered
-otherwise; columns go back to the
-row's own cell while the answer stays flipped, then numbers come as near as they can. What is given was predicted.
+otherwise; columns go back to the row's own cell while the answer stays flipped, then numbers come as near as they can.
+What is given was predicted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ class _Goal:
         return float(abs(cell - own) / ((places[-1] - places[0]) or 1.0))
 
     def grow(self, singles: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-        """Join the single changes that help most for their way, one by one; None where they do not suffice."""
+        """Join the single changes that help most for their way, one by one."""
         found: dict[str, Any] = {}
         before = self._likely([found])[0]
         for _ in range(MOST_JOINED):
