@@ -134,7 +134,7 @@ def test_the_cache_loses_what_nothing_used_and_what_dead_processes_left(
     assert found["cache figures"].mended
     package.doctor(cache=True, unused_days=0)
     assert sorted(new.parent.iterdir()) == [filling]
-    with pytest.raises(ArgumentError, match="must be 0 or more"):
+    with pytest.raises(ArgumentError, match="give a number of at least 0"):
         package.doctor(cache=True, unused_days=-1)
 
 
