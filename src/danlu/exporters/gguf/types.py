@@ -1,7 +1,7 @@
 """The types of weights in a GGUF file: what the package gguf writes, and how far answers may move by each.
 
-Tolerances bound the mean deviation of the logits of the golden texts, relative where a logit is beyond 1; they are
-some three times what SmolLM2-135M and small trained language models showed.
+Tolerances bound the mean deviation of the logits of the golden texts, relative where a logit is beyond 1. They are
+some two to six times what SmolLM2-135M showed (0.0016, 0.07, 0.4 and 1.2); small new models move less.
 """
 
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ WEIGHT_TYPES: dict[str, WeightType] = {
     found.name.lower(): found
     for found in (
         WeightType("F32", 0, 1e-4, "F32"),
-        WeightType("F16", 1, 1e-2, "F16"),
-        WeightType("Q8_0", 7, 0.1, "Q8_0"),
+        WeightType("F16", 1, 0.01, "F16"),
+        WeightType("Q8_0", 7, 0.25, "Q8_0"),
         WeightType("Q5_1", 9, 1.0, "Q8_0"),
         WeightType("Q5_0", 8, 1.0, "Q8_0"),
         WeightType("Q4_1", 3, 2.0, "Q8_0"),
