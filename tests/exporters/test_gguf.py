@@ -108,9 +108,10 @@ def test_each_architecture_comes_back_as_it_was(arch: str, tmp_path: Path) -> No
     check = said_of(out)["check"]
     assert (check["max_deviation"], check["inputs"]) == (0.0, "drawn")
     unpack_gguf(out / "model.gguf", tmp_path / "back")
-    assert load_tokenizer(tmp_path / "back").open().encode("don't 123").ids == load_tokenizer(own).open().encode(
-        "don't 123"
-    ).ids
+    assert (
+        load_tokenizer(tmp_path / "back").open().encode("don't 123").ids
+        == load_tokenizer(own).open().encode("don't 123").ids
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_other_types_are_llama_cpps_own(outtype: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arch", "config", "said"),
     [
-        ("llama", {"hidden_act": "gelu"}, "computes llama with hidden_act: silu, and this model has gelu"),
+        ("llama", {"hidden_act": "gelu"}, "computes llama with hidden_act: silu, and this has gelu"),
         ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}, "rope_type linear"),
         ("mistral", {"sliding_window": 16}, "no sliding window"),
         ("olmo", {}, "OlmoForCausalLM has no form there; these have: llama"),
@@ -181,7 +182,7 @@ def test_a_file_with_weights_in_the_wrong_place_is_refused(tmp_path: Path, monke
     own = folder(tmp_path / "own", tokenizer())
     wrong = networks.Architecture("llama", lambda name, values, config: values)
     monkeypatch.setitem(networks.ARCHITECTURES, "llama", wrong)
-    with pytest.raises(ArtifactError, match="attn_q.weight comes back otherwise; nothing was written"):
+    with pytest.raises(ArtifactError, match=r"attn_q\.weight comes back otherwise; nothing was written"):
         package.export(own, tmp_path / "out", to="gguf")
     assert not (tmp_path / "out").exists()
 

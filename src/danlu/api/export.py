@@ -63,9 +63,7 @@ def export(
         >>> sorted(file.name for file in danlu.export(run, "exported").iterdir())
         ['README.md', 'danlu.json', 'lightgbm.txt']
     """
-    write_export(
-        bundle, folder, to=to, into=into, opset=opset, outtype=outtype, tolerance=tolerance, own_code=own_code
-    )
+    write_export(bundle, folder, to=to, into=into, opset=opset, outtype=outtype, tolerance=tolerance, own_code=own_code)
     return Path(folder)
 
 

@@ -137,7 +137,10 @@ def _ways_of_writing(predictor: Predictor, numbers: Sequence[dict[str, Any]]) ->
     columns = dict.fromkeys(told["column"] for told in numbers if told["is"] == "number")
     readings = {column: _reading(predictor, column) for column in columns}
     return [
-        Step("numbers-as-written", {"column": column, **{name: found[name] for name in ("number", "spans") if found.get(name)}})
+        Step(
+            "numbers-as-written",
+            {"column": column, **{name: found[name] for name in ("number", "spans") if found.get(name)}},
+        )
         for column, found in readings.items()
         if found.get("number") or found.get("spans")
     ]
@@ -236,7 +239,9 @@ def _with_odd_rows(frame: pl.DataFrame, categories: Sequence[str]) -> pl.DataFra
         pl.lit(UNSEEN).alias(name) for name in categories if frame.schema[name] == pl.String
     )
     spaced = frame.head(1).with_columns(
-        pl.concat_str(pl.lit(" "), name, pl.lit(" ")).alias(name) for name in categories if frame.schema[name] == pl.String
+        pl.concat_str(pl.lit(" "), name, pl.lit(" ")).alias(name)
+        for name in categories
+        if frame.schema[name] == pl.String
     )
     return pl.concat([frame, gaps, unseen, spaced])
 

@@ -75,7 +75,7 @@ def architecture_of(network: Any) -> Architecture:
         found = getattr(config, name, None)
         if found not in (*usual, None):
             raise ArgumentError(
-                f"--to gguf: llama.cpp computes {config.model_type} with {name}: {usual[0]}, and this model has {found}",
+                f"--to gguf: llama.cpp computes {config.model_type} with {name}: {usual[0]}, and this has {found}",
                 code="DL409",
             )
     turning = getattr(config, "rope_parameters", None) or {}

@@ -176,6 +176,12 @@ def _read_back(file: Path, folder: Path, model: "Language") -> Any:
 
 
 def require_close(check: dict[str, Any], kind: WeightType) -> None:
+    """Raise ArtifactError where logits moved by more than is allowed, in the mean.
+
+    Args:
+        check: figures of the comparison, with `tolerance`.
+        kind: the type of the weights.
+    """
     mean = check["mean_deviation"]
     if mean is None or mean > check["tolerance"]:
         raise ArtifactError(

@@ -124,7 +124,11 @@ def _strays(tokenizer: Any, file: Path, rows: int) -> set[str]:
     transformers adds the default tokens of the tokenizer's class, such as <|endoftext|>.
     """
     own = set(_fields(file)("tokenizer.ggml.tokens") or ())
-    return {token for token, place in tokenizer.get_vocab().items() if place >= rows and token not in own} if own else set()
+    return (
+        {token for token, place in tokenizer.get_vocab().items() if place >= rows and token not in own}
+        if own
+        else set()
+    )
 
 
 def _as_it_reads(tokenizer: Any, strays: set[str]) -> Any:
