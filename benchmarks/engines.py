@@ -61,7 +61,9 @@ def cold(checkout: Path, run: Path, rows: Path, folder: Path) -> tuple[float, fl
     """Return wall seconds and peak MiB of one `danlu predict` with a checkout's source."""
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-c", MAIN, "predict", str(run), str(rows), "-o", str(folder / "answers.csv")]
+    answers = folder / "answers.csv"
+    answers.unlink(missing_ok=True)
+    command = [sys.executable, "-c", MAIN, "predict", str(run), str(rows), "-o", str(answers)]
     begun = time.perf_counter()
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
