@@ -38,6 +38,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 BATCHES = (1, 32, 1024)
 MAIN = "from danlu.cli.main import main; main()"
+LAUNCH = """import os, sys, time
+begun = time.perf_counter()
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, used = os.wait4(child, 0)
+print(time.perf_counter() - begun, used.ru_maxrss, status)"""
 TRAIN = "import json, sys, danlu; danlu.run(json.loads(sys.argv[1]), output=sys.argv[2], name=sys.argv[3])"
 CALLS = {1: 50, 32: 10, 1024: 1}  # within a timing, so that the clock's own cost is nothing
 FEWEST = 5  # pairs of a comparison, however long they take
@@ -64,11 +69,13 @@ def cold(checkout: Path, run: Path, rows: Path, folder: Path) -> tuple[float, fl
     answers = folder / "answers.csv"
     answers.unlink(missing_ok=True)
     command = [sys.executable, "-c", MAIN, "predict", str(run), str(rows), "-o", str(answers)]
-    begun = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    assert status == 0, f"danlu predict failed in {checkout}"
-    return time.perf_counter() - begun, used.ru_maxrss / 1024
+    # A process begins with the peak memory of the one that starts it, so a small one does.
+    launched = subprocess.run(
+        [sys.executable, "-S", "-c", LAUNCH, *command], env=environment, capture_output=True, text=True
+    )
+    seconds, kilobytes, status = launched.stdout.split()[-3:]
+    assert status == "0", f"danlu predict failed in {checkout}: {launched.stderr}"
+    return float(seconds), int(kilobytes) / 1024
 
 
 def compare_cold(other: Path, now: Runs, before: Runs, pairs: int, folder: Path) -> None:

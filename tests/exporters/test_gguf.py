@@ -99,10 +99,10 @@ def test_conversations_begin_as_the_template_writes_them(tmp_path: Path) -> None
     assert said_of(out)["check"]["tolerance_of"] == "mean_deviation"
 
 
-@pytest.mark.parametrize("arch", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("arch", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])
 def test_each_architecture_comes_back_as_it_was(arch: str, tmp_path: Path) -> None:
     given = {"head_dim": 128} if arch == "qwen3" else {}  # what transformers takes for granted of such a file
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    heads = {} if arch == "gpt2" else {"num_attention_heads": 4, "num_key_value_heads": 2}
     own = folder(tmp_path / "own", tokenizer(CHATML, CHATML_TOKENS), arch=arch, **given, **heads)
     out = package.export(own, tmp_path / "out", to="gguf", outtype="f32")
     check = said_of(out)["check"]
@@ -116,9 +116,15 @@ def test_each_architecture_comes_back_as_it_was(arch: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("outtype", "inner", "words"),
-    [("f16", "F16", "F16"), ("q8_0", "Q8_0", "Q8_0"), ("Q5_1", "Q5_1", "Q8_0"), ("q5_0", "Q5_0", "Q8_0"),
-     ("q4_1", "Q4_1", "Q8_0"), ("q4_0", "Q4_0", "Q8_0")],
-)  # fmt: skip
+    [
+        ("Q8_0", "Q8_0", "Q8_0"),
+        ("q4_1", "Q4_1", "Q8_0"),
+        pytest.param("f16", "F16", "F16", marks=pytest.mark.slow),
+        pytest.param("q5_1", "Q5_1", "Q8_0", marks=pytest.mark.slow),
+        pytest.param("q5_0", "Q5_0", "Q8_0", marks=pytest.mark.slow),
+        pytest.param("q4_0", "Q4_0", "Q8_0", marks=pytest.mark.slow),
+    ],
+)
 def test_weights_are_kept_in_the_type_that_is_asked(outtype: str, inner: str, words: str, tmp_path: Path) -> None:
     import gguf
     from safetensors.numpy import load_file

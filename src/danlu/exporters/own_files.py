@@ -34,7 +34,8 @@ SIZES = ({BATCH: 3, LENGTH: 7}, {BATCH: 1, LENGTH: 12})  # of drawn inputs
 OTHER_SIZES = (3, 1)  # of free dimensions with other names
 # Texts with what tokenizers cut differently: digits, signs, blanks, endings, several scripts.
 TRIED = ("Hello world", " It's 2026: 12,345.67!", "\n\n  two\tblanks  ", "naïve café 你好 Привет", "don't WE'LL x1y2")
-HEADS = ("ForCausalLM", "ForSequenceClassification", "ForTokenClassification")
+CAUSAL = ("ForCausalLM", "LMHeadModel")
+HEADS = (*CAUSAL, "ForSequenceClassification", "ForTokenClassification")
 
 
 def is_own_file(path: Path) -> bool:
@@ -160,7 +161,7 @@ class _Logits(nn.Module):
 
 
 def _is_causal(network: Any) -> bool:
-    return type(network).__name__.endswith("ForCausalLM")
+    return type(network).__name__.endswith(CAUSAL)
 
 
 def _convert_language(path: Path, folder: Path, outtype: str | None, tolerance: float | None) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def _convert_language(path: Path, folder: Path, outtype: str | None, tolerance: 
 
 def _is_long(network: Any) -> bool:
     name = type(getattr(network, "network", network)).__name__
-    return name.endswith(("ForCausalLM", "ForTokenClassification"))
+    return name.endswith((*CAUSAL, "ForTokenClassification"))
 
 
 def _build(path: Path) -> tuple[nn.Module, tuple[Port, ...], int]:
@@ -219,13 +220,14 @@ def _build_transformer(path: Path, head: str) -> tuple[nn.Module, tuple[Port, ..
     require_extra("text", f"{path} (transformers)", only=("transformers",))
     import transformers
 
-    family: Any = getattr(transformers, f"AutoModel{head}")
+    kind = CAUSAL[0] if head in CAUSAL else head
+    family: Any = getattr(transformers, f"AutoModel{kind}")
     try:
         network = family.from_pretrained(path, local_files_only=True, trust_remote_code=False, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ArtifactError(f"{path}: transformers cannot open it: {reason}", code="DL303") from error
-    names = ("input_ids",) if head == "ForCausalLM" else ("input_ids", "attention_mask")
+    names = ("input_ids",) if head in CAUSAL else ("input_ids", "attention_mask")
     longest = int(getattr(network.config, "max_position_embeddings", None) or 512)
     ports = tuple(Port(name, "int64", (BATCH, LENGTH)) for name in names)
     return _Logits(network).eval(), ports, longest

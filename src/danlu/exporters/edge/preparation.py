@@ -66,7 +66,7 @@ class Model:
     def _codes(
         self, told: Mapping[str, Any], known: Mapping[str, int], forms: Mapping[str, str], rows: Sequence[Row]
     ) -> list[int]:
-        """Return the codes of a category: of words as training spelled them, else of their canonical spelling."""
+        """Return codes of words as training spelled them, else by canonical spelling."""
         words = [row[told["column"]] for row in rows]
         codes = []
         for word, gap in zip(words, self._gaps(told, words), strict=True):

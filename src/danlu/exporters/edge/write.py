@@ -133,7 +133,7 @@ def _reading(predictor: Predictor, column: str) -> dict[str, Any]:
 
 
 def _ways_of_writing(predictor: Predictor, numbers: Sequence[dict[str, Any]]) -> list[Step]:
-    """Return the columns whose words were read as numbers otherwise than Python does: `1.234,50 €`, `01:30`."""
+    """Return the columns whose numbers are not written as in Python: `1.234,50 €`, `01:30`."""
     columns = dict.fromkeys(told["column"] for told in numbers if told["is"] == "number")
     readings = {column: _reading(predictor, column) for column in columns}
     return [
@@ -233,7 +233,7 @@ def _check(predictor: Predictor, bundle: Bundle, folder: Path, runner: dict[str,
 
 
 def _with_odd_rows(frame: pl.DataFrame, categories: Sequence[str]) -> pl.DataFrame:
-    """Add a row of gaps, one of categories that were never seen, and one of known ones between blanks."""
+    """Add rows: of gaps, of unseen categories, of known ones between blanks."""
     gaps = pl.DataFrame({name: pl.Series([None], dtype=dtype) for name, dtype in frame.schema.items()})
     unseen = frame.head(1).with_columns(
         pl.lit(UNSEEN).alias(name) for name in categories if frame.schema[name] == pl.String

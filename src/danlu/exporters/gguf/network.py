@@ -35,7 +35,7 @@ def _same(name: str, values: np.ndarray, config: Any) -> np.ndarray:
 
 
 def _interleaved(name: str, values: np.ndarray, config: Any) -> np.ndarray:
-    """Put the two halves of each head's queries and keys beside one another, as llama.cpp turns them by pairs."""
+    """Interleave the halves of each head's queries and keys, as llama.cpp has them."""
     kind = name.split(".")[-2]
     if kind not in ("attn_q", "attn_k"):
         return values
@@ -130,7 +130,7 @@ def add_settings(writer: Any, network: Any, architecture: Architecture) -> None:
 
 
 def named_tensors(network: Any, architecture: Architecture) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the tensors of a network as the file has them: name and values in 32 bits.
+    """Yield a network's tensors as the file has them: name and float32 values.
 
     Raises:
         ArgumentError: llama.cpp's architecture has no such tensor.

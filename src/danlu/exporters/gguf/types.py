@@ -87,7 +87,7 @@ def type_of(name: str, values: np.ndarray, kind: WeightType) -> str:
 
 
 def packed(values: np.ndarray, name: str) -> Any:
-    """Return a tensor's bytes in a type, as the file has them, [outputs, bytes of a row]."""
+    """Return a tensor's bytes in a type, [outputs, bytes of a row]."""
     import gguf
 
     return gguf.quantize(np.ascontiguousarray(values, dtype=np.float32), gguf.GGMLQuantizationType[name])

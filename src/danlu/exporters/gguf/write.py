@@ -57,7 +57,7 @@ class Language:
 def write_gguf(
     predictor: Predictor, bundle: Bundle, folder: Path, outtype: str | None, tolerance: float | None
 ) -> dict[str, Any]:
-    """Write a language model as GGUF, prove it on the bundle's texts, and return its document.
+    """Write a language model as GGUF, prove it on texts, return its document.
 
     Args:
         predictor: of the bundle, in torch.
@@ -104,7 +104,7 @@ def write_gguf(
 
 
 def write_read(model: "Language", path: Path, kind: WeightType, texts: list[str]) -> tuple[Run, tuple[Step, ...]]:
-    """Write a language model's file, and compare its weights and tokenizer as danlu reads them with the model's.
+    """Write a language model's file, read it back, compare weights and tokenizer.
 
     Args:
         model: what is written.
@@ -193,7 +193,7 @@ def require_close(check: dict[str, Any], kind: WeightType) -> None:
 
 
 def _compare_weights(network: Any, read: Any, architecture: Architecture, kind: WeightType) -> None:
-    """Raise ArtifactError unless each tensor comes back as its type keeps it, and no tensor is missing."""
+    """Raise ArtifactError unless each tensor comes back as its type keeps it."""
     again = dict(named_tensors(read, architecture))
     for name, values in named_tensors(network, architecture):
         chosen = type_of(name, values, kind)

@@ -359,7 +359,7 @@ def _nulls(values: pl.Series) -> np.ndarray:
 
 
 def _spellings(state: CategoryState) -> dict[str, int]:
-    """Return the code of each word that a graph knows: of training, and the usual other spellings of these.
+    """Return the code of each word that a graph knows, usual other spellings too.
 
     `1` as `1.0`, `True` as `true`, `TRUE` or, among truth values alone, `1`.
     """
@@ -373,7 +373,7 @@ def _spellings(state: CategoryState) -> dict[str, int]:
 
 
 def _words(state: CategoryState, known: dict[str, int], frame: pl.DataFrame) -> np.ndarray:
-    """Return values as the graph knows them, [rows, 1]: else as training spelled them; empty for missing ones."""
+    """Return words that the graph knows, [rows, 1]; empty for missing ones."""
     names: Any = np.array(["", UNSEEN, *state.values], dtype=object)
     found = names[state.codes(frame)]
     given = frame[state.column].cast(pl.String).to_list()

@@ -69,7 +69,7 @@ def _convert(file: Path, folder: Path) -> None:
 
 
 def unpack_gguf(file: Path, folder: Path) -> list[str]:
-    """Write a GGUF file's config, weights in fp32 and tokenizer into a folder as transformers has them.
+    """Write a GGUF file as a transformers folder: config, fp32 weights, tokenizer.
 
     Returns:
         tokens that transformers adds to the file's, and that were left out.
@@ -111,7 +111,7 @@ def unpack_gguf(file: Path, folder: Path) -> list[str]:
 
 
 def _completed(config: Any) -> Any:
-    """Return a config with the sizes of GPT-2 under the names that its layers are built by."""
+    """Return a config whose GPT-2 sizes stand under the layers' own names."""
     if config.model_type == "gpt2":
         config.n_positions = getattr(config, "n_ctx", config.n_positions)
         config.n_inner = getattr(config, "feed_forward_length", config.n_inner)
