@@ -128,3 +128,86 @@ def test_files_that_answer_otherwise_are_refused(
     with pytest.raises(ArtifactError, match="answer something else"):
         package.export(table_run, tmp_path / "edge", to="numpy")
     assert not (tmp_path / "edge").exists()
+
+
+def spelled_table(folder: Path) -> Path:
+    """Whole numbers as categories, truth values, and words that differ in case and blanks."""
+    random = np.random.default_rng(2)
+    code, flag = random.integers(0, 4, 160), random.integers(0, 2, 160)
+    place = random.choice(["North Side", "north side", "South Side"], 160)
+    label = np.where((code > 1) ^ (flag == 1) ^ (place == "South Side"), "yes", "no")
+    frame = pl.DataFrame({"code": code, "flag": flag == 1, "place": place, "label": label})
+    frame.with_columns(pl.col("flag").cast(pl.String)).write_csv(folder / "spelled.csv")
+    return folder / "spelled.csv"
+
+
+SPELLED = [
+    {"code": "3.0", "flag": "TRUE", "place": " NORTH  side"},
+    {"code": "+1", "flag": "False", "place": "South Side "},
+    {"code": " 2", "flag": "1", "place": "south side"},
+    {"code": "3e0", "flag": "0", "place": "nowhere"},
+    {"code": "1.5", "flag": "maybe", "place": "North Side"},
+]
+
+
+def spelled_run(folder: Path) -> Path:
+    return package.run(
+        {
+            "name": "spelled",
+            "data": {
+                "source": str(spelled_table(folder)),
+                "target": "label",
+                "columns": {"code": "category", "flag": "category"},
+                "clean": {"categories": "merge"},
+            },
+            "model": {"name": "mlp", "hidden": [8]},
+            "training": {"epochs": 4},
+            "evaluation": {"baselines": False},
+        },
+        output=folder,
+        name="run",
+    ).path
+
+
+def test_other_spellings_of_a_category_are_the_same_value_there(tmp_path: Path) -> None:
+    run = spelled_run(tmp_path)
+    folder = package.export(run, tmp_path / "edge", to="numpy")
+    rows = pl.DataFrame(SPELLED)
+    rows.write_ndjson(tmp_path / "rows.jsonl")
+    expected = package.load(run, engine="torch").predict(rows)
+    found = answered_alone(folder, tmp_path / "rows.jsonl")
+    np.testing.assert_allclose([row["probability_yes"] for row in found], expected["probability_yes"], atol=1e-5)
+    # They are values of the training, not others: another word answers otherwise.
+    assert expected["probability_yes"][0] != expected["probability_yes"][4]
+
+
+def test_usual_other_spellings_are_inside_a_graph_and_the_rest_is_named(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    run = spelled_run(tmp_path)
+    folder = package.export(run, tmp_path / "graph", to="onnx")
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    rows = pl.DataFrame([{"code": "3.0", "flag": "TRUE", "place": "north side"},
+                         {"code": "2", "flag": "False", "place": "south side"}])  # fmt: skip
+    given = {name: rows[name].to_numpy()[:, None].astype(object) for name in rows.columns}
+    (answers, *_) = session.run(None, given)
+    told = json.loads((folder / "danlu.json").read_text())
+    names = told["outputs"][0]["names"]
+    expected = package.load(run, engine="torch").predict(rows)
+    np.testing.assert_allclose(answers[:, names.index("yes")], expected["probability_yes"], atol=1e-5)
+    left = {step["value"]["column"]: step["value"] for step in told["outside"] if step["what"] == "spelling"}
+    assert left["place"] == {"column": "place", "ignores": ["case", "white space"], "canonical": True}
+    assert left["code"]["canonical"] is True
+
+
+def test_numbers_that_are_written_otherwise_are_named(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    size = random.normal(5, 2, 120).round(2)
+    words = [f"{value:.2f} kg".replace(".", ",") for value in size]
+    pl.DataFrame({"size": words, "label": np.where(size > 5, "big", "small")}).write_csv(tmp_path / "t.csv")
+    run = package.run(
+        {"data": {"source": str(tmp_path / "t.csv"), "target": "label"}, "model": {"name": "linear"},
+         "training": {"epochs": 2}, "evaluation": {"baselines": False}}, output=tmp_path, name="run",
+    ).path  # fmt: skip
+    told = json.loads((package.export(run, tmp_path / "edge", to="numpy") / "danlu.json").read_text())
+    (left,) = [step["value"] for step in told["outside"] if step["what"] == "numbers-as-written"]
+    assert (left["column"], left["number"]["decimal"], left["number"]["suffix"]) == ("size", ",", "kg")

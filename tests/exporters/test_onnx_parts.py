@@ -94,6 +94,21 @@ def test_trees_answer_as_danlus_own_walk(seed: int, shape: tuple[int, int, bool]
     np.testing.assert_array_equal(walked, expected)
 
 
+def test_sets_of_categories_are_looked_up_in_a_graph_without_bits(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    network = grown_trees(3, 1, 1, True)
+    assert network.has_category_splits
+    inputs = TabularInputs(numeric=NUMBERS, cardinalities=(CODES,))
+    graph = network_graph(GatheredTrees(network), inputs, 20, "logits")
+    assert not {node.op_type for node in graph.graph.node} & {"BitShift", "TreeEnsemble"}
+    numeric, categories = rows_with_gaps(3)
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    compiled = openvino.Core().compile_model(tmp_path / "model.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = compiled({"numeric": numeric, "categories": categories})[0]
+    expected = network(torch.from_numpy(numeric), torch.from_numpy(categories)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_a_set_of_codes_is_read_from_its_words() -> None:
     assert codes_in(np.array([0b101, 0, 1 << 31])) == [0, 2, 95]
 
@@ -193,6 +208,7 @@ def test_names_land_on_their_inputs_and_the_batch_is_free(opset: int, tmp_path: 
         ("categories", "batch"),
     ]
     assert str(Path(__file__).parent) not in str(graph)  # no lines of code of this machine
+
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     given: dict[str, Any] = {"numeric": np.float32([[1, 2]] * 7), "categories": np.int64([[0, 1]] * 7)}
     np.testing.assert_array_equal(session.run(None, given)[0], np.full((7, 1), 31.0))

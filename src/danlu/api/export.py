@@ -21,6 +21,7 @@ def export(
     to: str | None = None,
     into: bool = False,
     opset: int | None = None,
+    outtype: str | None = None,
     tolerance: float | None = None,
     own_code: bool = False,
 ) -> Path:
@@ -37,11 +38,14 @@ def export(
             config.json.
         folder: must not exist yet.
         to: onnx, openvino, torch-export, transformers, sentence-transformers, timm or lightgbm; by default the model's
-            own library; or numpy, a table model as plain numpy with a program that answers rows.
+            own library; or numpy, a table model as plain numpy with a program that answers rows; or gguf, a language
+            model for llama.cpp.
         into: write a new bundle that holds the form beside the weights, for danlu's own engines.
         opset: version of ONNX's operators, for onnx and openvino; 20 by default.
+        outtype: how gguf keeps weights: f32, f16, q8_0 (the default), q5_1, q5_0, q4_1 or q4_0.
         tolerance: the largest deviation from the bundle's answers, 1e-4 by default; of numbers in deviations of the
-            target, relative where an answer is larger than 1. For the first three forms.
+            target, relative where an answer is larger than 1. For the first three forms, and gguf, where it follows
+            from the type of the weights.
         own_code: import the module that the bundle names, if its model is your own.
 
     Returns:
@@ -59,7 +63,7 @@ def export(
         >>> sorted(file.name for file in danlu.export(run, "exported").iterdir())
         ['README.md', 'danlu.json', 'lightgbm.txt']
     """
-    write_export(bundle, folder, to=to, into=into, opset=opset, tolerance=tolerance, own_code=own_code)
+    write_export(bundle, folder, to=to, into=into, opset=opset, outtype=outtype, tolerance=tolerance, own_code=own_code)
     return Path(folder)
 
 
@@ -70,6 +74,7 @@ def write_export(
     to: str | None,
     into: bool,
     opset: int | None,
+    outtype: str | None,
     tolerance: float | None,
     own_code: bool,
 ) -> dict[str, Any]:
@@ -80,6 +85,8 @@ def write_export(
     target = Path(folder)
     if target.exists():
         raise ArgumentError(f"{target}: exists already; choose another folder", code="DL404")
+    if outtype is not None and to != "gguf":
+        raise ArgumentError("--outtype is for --to gguf; give both", code="DL401")
     if to not in FORMS:
         _require_form(to, into, opset, tolerance)
     allowed = TOLERANCE if tolerance is None else tolerance
@@ -89,13 +96,15 @@ def write_export(
         raise ArgumentError(f"--opset is of ONNX's operators, which {to} has none of", code="DL401")
     if is_own_file(Path(bundle)):
         with atomic_folder(target) as written:
-            return write_own_file(Path(bundle), written, to, opset, allowed)
+            return write_own_file(Path(bundle), written, to, opset, outtype, tolerance)
     opened = open_bundle(bundle)
     if to == "numpy":
         from danlu.exporters.edge.write import write_edge
 
         with atomic_folder(target) as written:
             return write_edge(opened, written)
+    if to == "gguf":
+        return _write_gguf(opened, target, outtype, tolerance, own_code)
     if to is not None and to in FORMS:
         return _write_form(opened, target, to, into, opset, allowed, own_code)
     return _write_for_library(opened, target, to, own_code)
@@ -105,10 +114,12 @@ def _require_form(to: str | None, into: bool, opset: int | None, tolerance: floa
     """Raise ArgumentError for options that a library's own format does not have."""
     from danlu.exporters.forms import FORMS
 
-    given = {"--into": into, "--opset": opset is not None, "--tolerance": tolerance is not None}
+    given = {"--into": into, "--opset": opset is not None}
+    if to != "gguf":
+        given["--tolerance"] = tolerance is not None
     for name, is_given in given.items():
         if is_given:
-            forms = ", ".join(FORMS)
+            forms = ", ".join((*FORMS, "gguf") if name == "--tolerance" else FORMS)
             raise ArgumentError(f"{name} is for --to {forms}; give one of them", code="DL401")
 
 
@@ -128,6 +139,22 @@ def _write_form(
         else:
             document = write_form(to, predictor, bundle, written, opset, tolerance)
             write_documents(document, written)
+    _say_check(document)
+    return document
+
+
+def _write_gguf(
+    bundle: "Bundle", target: Path, outtype: str | None, tolerance: float | None, own_code: bool
+) -> dict[str, Any]:
+    """Write a language model's file for llama.cpp."""
+    from danlu.exporters.document import write_documents
+    from danlu.exporters.gguf.write import write_gguf
+    from danlu.models.predictor import Predictor
+
+    predictor = Predictor.load(bundle, engine="torch", own_code=own_code)
+    with atomic_folder(target) as written:
+        document = write_gguf(predictor, bundle, written, outtype, tolerance)
+        write_documents(document, written)
     _say_check(document)
     return document
 

@@ -15,9 +15,13 @@ from torch import Tensor, nn
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.files import read_json, write_bytes
 from danlu.core.imports import patch_torchvision, require_extra
+from danlu.data.specs import CorpusInputs
+from danlu.data.text.preprocessor import load_tokenizer
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.exporters.document import FORMAT, described_files, write_documents
-from danlu.exporters.forms import FORMS, OPENVINO_NAME, PROGRAM
+from danlu.exporters.forms import FORMS, OPENVINO_NAME, PROGRAM, TOLERANCE
+from danlu.exporters.gguf.types import weight_type
+from danlu.exporters.gguf.write import FILE, Language, require_close, write_read
 from danlu.exporters.onnx.network import module_graph, require_opset
 from danlu.exporters.openvino import save_openvino
 from danlu.exporters.ports import BATCH, LENGTH, Port
@@ -28,7 +32,10 @@ from danlu.models.engines.openvino_engine import compile_model, run_request
 
 SIZES = ({BATCH: 3, LENGTH: 7}, {BATCH: 1, LENGTH: 12})  # of drawn inputs
 OTHER_SIZES = (3, 1)  # of free dimensions with other names
-HEADS = ("ForCausalLM", "ForSequenceClassification", "ForTokenClassification")
+# Texts with what tokenizers cut differently: digits, signs, blanks, endings, several scripts.
+TRIED = ("Hello world", " It's 2026: 12,345.67!", "\n\n  two\tblanks  ", "naïve café 你好 Привет", "don't WE'LL x1y2")
+CAUSAL = ("ForCausalLM", "LMHeadModel")
+HEADS = (*CAUSAL, "ForSequenceClassification", "ForTokenClassification")
 
 
 def is_own_file(path: Path) -> bool:
@@ -39,7 +46,9 @@ def is_own_file(path: Path) -> bool:
     return path.is_dir() and not is_bundle and any(path.glob("*.safetensors"))
 
 
-def write_own_file(path: Path, folder: Path, to: str | None, opset: int | None, tolerance: float) -> dict[str, Any]:
+def write_own_file(
+    path: Path, folder: Path, to: str | None, opset: int | None, outtype: str | None, tolerance: float | None
+) -> dict[str, Any]:
     """Write a model of one's own in another form, and return the document.
 
     Args:
@@ -47,20 +56,26 @@ def write_own_file(path: Path, folder: Path, to: str | None, opset: int | None, 
         folder: exists and is empty.
         to: the form.
         opset: version of ONNX's operators.
-        tolerance: the largest deviation that is allowed.
+        outtype: of GGUF, the type of the weights.
+        tolerance: the largest deviation that is allowed; None for the usual one.
 
     Raises:
         ArgumentError: it has no such form, or nothing says what network it is.
         ArtifactError: the file is damaged, or the form answers otherwise.
         MissingExtra: packages are not installed.
     """
+    if to == "gguf" and path.is_dir():
+        document = _convert_language(path, folder, outtype, tolerance)
+        write_documents(document, folder)
+        return document
     if to is None or to not in FORMS:
-        raise ArgumentError(f"{path}: say the form with --to {', '.join(FORMS)}", code="DL401")
+        raise ArgumentError(f"{path}: say the form with --to {', '.join(FORMS)}, or gguf", code="DL401")
+    allowed = TOLERANCE if tolerance is None else tolerance
     extra = FORMS[to].extra
     if extra is not None:
         require_extra(extra, f"--to {to}")
     if path.is_file() and path.suffix == ".onnx":
-        document = _convert_onnx(path, folder, to, tolerance)
+        document = _convert_onnx(path, folder, to, allowed)
     elif path.is_file():
         raise ArgumentError(
             f"{path}: weights alone do not say which network they belong to; give the folder with its config.json, as "
@@ -68,7 +83,7 @@ def write_own_file(path: Path, folder: Path, to: str | None, opset: int | None, 
             code="DL409",
         )
     else:
-        document = _convert_folder(path, folder, to, require_opset(opset), tolerance)
+        document = _convert_folder(path, folder, to, require_opset(opset), allowed)
     write_documents(document, folder)
     return document
 
@@ -146,12 +161,33 @@ class _Logits(nn.Module):
 
 
 def _is_causal(network: Any) -> bool:
-    return type(network).__name__.endswith("ForCausalLM")
+    return type(network).__name__.endswith(CAUSAL)
+
+
+def _convert_language(path: Path, folder: Path, outtype: str | None, tolerance: float | None) -> dict[str, Any]:
+    """Write a folder's language model with its tokenizer as GGUF."""
+    kind = weight_type(outtype)
+    network, ports, longest = _build(path)
+    if not _is_causal(getattr(network, "network", None)):
+        raise ArgumentError(f"{path}: --to gguf is for language models", code="DL409")
+    tokens = load_tokenizer(path)
+    inputs = CorpusInputs(vocabulary=tokens.vocabulary, longest=longest, end=tokens.end, packed=False)
+    model = Language(network.network, tokens, bool(tokens.begins), inputs, path.name)
+    run, left = write_read(model, folder / FILE, kind, list(TRIED))
+    engine = f"transformers {version('transformers')}"
+    check = _compare(ports, _torch_run(network, ports), run, engine, float("inf"))
+    check |= {"tolerance": kind.tolerance if tolerance is None else tolerance, "tolerance_of": "mean_deviation"}
+    require_close(check, kind)
+    template = ["chat-template"] if tokens.chat_template is not None else []
+    output = Port("logits", "float32", (BATCH, LENGTH, "outputs"))
+    document = _document(path, folder, "gguf", ports, (output,), check)
+    outside = [{"what": step.what, "value": step.value} for step in left]
+    return {**document, "inside": ["tokenizer", *template], "outside": outside}
 
 
 def _is_long(network: Any) -> bool:
     name = type(getattr(network, "network", network)).__name__
-    return name.endswith(("ForCausalLM", "ForTokenClassification"))
+    return name.endswith((*CAUSAL, "ForTokenClassification"))
 
 
 def _build(path: Path) -> tuple[nn.Module, tuple[Port, ...], int]:
@@ -184,13 +220,14 @@ def _build_transformer(path: Path, head: str) -> tuple[nn.Module, tuple[Port, ..
     require_extra("text", f"{path} (transformers)", only=("transformers",))
     import transformers
 
-    family: Any = getattr(transformers, f"AutoModel{head}")
+    kind = CAUSAL[0] if head in CAUSAL else head
+    family: Any = getattr(transformers, f"AutoModel{kind}")
     try:
         network = family.from_pretrained(path, local_files_only=True, trust_remote_code=False, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ArtifactError(f"{path}: transformers cannot open it: {reason}", code="DL303") from error
-    names = ("input_ids",) if head == "ForCausalLM" else ("input_ids", "attention_mask")
+    names = ("input_ids",) if head in CAUSAL else ("input_ids", "attention_mask")
     longest = int(getattr(network.config, "max_position_embeddings", None) or 512)
     ports = tuple(Port(name, "int64", (BATCH, LENGTH)) for name in names)
     return _Logits(network).eval(), ports, longest

@@ -40,12 +40,12 @@ def write_tokenizer(preprocessor: TokenizingPreprocessor, folder: Path, position
     written.save_pretrained(folder)
 
 
-def log_parsing(tokenizer: TokenizerFile) -> None:
+def log_parsing(tokenizer: TokenizerFile, reader: str = "transformers") -> None:
     """Say that the library reads tokens of control inside texts otherwise than the bundle."""
     names = control_tokens(tokenizer.json_text)
     if names and not tokenizer.parses_special:
         info(
-            f"transformers parses the tokenizer's tokens inside what people write, such as {names[0]}, as these "
+            f"{reader} parses the tokenizer's tokens inside what people write, such as {names[0]}, as these "
             "tokens; danlu encodes them as words (data.special_tokens). Texts without them are read alike"
         )
 

@@ -23,7 +23,7 @@ from danlu.errors import ArgumentError, ArtifactError, RecipeError
 from danlu.experiment.data_context import load_data
 from danlu.models.predictor import Predictor
 from danlu.models.table import MODELS
-from danlu.models.tabular.options import Boosting, FTTransformer, ResNet, TabM, Tree
+from danlu.models.tabular.options import MLP, Boosting, FTTransformer, ResNet, TabM, Tree
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.table import get_task
 from tests.support.real import adult
@@ -431,3 +431,13 @@ def test_grown_networks_travel_as_tensors() -> None:
 
 def test_every_family_is_listed() -> None:
     assert set(FAMILIES) < set(MODELS)
+
+
+@pytest.mark.parametrize("width", [1, 2, 16])
+def test_a_group_of_one_feature_answers_one_row(width: int) -> None:
+    """Torch's own group norm refuses a single row of a single feature."""
+    inputs = TabularInputs(numeric=3, cardinalities=())
+    network = MLP(hidden=(width,), normalization="group").build(inputs, 2).eval()
+    rows = torch.arange(12.0).reshape(4, 3)
+    torch.testing.assert_close(network(numeric=rows[:1]), network(numeric=rows)[:1])
+    assert network.train()(numeric=rows[:1]).isfinite().all()

@@ -5,15 +5,11 @@ spelling of the training file; other spellings are compared by their canonical f
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-NUMBER = r"^[+-]?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$"
-WHOLE = r"^[+-]?(?:0|[1-9]\d*)(?:\.0+)?$"
-MOMENT = r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:\.0+)?(?:Z|\+00:00)?$"
-TRUTHS = {"true": "1", "false": "0"}
+from danlu.data.reading.word_spelling import MOMENT, NUMBER, TRUTHS, WHOLE, canonical_forms
 
 
 def as_words(values: pl.Series) -> pl.Series:
@@ -50,22 +46,6 @@ def canonical(words: pl.Expr) -> pl.Expr:
 def canonical_series(words: pl.Series) -> pl.Series:
     """Return the canonical spelling of each word."""
     return words.to_frame().select(canonical(pl.first())).to_series()
-
-
-def canonical_forms(known: Sequence[str]) -> dict[str, str]:
-    """Return what other spellings of known words mean: canonical form -> the known word.
-
-    A form that two known words share stands for neither: `1.1` and `1.10` may be two versions. Where all known words
-    are truth values, 0 and 1 stand for them too, and the other way round.
-    """
-    forms = canonical_series(pl.Series(known, dtype=pl.String)).to_list()
-    counts = Counter(forms)
-    found = {form: word for form, word in zip(forms, known, strict=True) if counts[form] == 1}
-    if found and found.keys() <= TRUTHS.keys():
-        return found | {TRUTHS[form]: word for form, word in found.items()}
-    if found and found.keys() <= set(TRUTHS.values()):
-        return found | {truth: found[digit] for truth, digit in TRUTHS.items() if digit in found}
-    return found
 
 
 def merge_spellings(counts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:

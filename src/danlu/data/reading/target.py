@@ -24,7 +24,8 @@ from danlu.data.reading.formats import (
 )
 from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
-from danlu.data.reading.spelling import TRUTHS, canonical
+from danlu.data.reading.spelling import canonical
+from danlu.data.reading.word_spelling import TRUTHS
 from danlu.recipe.sections.data import ColumnOptions
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
 LOOKED_AT = 10_000  # rows in which tokens of control are looked for
 BEGINNING = "a"  # a text that shows what a tokenizer puts before texts
+AS_IT_STANDS = ("PreTrainedTokenizerFast", "TokenizersBackend")  # classes that read a tokenizer.json and add nothing
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
 
@@ -89,13 +90,12 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
     Raises:
         DataError: the folder holds no tokenizer that can be kept as JSON.
     """
-    from transformers import AutoTokenizer
-
     # Without these files transformers builds a tokenizer of the model's kind with an empty vocabulary.
     if not own_code and not any(any(folder.glob(name)) for name in VOCABULARIES):
         raise DataError(f"{folder}: no readable tokenizer: it has none of {', '.join(VOCABULARIES)}", code="DL242")
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=own_code)
+        reader = _reader_of(folder)
+        tokenizer: Any = reader.from_pretrained(folder, local_files_only=True, trust_remote_code=own_code)
         text = tokenizer.backend_tokenizer.to_str()
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{folder}: no readable tokenizer: {str(error).splitlines()[0]}", code="DL242") from error
@@ -120,6 +120,22 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
         stops=_stops(folder),
         begins=tuple(begins),
     )
+
+
+def _reader_of(folder: Path) -> Any:
+    """Return the class that reads a folder's tokenizer.
+
+    AutoTokenizer reads that of a folder with Qwen2's network by Qwen2's rules even where the folder says that its
+    tokenizer.json is meant as it stands.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        said = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["tokenizer_class"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return AutoTokenizer
+    plain = said in AS_IT_STANDS and (folder / "tokenizer.json").is_file()
+    return PreTrainedTokenizerFast if plain else AutoTokenizer
 
 
 def _stops(folder: Path) -> tuple[int, ...]:

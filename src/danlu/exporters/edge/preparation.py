@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from activations import ACTIVATIONS  # type: ignore[import-not-found]  # beside this file
 from networks import build_network, read_safetensors  # type: ignore[import-not-found]
+from word_spelling import canonical_forms, canonical_word, merged_word  # type: ignore[import-not-found]
 
 Row = Mapping[str, Any]
 MISSING, OTHER = 0, 1  # the first two codes of every category
@@ -24,6 +25,7 @@ class Model:
         self.numbers, self.categories = told["numbers"], told["categories"]
         self.missing, self.output = set(told["missing_words"]), told["answer"]
         self.codes = [{word: at + 2 for at, word in enumerate(each["values"])} for each in self.categories]
+        self.forms = [canonical_forms(each["values"]) for each in self.categories]
         self.network = build_network(told["network"], weights)
 
     def prepare(self, rows: Sequence[Row]) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -36,7 +38,8 @@ class Model:
         with np.errstate(over="ignore"):  # beyond float32 a number is infinite, as in training
             found = np.array([self._number(each, rows) for each in self.numbers], dtype=np.float64)
             numeric = np.ascontiguousarray(found.T, dtype=np.float32)
-        codes = [self._codes(each, known, rows) for each, known in zip(self.categories, self.codes, strict=True)]
+        categories = zip(self.categories, self.codes, self.forms, strict=True)
+        codes = [self._codes(each, known, forms, rows) for each, known, forms in categories]
         return (numeric if self.numbers else None), (np.array(codes).T if codes else None)
 
     def _number(self, told: Mapping[str, Any], rows: Sequence[Row]) -> np.ndarray:
@@ -60,10 +63,17 @@ class Model:
             values = np.sign(values) * np.log1p(np.abs(values))
         return np.asarray((values - told["offset"]) / told["scale"])
 
-    def _codes(self, told: Mapping[str, Any], known: Mapping[str, int], rows: Sequence[Row]) -> list[int]:
+    def _codes(
+        self, told: Mapping[str, Any], known: Mapping[str, int], forms: Mapping[str, str], rows: Sequence[Row]
+    ) -> list[int]:
+        """Return codes of words as training spelled them, else by canonical spelling."""
         words = [row[told["column"]] for row in rows]
-        pairs = zip(words, self._gaps(told, words), strict=True)
-        return [MISSING if gap else known.get(str(word).strip(), OTHER) for word, gap in pairs]
+        codes = []
+        for word, gap in zip(words, self._gaps(told, words), strict=True):
+            spelled = merged_word(str(word)) if told["merged"] else str(word)
+            meant = spelled if spelled in known else forms.get(canonical_word(spelled), "")
+            codes.append(MISSING if gap else known.get(meant, OTHER))
+        return codes
 
     def _gaps(self, told: Mapping[str, Any], words: Sequence[Any]) -> np.ndarray:
         """Return which words stand for a missing value, [rows] bool."""

@@ -19,6 +19,7 @@ from danlu.artifacts.bundle import WEIGHTS, Bundle
 from danlu.data.descriptors import Origin
 from danlu.data.specs import TabularInputs
 from danlu.data.splits import Split
+from danlu.data.tabular.categories import CategoryState
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.errors import ArtifactError
 from danlu.exporters.document import FORMAT, described_files, write_documents
@@ -34,6 +35,7 @@ COPIED = {
     "preparation.py": "danlu/exporters/edge/preparation.py",
     "networks.py": "danlu/models/engines/numpy_networks.py",
     "activations.py": "danlu/tasks/activations.py",
+    "word_spelling.py": "danlu/data/reading/word_spelling.py",
 }
 UNSEEN = "danlu: a value that no row had"
 PATIENCE_S = 120
@@ -62,10 +64,11 @@ def write_edge(bundle: Bundle, folder: Path) -> dict[str, Any]:
         (folder / name).write_bytes((source / path).read_bytes())
     numbers, prepared = _numbers(preparation)
     answer, decisions = _answer(predictor)
+    outside = (*prepared, *_ways_of_writing(predictor, numbers), *decisions)
     runner = {
         "network": network_spec(options, inputs, target.outputs),
         "numbers": numbers,
-        "categories": [_category(state.column, state.values, predictor) for state in preparation.embedded],
+        "categories": [_category(state, predictor) for state in preparation.embedded],
         "missing_words": list(bundle.manifest.reading.get("missing_values", ["", "NA"])),
         "answer": answer,
     }
@@ -83,7 +86,7 @@ def write_edge(bundle: Bundle, folder: Path) -> dict[str, Any]:
             {"name": "answer", "dtype": "float32", "shape": ["batch", target.outputs], "names": answer["names"]}
         ],
         "inside": _inside(runner),
-        "outside": [{"what": step.what, "value": step.value, "file": "danlu.json"} for step in (*prepared, *decisions)],
+        "outside": [{"what": step.what, "value": step.value, "file": "danlu.json"} for step in outside],
         "check": None,
         "runner": runner,
     }
@@ -115,13 +118,32 @@ def _numbers(preparation: TabularPreprocessor) -> tuple[list[dict[str, Any]], li
     return made, [Step("preparation of", left)] if left else []
 
 
-def _category(column: str, values: Sequence[str], predictor: Predictor) -> dict[str, Any]:
-    return {"column": column, "values": list(values), "missing_words": _missing_words(predictor, column)}
+def _category(state: CategoryState, predictor: Predictor) -> dict[str, Any]:
+    words = {"values": list(state.values), "merged": state.merged}
+    return {"column": state.column, **words, "missing_words": _missing_words(predictor, state.column)}
 
 
 def _missing_words(predictor: Predictor, column: str) -> list[str]:
+    return list(_reading(predictor, column).get("missing_words", ()))
+
+
+def _reading(predictor: Predictor, column: str) -> dict[str, Any]:
     told = next((each for each in predictor.manifest.columns if each["name"] == column), {})
-    return list((told.get("reading") or {}).get("missing_words", ()))
+    return told.get("reading") or {}
+
+
+def _ways_of_writing(predictor: Predictor, numbers: Sequence[dict[str, Any]]) -> list[Step]:
+    """Return the columns whose numbers are not written as in Python: `1.234,50 €`, `01:30`."""
+    columns = dict.fromkeys(told["column"] for told in numbers if told["is"] == "number")
+    readings = {column: _reading(predictor, column) for column in columns}
+    return [
+        Step(
+            "numbers-as-written",
+            {"column": column, **{name: found[name] for name in ("number", "spans") if found.get(name)}},
+        )
+        for column, found in readings.items()
+        if found.get("number") or found.get("spans")
+    ]
 
 
 def _answer(predictor: Predictor) -> tuple[dict[str, Any], list[Step]]:
@@ -211,12 +233,17 @@ def _check(predictor: Predictor, bundle: Bundle, folder: Path, runner: dict[str,
 
 
 def _with_odd_rows(frame: pl.DataFrame, categories: Sequence[str]) -> pl.DataFrame:
-    """Add a row of gaps and a row of categories that were never seen."""
+    """Add rows: of gaps, of unseen categories, of known ones between blanks."""
     gaps = pl.DataFrame({name: pl.Series([None], dtype=dtype) for name, dtype in frame.schema.items()})
     unseen = frame.head(1).with_columns(
         pl.lit(UNSEEN).alias(name) for name in categories if frame.schema[name] == pl.String
     )
-    return pl.concat([frame, gaps, unseen])
+    spaced = frame.head(1).with_columns(
+        pl.concat_str(pl.lit(" "), name, pl.lit(" ")).alias(name)
+        for name in categories
+        if frame.schema[name] == pl.String
+    )
+    return pl.concat([frame, gaps, unseen, spaced])
 
 
 def _rows(predictor: Predictor, frame: pl.DataFrame, runner: dict[str, Any]) -> list[dict[str, Any]]:

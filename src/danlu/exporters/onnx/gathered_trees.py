@@ -39,7 +39,8 @@ class GatheredTrees(TreeEnsemble):
         self.register_buffer("held", torch.from_numpy(held), persistent=False)
         self.register_buffer("row", torch.from_numpy(row), persistent=False)
 
-    def _in_set(self, seen: Tensor, at: Tensor, size: Tensor) -> Tensor:
+    def contains(self, seen: Tensor, at: Tensor, size: Tensor) -> Tensor:
+        """Return whether categories are in the nodes' sets, [batch, trees], without shifting bits."""
         columns = self.held.shape[1]
         code = seen.nan_to_num(-1.0).long()
         code = torch.where((code >= 0) & (code < columns), code, columns - 1)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from danlu.data.reading.word_spelling import TRUTHS, canonical_forms, canonical_word
 from danlu.data.tabular.categories import MISSING, OTHER, SPECIAL, CategoryState, OneHotState, TargetState
 from danlu.data.tabular.impute import IterativeFiller
 from danlu.data.tabular.numbers import NumberState, read_numbers
@@ -291,15 +292,13 @@ class _Writer:
         if column in self.codes:
             return self.codes[column]
         if self.types.has_strings:
-            given = self._input(column, "string", 1, lambda frame, origin: _words(state, frame))
-            known = ["", *(value for value in state.values if value)]
-            codes = [MISSING, *(at + len(SPECIAL) for at, value in enumerate(state.values) if value)]
-            if "" in state.values:  # then an empty text is a value, and nothing stands for a missing one
-                codes[0] = state.values.index("") + len(SPECIAL)
+            known = _spellings(state)
+            given = self._input(column, "string", 1, lambda frame, origin: _words(state, known, frame))
+            keys, codes = list(known), list(known.values())
             code = builder.add(
-                "LabelEncoder", given, domain=ML, keys_strings=known, values_int64s=codes, default_int64=OTHER
+                "LabelEncoder", given, domain=ML, keys_strings=keys, values_int64s=codes, default_int64=OTHER
             )
-            spelling = {"column": column, "ignores": ["case", "white space"] if state.merged else []}
+            spelling = {"column": column, "ignores": ["case", "white space"] if state.merged else [], "canonical": True}
             self.done.outside.append(Step("spelling", spelling))
         else:
             given = self._input(column, "int64", 1, lambda frame, origin: state.codes(frame)[:, None])
@@ -359,7 +358,25 @@ def _nulls(values: pl.Series) -> np.ndarray:
     return values.is_null().to_numpy().astype(np.float32)[:, None]
 
 
-def _words(state: CategoryState, frame: pl.DataFrame) -> np.ndarray:
-    """Return values as training spelled them, [rows, 1]; empty for missing ones."""
+def _spellings(state: CategoryState) -> dict[str, int]:
+    """Return the code of each word that a graph knows, usual other spellings too.
+
+    `1` as `1.0`, `True` as `true`, `TRUE` or, among truth values alone, `1`.
+    """
+    # Where an empty text is a value, nothing stands for a missing one.
+    known = {"": MISSING} | {value: at + len(SPECIAL) for at, value in enumerate(state.values)}
+    for form, value in canonical_forms(state.values).items():
+        for other in (form, form.title(), form.upper()) if form in TRUTHS else (form, f"{form}.0"):
+            if canonical_word(other) == form:
+                known.setdefault(other, known[value])
+    return known
+
+
+def _words(state: CategoryState, known: dict[str, int], frame: pl.DataFrame) -> np.ndarray:
+    """Return words that the graph knows, [rows, 1]; empty for missing ones."""
     names: Any = np.array(["", UNSEEN, *state.values], dtype=object)
-    return np.asarray(names[state.codes(frame)][:, None])
+    found = names[state.codes(frame)]
+    given = frame[state.column].cast(pl.String).to_list()
+    return np.array([word if word in known else name for word, name in zip(given, found, strict=True)], dtype=object)[
+        :, None
+    ]

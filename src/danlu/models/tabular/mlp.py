@@ -60,7 +60,7 @@ class MLPNetwork(nn.Module):
 
 
 def _normalization(name: str, size: int) -> nn.Module:
-    if name == "group":
+    if name == "group" and size > 1:  # torch's group norm refuses one row of one feature; layer norm is the same there
         return nn.GroupNorm(num_groups(size, MIN_FEATURES_PER_GROUP), size)
-    known: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+    known: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "group": nn.LayerNorm}
     return known[name](size) if name in known else nn.Identity()

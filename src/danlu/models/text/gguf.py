@@ -16,7 +16,7 @@ from danlu.core.imports import patch_torchvision, require_extra, silence_librari
 from danlu.data.text.stray_tokens import json_without_tokens
 from danlu.errors import DataError
 
-VERSION = 3
+VERSION = 4
 # As in llama.cpp for files that do not say it: the kinds of tokenizers that begin a text with BOS, and among those of
 # merges (gpt2) the kinds of words.
 BEGINNING_MODELS = ("llama", "bert")
@@ -59,21 +59,39 @@ def convert_gguf(file: Path) -> Path:
 
 
 def _convert(file: Path, folder: Path) -> None:
+    info(f"converting {file.name}; the result is cached")
+    strays = unpack_gguf(file, folder)
+    if strays:
+        info(
+            f"{file.name}: {', '.join(strays)}, which transformers adds to the tokenizer, is no token of the file; "
+            "it is left out, and a text that holds it is read as words"
+        )
+
+
+def unpack_gguf(file: Path, folder: Path) -> list[str]:
+    """Write a GGUF file as a transformers folder: config, fp32 weights, tokenizer.
+
+    Returns:
+        tokens that transformers adds to the file's, and that were left out.
+
+    Raises:
+        DataError: transformers cannot read the file.
+    """
     patch_torchvision()
     import torch
     from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    info(f"converting {file.name}; the result is cached")
     given: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     try:
         with silence_libraries(), redirect_stderr(StringIO()):  # it draws its own progress bar
             tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **given)
-            model: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
-    except (ValueError, KeyError, OSError, NotImplementedError) as error:
+            sizes = _completed(AutoConfig.from_pretrained(file.parent, **given))
+            model: Any = AutoModelForCausalLM.from_pretrained(file.parent, config=sizes, dtype=torch.float32, **given)
+    except (ValueError, KeyError, OSError, RuntimeError, NotImplementedError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"model.name: {file}: transformers cannot read this GGUF file: {first}", code="DL272"
@@ -84,30 +102,46 @@ def _convert(file: Path, folder: Path) -> None:
     if hasattr(config, "quantization_config"):  # describes the quantized weights of the file
         del config.quantization_config
     config.save_pretrained(folder)
-    _without_strays(tokenizer, file, config.vocab_size).save_pretrained(folder)
+    strays = _strays(tokenizer, file, config.vocab_size)
+    _as_it_reads(tokenizer, strays).save_pretrained(folder)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     tied = {value.data_ptr(): name for name, value in reversed(weights.items())}
     save_file({name: weights[name] for name in tied.values()}, folder / "model.safetensors", {"format": "pt"})
+    return sorted(strays)
 
 
-def _without_strays(tokenizer: Any, file: Path, rows: int) -> Any:
-    """Return the tokenizer without tokens that file and weights do not have.
+def _completed(config: Any) -> Any:
+    """Return a config whose GPT-2 sizes stand under the layers' own names."""
+    if config.model_type == "gpt2":
+        config.n_positions = getattr(config, "n_ctx", config.n_positions)
+        config.n_inner = getattr(config, "feed_forward_length", config.n_inner)
+    return config
+
+
+def _strays(tokenizer: Any, file: Path, rows: int) -> set[str]:
+    """Return the tokens of the tokenizer that file and weights do not have.
 
     transformers adds the default tokens of the tokenizer's class, such as <|endoftext|>.
+    """
+    own = set(_fields(file)("tokenizer.ggml.tokens") or ())
+    return (
+        {token for token, place in tokenizer.get_vocab().items() if place >= rows and token not in own}
+        if own
+        else set()
+    )
+
+
+def _as_it_reads(tokenizer: Any, strays: set[str]) -> Any:
+    """Return the tokenizer without strays, as one that is read again as it is.
+
+    Classes such as Qwen2Tokenizer put their own way of cutting words in the place of the file's when they are loaded.
     """
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    own = set(_fields(file)("tokenizer.ggml.tokens") or ())
-    strays = {token for token, place in tokenizer.get_vocab().items() if place >= rows and token not in own}
-    if not strays or not own:
-        return tokenizer
-    info(
-        f"{file.name}: {', '.join(sorted(strays))}, which transformers adds to the tokenizer, is no token of the file; "
-        "it is left out, and a text that holds it is read as words"
-    )
     special = {name: token for name, token in tokenizer.special_tokens_map.items() if token not in strays}
-    reader = Tokenizer.from_str(json_without_tokens(tokenizer.backend_tokenizer.to_str(), strays))
+    told = tokenizer.backend_tokenizer.to_str()
+    reader = Tokenizer.from_str(json_without_tokens(told, strays) if strays else told)
     found: Any = PreTrainedTokenizerFast(tokenizer_object=reader, **special)  # type: ignore[no-untyped-call]
     found.chat_template = tokenizer.chat_template
     return found

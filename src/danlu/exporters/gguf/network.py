@@ -1,0 +1,149 @@
+"""A transformers language model as llama.cpp has it: the settings of its architecture, and its tensors by their names.
+
+In: the network. Out: fields and tensors of a file. Names come from the table of the package gguf, by which danlu and
+transformers read such files, too. What llama.cpp would compute otherwise is refused by name.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from danlu.errors import ArgumentError
+
+Change = Callable[[str, np.ndarray, Any], np.ndarray]  # name in the file, values, config -> values in the file
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Say what llama.cpp calls an architecture of transformers, and how its weights lie there.
+
+    Attributes:
+        name: llama.cpp's.
+        change: turns a tensor of transformers into the file's.
+        rotates: whether positions turn queries and keys.
+    """
+
+    name: str
+    change: Change
+    rotates: bool = True
+
+
+def _same(name: str, values: np.ndarray, config: Any) -> np.ndarray:
+    return values
+
+
+def _interleaved(name: str, values: np.ndarray, config: Any) -> np.ndarray:
+    """Interleave the halves of each head's queries and keys, as llama.cpp has them."""
+    kind = name.split(".")[-2]
+    if kind not in ("attn_q", "attn_k"):
+        return values
+    heads = config.num_attention_heads if kind == "attn_q" else config.num_key_value_heads
+    halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
+    return halves.swapaxes(1, 2).reshape(values.shape)
+
+
+def _transposed(name: str, values: np.ndarray, config: Any) -> np.ndarray:
+    """Turn the layers that GPT-2 keeps as [inputs, outputs]."""
+    layers = ("attn_qkv", "attn_output", "ffn_up", "ffn_down")
+    return values.T if values.ndim == 2 and name.split(".")[-2] in layers else values
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "llama": Architecture("llama", _interleaved),
+    "mistral": Architecture("llama", _interleaved),
+    "qwen2": Architecture("qwen2", _same),
+    "qwen3": Architecture("qwen3", _same),
+    "gpt2": Architecture("gpt2", _transposed, rotates=False),
+}
+
+
+def architecture_of(network: Any) -> Architecture:
+    """Return how llama.cpp has a network.
+
+    Raises:
+        ArgumentError: it has none, or would compute it otherwise.
+    """
+    config = network.config
+    if config.model_type not in ARCHITECTURES or not type(network).__name__.endswith(("ForCausalLM", "LMHeadModel")):
+        raise ArgumentError(
+            f"--to gguf: {type(network).__name__} has no form there; these have: {', '.join(ARCHITECTURES)}",
+            code="DL409",
+        )
+    for name, usual in _settings(config).items():
+        found = getattr(config, name, None)
+        if found not in (*usual, None):
+            raise ArgumentError(
+                f"--to gguf: llama.cpp computes {config.model_type} with {name}: {usual[0]}, and this has {found}",
+                code="DL409",
+            )
+    turning = getattr(config, "rope_parameters", None) or {}
+    if (scaling := turning.get("rope_type", "default")) != "default":
+        raise ArgumentError(
+            f"--to gguf: rope_type {scaling} is not read back from such a file by transformers, so it cannot be proved",
+            code="DL409",
+        )
+    window = getattr(config, "sliding_window", None)
+    if window is not None and getattr(config, "use_sliding_window", True) and window < config.max_position_embeddings:
+        raise ArgumentError(
+            f"--to gguf: llama.cpp's {ARCHITECTURES[config.model_type].name} has no sliding window (here of {window} "
+            "tokens)",
+            code="DL409",
+        )
+    return ARCHITECTURES[config.model_type]
+
+
+def _settings(config: Any) -> dict[str, tuple[Any, ...]]:
+    """Return what llama.cpp takes for granted of an architecture: setting -> values that mean this."""
+    if config.model_type == "gpt2":
+        return {
+            "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+            "scale_attn_weights": (True,),
+            "scale_attn_by_inverse_layer_idx": (False,),
+            "add_cross_attention": (False,),
+        }
+    return {"hidden_act": ("silu", "swish")}
+
+
+def add_settings(writer: Any, network: Any, architecture: Architecture) -> None:
+    """Write the sizes of a network and what its layers are computed with."""
+    config = network.config
+    heads, width = config.num_attention_heads, config.hidden_size
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(width)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_head_count(heads)
+    writer.add_vocab_size(network.get_input_embeddings().weight.shape[0])
+    if not architecture.rotates:
+        writer.add_feed_forward_length(config.n_inner or 4 * width)
+        writer.add_layer_norm_eps(config.layer_norm_epsilon)
+        return
+    head = getattr(config, "head_dim", None) or width // heads
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(head)
+    writer.add_rope_freq_base(float(config.rope_parameters["rope_theta"]))
+    writer.add_key_length(head)
+    writer.add_value_length(head)
+
+
+def named_tensors(network: Any, architecture: Architecture) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield a network's tensors as the file has them: name and float32 values.
+
+    Raises:
+        ArgumentError: llama.cpp's architecture has no such tensor.
+    """
+    from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, get_tensor_name_map
+
+    kind = next(one for one in MODEL_ARCH if MODEL_ARCH_NAMES[one] == architecture.name)
+    names = get_tensor_name_map(kind, network.config.num_hidden_layers)
+    words, last = network.get_input_embeddings().weight, network.get_output_embeddings().weight
+    for own, values in network.state_dict().items():
+        if own == "lm_head.weight" and words.data_ptr() == last.data_ptr():
+            continue  # the reader takes the embedding
+        name = names.get_name(own, try_suffixes=(".weight", ".bias"))
+        if name is None:
+            raise ArgumentError(f"--to gguf: llama.cpp's {architecture.name} has no tensor for {own}", code="DL409")
+        yield name, architecture.change(name, values.detach().float().cpu().numpy(), network.config)
