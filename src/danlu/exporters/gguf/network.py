@@ -36,10 +36,10 @@ def _same(name: str, values: np.ndarray, config: Any) -> np.ndarray:
 
 def _interleaved(name: str, values: np.ndarray, config: Any) -> np.ndarray:
     """Interleave the halves of each head's queries and keys, as llama.cpp has them."""
-    kind = name.split(".")[-2]
-    if kind not in ("attn_q", "attn_k"):
+    layer = name.split(".")[-2]
+    if layer not in ("attn_q", "attn_k"):
         return values
-    heads = config.num_attention_heads if kind == "attn_q" else config.num_key_value_heads
+    heads = config.num_attention_heads if layer == "attn_q" else config.num_key_value_heads
     halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
     return halves.swapaxes(1, 2).reshape(values.shape)
 

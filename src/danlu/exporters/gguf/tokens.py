@@ -91,10 +91,10 @@ def _name_of_words(told: dict[str, Any]) -> str:
     Raises:
         ArgumentError: it has none.
     """
-    kind = told["model"].get("type")
-    if kind != "BPE" or told["model"].get("byte_fallback"):
+    model = told["model"].get("type")
+    if model != "BPE" or told["model"].get("byte_fallback"):
         raise ArgumentError(
-            f"--to gguf: tokenizers of byte-level merges are written, and this one is {kind} of sentencepiece's kind; "
+            f"--to gguf: tokenizers of byte-level merges are written, and this one is {model} of sentencepiece's kind; "
             "llama.cpp's own convert_hf_to_gguf.py takes the folder that `danlu export` writes without --to",
             code="DL409",
         )
