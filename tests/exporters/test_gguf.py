@@ -97,6 +97,9 @@ def test_conversations_begin_as_the_template_writes_them(tmp_path: Path) -> None
     assert field("tokenizer.ggml.eot_token_id") == preprocessor.tokenizer.open().token_to_id("<|im_end|>")
     assert tensors["blk.0.attn_q.weight"].tensor_type.name == "Q8_0"
     assert said_of(out)["check"]["tolerance_of"] == "mean_deviation"
+    # A folder beside Qwen2's network is read by Qwen2's own rules, which this tokenizer was not trained with.
+    told = {step["what"]: step["value"] for step in said_of(package.export(run, tmp_path / "folder"))["outside"]}
+    assert told["tokenizer-class"] == "PreTrainedTokenizerFast"
 
 
 @pytest.mark.parametrize("arch", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])

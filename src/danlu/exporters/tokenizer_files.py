@@ -11,6 +11,8 @@ from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.data.text.special_tokens import control_tokens
 from danlu.models.answer_folding import Step
 
+PROBED = 2000  # tokens of which a text is made, to see whether two readers cut it alike
+
 
 def write_tokenizer(preprocessor: TokenizingPreprocessor, folder: Path, positions: int | None) -> None:
     """Write a tokenizer for AutoTokenizer.
@@ -48,6 +50,25 @@ def log_parsing(tokenizer: TokenizerFile, reader: str = "transformers") -> None:
             f"{reader} parses the tokenizer's tokens inside what people write, such as {names[0]}, as these "
             "tokens; danlu encodes them as words (data.special_tokens). Texts without them are read alike"
         )
+
+
+def auto_tokenizer_steps(folder: Path, tokenizer: TokenizerFile) -> tuple[Step, ...]:
+    """Return what to do where AutoTokenizer reads a written folder otherwise.
+
+    Beside some networks (Qwen2 in transformers 5.23) it makes a class of its own rules, whatever the files say.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    readers: Any = (AutoTokenizer, PreTrainedTokenizerFast)
+    by_network, by_files = (reader.from_pretrained(folder) for reader in readers)
+    known = " ".join(tokenizer.open().decode([number]) for number in range(min(PROBED, len(by_files))))
+    if by_network(known)["input_ids"] == by_files(known)["input_ids"]:
+        return ()
+    info(
+        f"AutoTokenizer reads this folder by the rules of {type(by_network).__name__}, not by its tokenizer.json; open "
+        "the tokenizer by PreTrainedTokenizerFast.from_pretrained, whose tokens the model was trained with"
+    )
+    return (Step("tokenizer-class", "PreTrainedTokenizerFast"),)
 
 
 def longest_input(preprocessor: TokenizingPreprocessor, positions: int | None) -> int | None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.text.preprocessor import TokenizingPreprocessor
-from danlu.exporters.tokenizer_files import log_parsing, tokenizing_steps, write_tokenizer
+from danlu.exporters.tokenizer_files import auto_tokenizer_steps, log_parsing, tokenizing_steps, write_tokenizer
 from danlu.models.answer_folding import AnswerSteps, Placement, answer_steps, foldable, folded_into, place_steps
 from danlu.models.predictor import Predictor
 from danlu.models.text.options import Transformer
@@ -42,6 +42,7 @@ def write(predictor: Predictor, folder: Path) -> Placement:
     log_parsing(tokenizer)
     write_tokenizer(predictor.preprocessor, folder, getattr(before, "max_position_embeddings", None))
     prepared, left = tokenizing_steps(predictor.preprocessor)
+    left = (*left, *auto_tokenizer_steps(folder, tokenizer))
     inside = (*prepared, *(("labels",) if steps.names else ()))
     return place_steps(steps, folded, steps.activation in PIPELINE_ACTIVATIONS, inside, left)
 
