@@ -17,10 +17,10 @@ from danlu.exporters.forms import FORMS
 from danlu.exporters.onnx.network import require_opset
 from danlu.exporters.ports import BATCH, LENGTH, Port, network_ports, sample_inputs
 from danlu.exporters.proof import Deviations, compare_decisions, conclude, proof_rows
-from danlu.models.engines.table import RULE
+from danlu.models.engines.table import ENGINES, RULE
 from danlu.models.predictor import Predictor
 
-ENGINE_OF = {"onnx": "onnxruntime", "openvino": "openvino"}
+ENGINE_OF = {engine.form: name for name, engine in ENGINES.items() if engine.form is not None}
 
 
 def write_into(

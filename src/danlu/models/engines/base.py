@@ -46,22 +46,24 @@ class Engine(ABC):
     Attributes:
         name: as `--engine` and the bundle's order give it.
         tolerance: how far an answer to a golden sample may be from the recorded one, relative where that is above 1.
-        extra: danlu's extra that it needs, if any.
         needs_file: the bundle's file that it computes from, beside those that every bundle has; None for none.
+        form: what `danlu export --to FORM --into` calls the form that holds this file.
     """
 
     name: ClassVar[str]
     tolerance: ClassVar[float]
-    extra: ClassVar[str | None] = None
     needs_file: ClassVar[str | None] = None
+    form: ClassVar[str | None] = None
 
     @classmethod
-    @abstractmethod
     def obstacle(cls, source: EngineSource) -> str | None:
         """Return why this engine cannot answer a bundle; None where it can.
 
         It looks at options and the list of files, not into the weights, and imports no library.
         """
+        if cls.needs_file is None or cls.needs_file in source.bundle.manifest.files:
+            return None
+        return f"it holds no {cls.needs_file}, which `danlu export BUNDLE NEW --to {cls.form} --into` writes"
 
     @classmethod
     @abstractmethod

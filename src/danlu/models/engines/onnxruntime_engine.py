@@ -19,17 +19,11 @@ class OnnxRuntimeEngine(Engine):
 
     name: ClassVar[str] = "onnxruntime"
     tolerance: ClassVar[float] = 1e-4
-    extra: ClassVar[str | None] = "export"
     needs_file: ClassVar[str | None] = ONNX_FILE
+    form: ClassVar[str | None] = "onnx"
 
     def __init__(self, session: Any) -> None:
         self.session = session
-
-    @classmethod
-    def obstacle(cls, source: EngineSource) -> str | None:
-        if ONNX_FILE in source.bundle.manifest.files:
-            return None
-        return f"it holds no {ONNX_FILE}, which `danlu export BUNDLE NEW --to onnx --into` writes"
 
     @classmethod
     def open(cls, source: EngineSource) -> Self:

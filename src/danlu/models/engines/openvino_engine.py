@@ -21,17 +21,11 @@ class OpenVinoEngine(Engine):
 
     name: ClassVar[str] = "openvino"
     tolerance: ClassVar[float] = 1e-4
-    extra: ClassVar[str | None] = "openvino"
     needs_file: ClassVar[str | None] = OPENVINO_FILE
+    form: ClassVar[str | None] = "openvino"
 
     def __init__(self, compiled: Any) -> None:
         self.request = compiled.create_infer_request()
-
-    @classmethod
-    def obstacle(cls, source: EngineSource) -> str | None:
-        if OPENVINO_FILE in source.bundle.manifest.files:
-            return None
-        return f"it holds no {OPENVINO_FILE}, which `danlu export BUNDLE NEW --to openvino --into` writes"
 
     @classmethod
     def open(cls, source: EngineSource) -> Self:

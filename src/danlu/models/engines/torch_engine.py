@@ -28,10 +28,6 @@ class TorchEngine(Engine):
         self.network, self.device = network.to(device).eval(), device
 
     @classmethod
-    def obstacle(cls, source: EngineSource) -> str | None:
-        return None
-
-    @classmethod
     def open(cls, source: EngineSource) -> Self:
         """Rebuild the network from its options and load its weights.
 
