@@ -146,6 +146,7 @@ def _encode_texts(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]])
     reader.no_padding()
     reader.no_truncation()
     found = encode_rendered(tokenizer, reader, [text for text, _ in chats])
+    cut: dict[int, tuple[str, list[int]]] = {}
     for number, (text, spans) in enumerate(chats):
         ids, places = found[number]
         begins, ends = places.T
@@ -154,5 +155,8 @@ def _encode_texts(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]])
         # Where it is the same, as an unknown character beside another one, generation has the token in its prompt.
         joined = [begin for begin, header in zip(across, headers, strict=True) if ids[: len(header)] != header]
         if joined:
-            found[number] = encode_apart(tokenizer, reader, text, joined)
+            cut[number] = text, joined
+    if cut:
+        for number, pieces in zip(cut, encode_apart(tokenizer, reader, cut.values()), strict=True):
+            found[number] = pieces
     return found
