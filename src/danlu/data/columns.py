@@ -21,11 +21,10 @@ from danlu.data.reading.formats import (
     allowed,
     ask,
     formats_of_numbers,
-    plain_if_unsettled,
     reading_of,
     said_formats,
-    settle_by_others,
-    style_shown,
+    settled,
+    styles_shown,
     telling_word,
 )
 from danlu.data.reading.numbers import NumberFormat, are_phone_numbers, has_leading_zeros
@@ -86,7 +85,7 @@ def infer_columns(
         said: what the recipe says of columns; type `drop` leaves one out.
         origin: where the frame came from, for errors.
         added: columns that a program added, by what the file says of them, with the keys of their reasons.
-        shown: styles of writing that the rest of the file has, see `style_shown`.
+        shown: styles of writing that the rest of the file has, see `styles_shown`.
 
     Returns:
         the columns, and a question for each that can be read in several ways.
@@ -109,14 +108,15 @@ def infer_columns(
             )
         )
         guesses[name] = guess
-    styles = {style for guess in guesses.values() if (style := style_shown(guess.formats, guess.words))} | {*shown}
+    styles = styles_shown((guess.formats, guess.words) for guess in guesses.values()) | {*shown}
+    schema = frame.schema  # asked once: polars makes it anew each time, for all columns
     read: list[Column] = []
     questions: list[Question] = []
     for column in columns:
         guess = guesses[column.name]
-        formats = plain_if_unsettled(settle_by_others(guess.formats, styles))
+        formats = settled(guess.formats, styles)
         why = _reason_of_numbers(guess, formats)
-        spans = column.type == "number" and frame.schema[column.name] in (pl.Duration, pl.Time)
+        spans = column.type == "number" and schema[column.name] in (pl.Duration, pl.Time)
         reading = Reading(spans=True) if spans else reading_of(formats)
         read.append(column.model_copy(update={"reading": reading, "reason": why}))
         questions.extend([ask(column.name, formats, guess.words)] if len(formats) > 1 else [])
