@@ -267,7 +267,10 @@ def _placeholders(json_text: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=4)
 def _replacements(json_text: str) -> dict[str, str]:
-    """Return what each token of control is replaced by, and each character that would be taken for a placeholder."""
+    """Return what each token of control is replaced by.
+
+    Also each character that would be taken for a placeholder.
+    """
     names = control_tokens(json_text)
     hidden = {name: chr(PLACEHOLDERS + place) for place, name in enumerate(names)}
     escape = chr(PLACEHOLDERS + len(names))
