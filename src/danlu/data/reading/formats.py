@@ -80,7 +80,9 @@ def plain_if_unsettled(formats: Formats) -> Formats:
 
 
 def settled(formats: Formats, shown: Collection[str]) -> Formats:
-    """Return the ways in which a column is read; where several stay, they are asked for.
+    """Return the ways in which a column is read, by the styles of its file.
+
+    Where several stay, a question is asked.
 
     Args:
         formats: in which its words can be read.

@@ -103,7 +103,7 @@ def encode_apart(tokenizer: TokenizerFile, reader: Any, texts: Iterable[tuple[st
 
 
 def _words_readers(tokenizer: TokenizerFile) -> list[Any]:
-    """Open what reads words at the beginning of a text, and what reads those behind it."""
+    """Open one reader for the beginning of a text and one for what follows."""
     return [open_for_words(tokenizer.json_text, first=first) for first in (True, False)]
 
 
