@@ -12,7 +12,7 @@ import polars as pl
 
 from danlu.core.component import Frozen
 from danlu.data.added_columns import added_by_program
-from danlu.data.frames import DiskFrame, Table
+from danlu.data.frames import COLUMNS_AT_ONCE, DiskFrame, Table
 from danlu.data.messages import reason
 from danlu.data.questions import Question
 from danlu.data.reading.dates import EIGHT_DIGITS, are_dates, date_layouts, dates_among, parse_dates
@@ -38,7 +38,6 @@ IMAGE_NAME = rf"\.({'|'.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})$"
 IMAGE_NAMES = 0.9  # share of words that are names of images, in a column of them
 MAX_CATEGORIES = 1000
 WORDS_OF_TEXT = 4.0  # a column of text has more words per value than this ...
-COLUMNS_AT_ONCE = 256
 EXACT_COUNT_ROWS = 200_000  # distinct values are counted exactly up to this many rows
 CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more characters
 

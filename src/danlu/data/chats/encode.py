@@ -19,11 +19,6 @@ from danlu.errors import DataError
 VERSION = 4  # of which tokens are learned; raise it when that changes
 
 
-def plain_ids(marked: np.ndarray) -> np.ndarray:
-    """Return token ids without the marks."""
-    return np.where(marked < 0, ~marked, marked)
-
-
 def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str) -> RaggedTokens:
     """Tokenize conversations; tokens that are not the assistant's are complements.
 
