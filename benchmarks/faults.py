@@ -32,33 +32,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.support.faults import Case, command, deaths, ends, flips, readers_of
-
-from danlu.recipe.load import check_recipe, dump_recipe
+from tests.support.faults import (
+    Case,
+    command,
+    deaths,
+    ends,
+    flips,
+    readers_of,
+    wine_recipe,
+    wine_search,
+    write_recipe,
+)
 
 DANLU = (sys.executable, "-m", "danlu")
 SEED, KILLS, FLIPS, RACES, RACERS, STEPS = 0, 20, 2000, 1500, 4, 90
 FLIPS_A_PROCESS = 250
-SMALL: dict[str, Any] = {
-    "name": "wine",
-    "data": {"source": "builtin:wine"},
-    "model": {"name": "mlp", "hidden": [8]},
-    "training": {"max_steps": 12, "batch_size": 64, "device": "cpu", "checkpoint": {"every_steps": 4}},
-    "evaluation": {"resamples": 20, "slices": False, "baselines": False},
-}
-SEARCH = {"sampler": "random", "trials": 3, "space": {"training.optimizer.lr": {"log": [1e-3, 1e-1]}}}
+SMALL = wine_recipe(hidden=8, steps=12, resamples=20)
 RECIPES: dict[str, dict[str, Any]] = {
     "plain": SMALL,
-    "search": {**SMALL, "tuning": SEARCH},
+    "search": {**SMALL, "tuning": wine_search(3)},
     "folds": {**SMALL, "evaluation": {**SMALL["evaluation"], "folds": 2}},
     "refit": {**SMALL, "evaluation": {**SMALL["evaluation"], "folds": {"folds": 2, "final": "refit"}}},
     "trees": {**SMALL, "model": {"name": "boosting", "rounds": 5}, "training": {"device": "cpu"}},
 }
-
-
-def write_recipe(values: dict[str, Any], path: Path) -> Path:
-    path.write_text(dump_recipe(check_recipe(values)), encoding="utf-8")
-    return path
 
 
 def runs_of(folder: Path) -> dict[str, Path]:

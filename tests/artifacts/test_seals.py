@@ -2,7 +2,10 @@
 
 import json
 import random
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,20 +44,23 @@ def each_flip(content: bytes, count: int) -> list[bytes]:
     return [flipped(content, drawn.randrange(8 * len(content))) for _ in range(count)]
 
 
+def read_flips(path: Path, count: int, read: Callable[[Path], Any]) -> list[Any]:
+    """What is read of a file with a turned bit, each time that it is not refused."""
+    found = []
+    for changed in each_flip(path.read_bytes(), count):
+        path.write_bytes(changed)
+        with suppress(DanluError):
+            found.append(read(path))
+    return found
+
+
 def test_a_bit_of_a_sealed_file_that_was_turned_is_found_or_changes_nothing(tmp_path: Path) -> None:
     path, value = tmp_path / "a.json", {"version": 1, "figures": {"accuracy": 0.95, "é": None}, "names": ["a", "b"]}
     write_sealed(path, value)
     assert read_sealed(path) == value
-    content, refused = path.read_bytes(), 0
-    for changed in each_flip(content, 400):
-        path.write_bytes(changed)
-        try:
-            found = read_sealed(path)
-        except DanluError:
-            refused += 1
-        else:
-            assert {key: found.get(key) for key in value} == value
-    assert refused > 300
+    opened = read_flips(path, 400, read_sealed)
+    assert all({key: found.get(key) for key in value} == value for found in opened)
+    assert len(opened) < 100
 
 
 def test_a_file_that_a_sealed_one_lists_is_as_it_was(tmp_path: Path) -> None:
@@ -188,16 +194,9 @@ def test_a_runs_recipe_tells_whether_it_was_changed_wherever_its_data_lies(tmp_p
 def test_a_turned_bit_of_a_runs_recipe_is_found_or_changes_nothing(tmp_path: Path) -> None:
     recipe, path = load_recipe("wine"), tmp_path / "recipe.yaml"
     write_run_recipe(path, recipe)
-    content, refused = path.read_bytes(), 0
-    for changed in each_flip(content, 60):
-        path.write_bytes(changed)
-        try:
-            found = load_run_recipe(path)
-        except DanluError:
-            refused += 1
-        else:
-            assert found.model_copy(update={"data": recipe.data}) == recipe
-    assert refused > 40
+    opened = read_flips(path, 60, load_run_recipe)
+    assert all(found.model_copy(update={"data": recipe.data}) == recipe for found in opened)
+    assert len(opened) < 20
 
 
 def test_checksums_are_of_what_is_read(tmp_path: Path) -> None:

@@ -2,31 +2,32 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import danlu
 from danlu.core.console import silenced
-from danlu.recipe.load import check_recipe, dump_recipe
-from tests.support.faults import DIED, Case, command, deaths, flips, readers_of
+from tests.support.faults import (
+    DIED,
+    Case,
+    command,
+    deaths,
+    flips,
+    readers_of,
+    wine_recipe,
+    wine_search,
+    write_recipe,
+)
 
 FLIPS = 48
-RECIPE: dict[str, Any] = {
-    "name": "wine",
-    "data": {"source": "builtin:wine"},
-    "model": {"name": "mlp", "hidden": [4]},
-    "training": {"max_steps": 6, "batch_size": 64, "device": "cpu", "checkpoint": {"every_steps": 2}},
-    "evaluation": {"resamples": 10, "slices": False, "baselines": False},
-}
-SEARCH = {"sampler": "random", "trials": 2, "space": {"training.optimizer.lr": {"log": [1e-3, 1e-1]}}}
+RECIPE = wine_recipe(hidden=4, steps=6, resamples=10)
 
 
 @pytest.fixture(scope="module")
 def recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recipes")
-    for name, values in {"plain": RECIPE, "search": {**RECIPE, "tuning": SEARCH}}.items():
-        (folder / f"{name}.yaml").write_text(dump_recipe(check_recipe(values)), encoding="utf-8")
+    for name, values in {"plain": RECIPE, "search": {**RECIPE, "tuning": wine_search(2)}}.items():
+        write_recipe(values, folder / f"{name}.yaml")
     return folder
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.errors import DanluError
+from danlu.recipe.load import check_recipe, dump_recipe
 from tests.support import warm
 
 NAMES = ("rename", "replace", "mkdir", "fsync", "unlink", "rmdir")  # of `os`; all of danlu's writing goes by them
@@ -24,6 +25,32 @@ DIED = 128 + signal.SIGKILL
 PATIENCE_S = 300
 # What two equal runs differ in: when and how they were started, how fast they were, how often one was judged.
 VOLATILE = {"environment.json", "looks.jsonl", "throughput.jsonl", "report.html", "MODEL_CARD.md", ".lock"}
+
+
+def wine_recipe(*, hidden: int, steps: int, resamples: int) -> dict[str, Any]:
+    """A run of seconds that writes three checkpoints."""
+    return {
+        "name": "wine",
+        "data": {"source": "builtin:wine"},
+        "model": {"name": "mlp", "hidden": [hidden]},
+        "training": {
+            "max_steps": steps,
+            "batch_size": 64,
+            "device": "cpu",
+            "checkpoint": {"every_steps": steps // 3},
+        },
+        "evaluation": {"resamples": resamples, "slices": False, "baselines": False},
+    }
+
+
+def wine_search(trials: int) -> dict[str, Any]:
+    """A search for the learning rate, the section `tuning` of a recipe."""
+    return {"sampler": "random", "trials": trials, "space": {"training.optimizer.lr": {"log": [1e-3, 1e-1]}}}
+
+
+def write_recipe(values: dict[str, Any], path: Path) -> Path:
+    path.write_text(dump_recipe(check_recipe(values)), encoding="utf-8")
+    return path
 
 
 @dataclass(frozen=True)

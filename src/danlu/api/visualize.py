@@ -245,4 +245,4 @@ def _augmentation(
     title = f"{context.recipe.name}: augmentation"
     content = contact_sheet(found) if suffix == ".png" else augmentation_page(title, found)
     write_bytes(path, content)
-    return Visualization({"format": 1, "files": [{"picture": AUGMENT, "path": str(path), "bytes": len(content)}]})
+    return Visualization({"format": FORMAT, "files": [{"picture": AUGMENT, "path": str(path), "bytes": len(content)}]})

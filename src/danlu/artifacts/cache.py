@@ -116,7 +116,7 @@ def prune_cache(unused_days: float) -> list[CacheUse]:
         ArtifactError: a folder cannot be deleted.
     """
     root, now, found = cache_root(), time.time(), list[CacheUse]()
-    for kind in sorted(folder for folder in root.glob("*") if folder.is_dir()) if root.is_dir() else ():
+    for kind in sorted(folder for folder in root.glob("*") if folder.is_dir()):
         sizes = {folder: _size_bytes(folder) for folder in sorted(kind.iterdir()) if folder.is_dir()}
         old = [folder for folder in sizes if _is_old(folder, now, unused_days)]
         for folder in old:
@@ -143,7 +143,7 @@ def _is_old(folder: Path, now: float, unused_days: float) -> bool:
     """
     if not _is_leftover(folder):
         return now - folder.stat().st_mtime >= unused_days * DAY_S
-    written = max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)
+    written = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
     return now - written > DAY_S
 
 

@@ -122,16 +122,16 @@ def lock_run(run: StrPath) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _is_held(path.parent) from None
+            raise _held_by_another(path.parent) from None
         if not _is_same_file(path, file.fileno()):  # who held it before has removed the run meanwhile
-            raise _is_held(path.parent)
+            raise _held_by_another(path.parent)
         with translate_write_errors(path):
             _undo_moves(path.parent)
             sweep(path.parent)
         yield
 
 
-def _is_held(run: Path) -> ArtifactError:
+def _held_by_another(run: Path) -> ArtifactError:
     return ArtifactError(f"{run}: another process writes into this run; wait for it, or end it", code="DL307")
 
 

@@ -51,9 +51,6 @@ METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST, THROUGH
 )
 
 
-LONGEST_NAME = 200  # characters of a run's name; its files and copies add to it
-
-
 @dataclass(frozen=True)
 class RunDirectory:
     """Represent a run's folder.

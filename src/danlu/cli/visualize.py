@@ -51,9 +51,10 @@ def visualize(
 ) -> None:
     """Draw what a recipe does to its data, or what a network is and does."""
     from danlu.api.visualize import visualize as visualize_verb
+    from danlu.inspection.weight_files import SUFFIXES
     from danlu.recipe.load import load_recipe
 
-    is_recipe = not Path(source).is_dir() and Path(source).suffix.lower() not in (".safetensors", ".gguf", ".onnx")
+    is_recipe = not Path(source).is_dir() and Path(source).suffix.lower() not in SUFFIXES
     found = visualize_verb(
         load_recipe(source, overrides=overrides) if is_recipe else source,
         only=only,

@@ -1,5 +1,6 @@
 """Names of columns: without blanks around them, whatever wrote them; some that polars would read as something else."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from danlu.data.frames import Table, collect_like
@@ -25,9 +26,10 @@ def trimmed_names(names: Sequence[str], origin: str) -> tuple[str, ...]:
         DataError: two become one.
     """
     trimmed = tuple(name.strip() or name for name in names)
-    twice = next((name for at, name in enumerate(trimmed) if name.strip() and name in trimmed[:at]), None)
+    counts = Counter(short for short in trimmed if short.strip())
+    twice = next((short for short, count in counts.items() if count > 1), None)
     if twice is not None:
-        first, second = (name for name, short in zip(names, trimmed, strict=True) if short == twice)
+        first, second, *_ = (name for name, short in zip(names, trimmed, strict=True) if short == twice)
         raise DataError(
             f"{origin}: the column names {first!r} and {second!r} are one without the blanks around them; rename one",
             code="DL204",

@@ -12,7 +12,7 @@ import polars as pl
 
 from danlu.core.component import Frozen
 from danlu.data.added_columns import added_by_program
-from danlu.data.frames import DiskFrame, Table
+from danlu.data.frames import COLUMNS_AT_ONCE, DiskFrame, Table
 from danlu.data.messages import reason
 from danlu.data.questions import Question
 from danlu.data.reading.dates import EIGHT_DIGITS, are_dates, date_layouts, dates_among, parse_dates
@@ -21,11 +21,10 @@ from danlu.data.reading.formats import (
     allowed,
     ask,
     formats_of_numbers,
-    plain_if_unsettled,
     reading_of,
     said_formats,
-    settle_by_others,
-    style_shown,
+    settled,
+    styles_shown,
     telling_word,
 )
 from danlu.data.reading.numbers import NumberFormat, are_phone_numbers, has_leading_zeros
@@ -39,7 +38,6 @@ IMAGE_NAME = rf"\.({'|'.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})$"
 IMAGE_NAMES = 0.9  # share of words that are names of images, in a column of them
 MAX_CATEGORIES = 1000
 WORDS_OF_TEXT = 4.0  # a column of text has more words per value than this ...
-COLUMNS_AT_ONCE = 256
 EXACT_COUNT_ROWS = 200_000  # distinct values are counted exactly up to this many rows
 CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more characters
 
@@ -86,7 +84,7 @@ def infer_columns(
         said: what the recipe says of columns; type `drop` leaves one out.
         origin: where the frame came from, for errors.
         added: columns that a program added, by what the file says of them, with the keys of their reasons.
-        shown: styles of writing that the rest of the file has, see `style_shown`.
+        shown: styles of writing that the rest of the file has, see `styles_shown`.
 
     Returns:
         the columns, and a question for each that can be read in several ways.
@@ -109,14 +107,15 @@ def infer_columns(
             )
         )
         guesses[name] = guess
-    styles = {style for guess in guesses.values() if (style := style_shown(guess.formats, guess.words))} | {*shown}
+    styles = styles_shown((guess.formats, guess.words) for guess in guesses.values()) | {*shown}
+    schema = frame.schema  # asked once: polars makes it anew each time, for all columns
     read: list[Column] = []
     questions: list[Question] = []
     for column in columns:
         guess = guesses[column.name]
-        formats = plain_if_unsettled(settle_by_others(guess.formats, styles))
+        formats = settled(guess.formats, styles)
         why = _reason_of_numbers(guess, formats)
-        spans = column.type == "number" and frame.schema[column.name] in (pl.Duration, pl.Time)
+        spans = column.type == "number" and schema[column.name] in (pl.Duration, pl.Time)
         reading = Reading(spans=True) if spans else reading_of(formats)
         read.append(column.model_copy(update={"reading": reading, "reason": why}))
         questions.extend([ask(column.name, formats, guess.words)] if len(formats) > 1 else [])

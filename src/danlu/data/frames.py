@@ -15,6 +15,7 @@ EXACT_FLOATS = 1 << 53  # every whole number up to here is a floating-point numb
 WINDOW_BYTES = 1 << 25  # read at a time; in bytes, since rows may have any width
 MOST_ROWS = 1 << 18  # read at a time, however narrow they are
 MOST_THREADS = 8  # that work on a table in memory; each takes a window's memory
+COLUMNS_AT_ONCE = 256  # of a plan: one of thousands of columns takes polars longer than many plans of some
 SAMPLED_ROWS = 256  # from which the bytes per row are estimated
 
 

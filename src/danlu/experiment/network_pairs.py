@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from danlu.inspection.subject import Subject
 
 OTHER_ROWS = 256  # more tell no more of where two networks part
-DOCUMENT = "danlu.json"
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ def open_other(subject: "Subject", path: Path, own_code: bool = False) -> Networ
         ArgumentError: it takes other inputs.
         ArtifactError, DataError: it cannot be opened.
     """
+    from danlu.exporters.document import DOCUMENT
     from danlu.inspection.subject import folder_subject, is_library_folder
 
     if not path.is_dir():
@@ -81,6 +81,7 @@ def _bundle(subject: "Subject", path: Path, own_code: bool) -> NetworkPair:
 
 def _exported(subject: "Subject", path: Path) -> "nn.Module":
     """Load an export by its library, to take the bundle's inputs."""
+    from danlu.exporters.document import DOCUMENT
     from danlu.exporters.table import EXPORTERS, format_of
 
     predictor = subject.predictor
@@ -99,11 +100,7 @@ def _exported(subject: "Subject", path: Path) -> "nn.Module":
 
 
 def _require_same_inputs(subject: "Subject", other: PreparedDataset, path: Path) -> None:
-    mine, theirs = subject.inputs(1), other.take(_first(), subject.device)[0]
+    mine, theirs = subject.inputs(1), other.take(np.arange(1), subject.device)[0]
     shapes = {name: tuple(values.shape[1:]) for name, values in mine.items()}
     if shapes != {name: tuple(values.shape[1:]) for name, values in theirs.items()}:
         raise ArgumentError(f"--against {path}: takes other inputs than {subject.name}", code="DL407")
-
-
-def _first() -> np.ndarray:
-    return np.arange(1)

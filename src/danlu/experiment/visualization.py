@@ -453,6 +453,8 @@ def _thumbnail(pixels: np.ndarray) -> str:
 
     from PIL import Image
 
+    from danlu.reporting.figures.svg import PIXELS
+
     content = BytesIO()
     Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(content, "png")
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+    return PIXELS + base64.b64encode(content.getvalue()).decode("ascii")

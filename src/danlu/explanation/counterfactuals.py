@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from danlu.explanation.answers import labels_of
+from danlu.explanation.answers import PREDICTION, labels_of
 from danlu.explanation.results import Counterfactual, cell_of
 from danlu.explanation.tabular import TabularAnswers
 
@@ -23,7 +23,6 @@ LEAST_WAY = 0.02  # that a change counts as, so that tiny steps do not win
 REFINED = 3  # the nearest of what was found, whose numbers are then brought nearer
 HALVINGS = 10  # of a number's way back
 DIGITS = 6  # that a number is shown and tried with
-PREDICTION = "prediction"
 Change = Mapping[str, Any]  # column -> its new cell
 
 

@@ -32,7 +32,6 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "tanh": (-1.0, 1.0),
     "softsign": (-1.0, 1.0),
 }
-SATURATING = tuple(BOUNDS)
 
 
 @dataclass

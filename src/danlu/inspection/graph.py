@@ -110,12 +110,7 @@ class Graph:
         return {
             "nodes": [
                 {
-                    "id": node.id,
-                    "name": node.name,
-                    "type": node.type,
-                    "module": node.module,
-                    "inputs": [list(shape) for shape in node.inputs],
-                    "outputs": [list(shape) for shape in node.outputs],
+                    **_described(node, {"module": node.module}),
                     "parameters": node.parameters,
                     "flops": node.flops,
                     "ms": None if node.ms is None else round(node.ms, 4),
@@ -124,17 +119,7 @@ class Graph:
                 for node in self.nodes
             ],
             "edges": [list(edge) for edge in self.edges],
-            "modules": [
-                {
-                    "id": module.id,
-                    "name": module.name,
-                    "type": module.type,
-                    "parent": module.parent,
-                    "inputs": [list(shape) for shape in module.inputs],
-                    "outputs": [list(shape) for shape in module.outputs],
-                }
-                for module in self.modules
-            ],
+            "modules": [_described(module, {"parent": module.parent}) for module in self.modules],
             "replay_deviation": self.replay_deviation,
             "failed_at": None
             if failed is None
@@ -146,6 +131,18 @@ class Graph:
             },
             "unused": list(self.unused),
         }
+
+
+def _described(layer: Node | Module, within: Json) -> Json:
+    """Return what nodes and modules have in common, with what they stand within."""
+    return {
+        "id": layer.id,
+        "name": layer.name,
+        "type": layer.type,
+        **within,
+        "inputs": [list(shape) for shape in layer.inputs],
+        "outputs": [list(shape) for shape in layer.outputs],
+    }
 
 
 @dataclass

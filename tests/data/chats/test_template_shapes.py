@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.data.chats.encode import conversation_tokens, plain_ids
+from danlu.data.chats.encode import conversation_tokens
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.conversations import Message, dump_messages
 from danlu.data.text.chat_template import choose_template
 from danlu.data.text.preprocessor import load_tokenizer
+from danlu.data.text.tokenize import plain_ids
 from danlu.exporters.tokenizer_files import write_tokenizer
 from danlu.models.generation import _encode_prompt
 from tests.support.tiny_models import tokenizer

@@ -78,6 +78,16 @@ def test_two_names_that_become_one_are_refused_by_name(suffix: str, tmp_path: Pa
         read_in_memory(frame)
 
 
+def test_of_three_names_that_become_one_two_are_named(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"y": [0, 0], " x": [1, 2], "x": [3, 4], "x ": [5, 6]})
+    said = "the column names ' x' and 'x' are one without the blanks around them"
+    for suffix in (".csv", ".parquet", ".jsonl"):
+        with pytest.raises(DataError, match=rf"a\{suffix}: {said}"):
+            read_source(str(written(frame, tmp_path / f"a{suffix}")))
+    with pytest.raises(DataError, match=f"data: {said}"):
+        read_in_memory(frame)
+
+
 @pytest.mark.training
 def test_a_model_is_asked_with_either_spelling(tmp_path: Path) -> None:
     rows = pl.DataFrame({"x": [n % 2 + n / 100 for n in range(60)], "w": ["ab"[n % 2] for n in range(60)]})

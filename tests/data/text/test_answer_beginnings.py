@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.data.chats.encode import conversation_tokens, plain_ids
+from danlu.data.chats.encode import conversation_tokens
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.conversations import Message, dump_messages
 from danlu.data.text.chat_template import answer_beginnings, choose_template, exported_template, render_prompt
 from danlu.data.text.preprocessor import load_tokenizer
+from danlu.data.text.tokenize import plain_ids
 from danlu.models.generation import Sampling, _encode_prompt, _StoppingCriteria
 from tests.support.tiny_models import CHATML, CHATML_TOKENS, tokenizer
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from danlu.data.chats.encode import conversation_tokens, plain_ids
+from danlu.data.chats.encode import conversation_tokens
 from danlu.data.descriptors import Origin, TokenizerFile
 from danlu.data.sources.chat_rows import ChatRow, Message
 from danlu.data.text.chat_template import choose_template
 from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor, load_tokenizer
 from danlu.data.text.special_tokens import count_held, is_mark
 from danlu.data.text.tagging import TaggingPreprocessor
+from danlu.data.text.tokenize import plain_ids
 from danlu.models.generation import _encode_prompt
 from tests.support.tiny_folders import SENTENCES
 from tests.support.tiny_models import CHATML, CHATML_TOKENS, tokenizer

@@ -7,11 +7,10 @@ import polars as pl
 import pytest
 
 from danlu.data.chats.batches import ConversationBlocks, PreferencePairs, cut, pack
-from danlu.data.chats.encode import plain_ids
 from danlu.data.descriptors import Origin, TokenizerFile
 from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor, train_tokenizer
 from danlu.data.text.sequences import PaddedTokens, TokenBlocks
-from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
+from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, plain_ids, tokenize
 from danlu.tasks.token_losses import IGNORED
 
 END = 9

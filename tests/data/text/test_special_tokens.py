@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from danlu.data.chats.encode import conversation_tokens, plain_ids
+from danlu.data.chats.encode import conversation_tokens
 from danlu.data.descriptors import Origin, TokenizerFile
 from danlu.data.sources.conversations import Message, dump_messages
 from danlu.data.text.chat_template import choose_template
 from danlu.data.text.preprocessor import CorpusPreprocessor, load_tokenizer
+from danlu.data.text.tokenize import plain_ids
 from danlu.models.generation import _encode_prompt
 from tests.support.tiny_models import CHATML, CHATML_TOKENS, tokenizer
 

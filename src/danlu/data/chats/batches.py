@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from danlu.data.chats.encode import plain_ids
 from danlu.data.loader import TARGET, Tensors
-from danlu.data.text.tokenize import RaggedTokens
+from danlu.data.text.tokenize import RaggedTokens, plain_ids
 from danlu.tasks.token_losses import IGNORED
 
 

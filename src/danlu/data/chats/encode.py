@@ -19,11 +19,6 @@ from danlu.errors import DataError
 VERSION = 4  # of which tokens are learned; raise it when that changes
 
 
-def plain_ids(marked: np.ndarray) -> np.ndarray:
-    """Return token ids without the marks."""
-    return np.where(marked < 0, ~marked, marked)
-
-
 def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str) -> RaggedTokens:
     """Tokenize conversations; tokens that are not the assistant's are complements.
 
@@ -146,6 +141,7 @@ def _encode_texts(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]])
     reader.no_padding()
     reader.no_truncation()
     found = encode_rendered(tokenizer, reader, [text for text, _ in chats])
+    cut: dict[int, tuple[str, list[int]]] = {}
     for number, (text, spans) in enumerate(chats):
         ids, places = found[number]
         begins, ends = places.T
@@ -154,5 +150,8 @@ def _encode_texts(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]])
         # Where it is the same, as an unknown character beside another one, generation has the token in its prompt.
         joined = [begin for begin, header in zip(across, headers, strict=True) if ids[: len(header)] != header]
         if joined:
-            found[number] = encode_apart(tokenizer, reader, text, joined)
+            cut[number] = text, joined
+    if cut:
+        for number, pieces in zip(cut, encode_apart(tokenizer, reader, cut.values()), strict=True):
+            found[number] = pieces
     return found

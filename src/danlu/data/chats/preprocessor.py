@@ -14,7 +14,7 @@ import polars as pl
 
 from danlu.core.console import info
 from danlu.core.seeds import Seed
-from danlu.data.chats.encode import answer_tokens, conversation_tokens, count_answers, plain_ids
+from danlu.data.chats.encode import answer_tokens, conversation_tokens, count_answers
 from danlu.data.chats.shown import shown_tokens
 from danlu.data.chats.unwritten import unwritten_parts
 from danlu.data.dataset import Dataset
@@ -26,7 +26,7 @@ from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import answer_beginnings, choose_template
 from danlu.data.text.losses_of_text import log_unknown_tokens
 from danlu.data.text.preprocessor import BlockPreprocessor, TokenizingPreprocessor
-from danlu.data.text.tokenize import RaggedTokens
+from danlu.data.text.tokenize import RaggedTokens, plain_ids
 from danlu.errors import DataError
 from danlu.recipe.sections.data import Data
 

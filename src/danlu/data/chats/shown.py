@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from danlu.data.chats.encode import plain_ids
 from danlu.data.descriptors import TokenizerFile
+from danlu.data.text.tokenize import plain_ids
 
 
 @dataclass(frozen=True)

@@ -77,16 +77,17 @@ def refuse_beyond_float32(table: Table, names: Sequence[str], origin: str) -> No
     Raises:
         DataError: such a number stands in a row.
     """
-    floats = [name for name in names if table.schema[name] == pl.Float64]
+    schema = table.schema
+    floats = [name for name in names if schema[name] == pl.Float64]
     if not floats:
         return
-    ends = pl.col(floats).min().name.suffix("\0least"), pl.col(floats).max().name.suffix("\0most")
-    found = table.lazy().select(*ends).collect(engine="streaming").row(0, named=True)
-    for name in (key.partition("\0")[0] for key, end in found.items() if end is not None and abs(end) > LARGEST):
+    sizes = table.lazy().select(pl.col(floats).abs().max()).collect(engine="streaming").row(0, named=True)
+    for name in (name for name, size in sizes.items() if size is not None and size > LARGEST):
         numbers = table[name]
-        if not (numbers.is_finite() & (numbers.abs() > LARGEST)).any():
+        beyond = numbers.is_finite() & (numbers.abs() > LARGEST)
+        if not beyond.any():
             continue  # infinite ones alone
-        row = int((numbers.is_finite() & (numbers.abs() > LARGEST)).arg_max() or 0)
+        row = int(beyond.arg_max() or 0)
         raise DataError(
             f"{origin}: column {name!r}, row {row + 1}: {numbers[row]:g} is beyond any number of 32 bits, in which "
             "models calculate; correct it, add it to data.missing_values if it means missing, or give the column "

@@ -1,7 +1,7 @@
 """Which of several ways a column's words are read in: by the recipe, by the other columns, or by asking."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import polars as pl
 
@@ -65,7 +65,7 @@ def settle_by_others(formats: Formats, shown: Collection[str]) -> Formats:
 
     Args:
         formats: of the column.
-        shown: the styles of the others, see `style_shown`.
+        shown: the styles of the others, see `styles_shown`.
     """
     fitting = tuple(form for form in formats if _style(form) in shown)
     return fitting if len(formats) > 1 and len(fitting) == 1 else formats
@@ -79,15 +79,31 @@ def plain_if_unsettled(formats: Formats) -> Formats:
     return formats[:1] if formats[:1] == (NumberFormat(),) else formats
 
 
-def style_shown(formats: Formats, words: pl.Series) -> str | None:
-    """Return the style of writing that a column, and so its file, surely has.
+def settled(formats: Formats, shown: Collection[str]) -> Formats:
+    """Return the ways in which a column is read, by the styles of its file.
 
-    That is the decimal sign, or whether the day or the month is first; None where the words do not tell.
+    Where several stay, a question is asked.
 
     Args:
-        formats: in which the column can be read.
-        words: its distinct ones.
+        formats: in which its words can be read.
+        shown: the styles of its file, see `styles_shown`.
     """
+    return plain_if_unsettled(settle_by_others(formats, shown))
+
+
+def styles_shown(columns: Iterable[tuple[Formats, pl.Series]]) -> set[str]:
+    """Return the styles of writing that columns, and so their file, surely have.
+
+    A style is the decimal sign, or whether the day or the month is first.
+
+    Args:
+        columns: the formats in which each can be read, and its words.
+    """
+    return {style for formats, words in columns if (style := _style_shown(formats, words))}
+
+
+def _style_shown(formats: Formats, words: pl.Series) -> str | None:
+    """Return the style that a column surely has; None where its words do not tell."""
     if len(formats) != 1:
         return None
     (form,) = formats

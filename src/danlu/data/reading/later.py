@@ -25,7 +25,7 @@ from danlu.data.reading.formats import (
     formats_of_numbers,
     plain_if_unsettled,
     settle_by_others,
-    style_shown,
+    styles_shown,
 )
 from danlu.data.reading.infinity import LARGEST
 from danlu.data.reading.missing import without_missing
@@ -59,7 +59,8 @@ def read_as_trained(
     if source.layout != "table":
         return source
     frame, _ = without_missing(source.frame, missing_values, source.form.text_is_clean)
-    known = [column for column in columns if "reading" in column and column["name"] in frame.columns]
+    held = set(frame.columns)
+    known = [column for column in columns if "reading" in column and column["name"] in held]
     readings = {column["name"]: (column["type"], Reading.model_validate(column["reading"])) for column in known}
     changes = _changes(frame, readings, ranges or {}, source.form.separator is not None)
     spans, unclear = _spans(frame, readings, ranges or {}, source.form.is_json)
@@ -128,7 +129,7 @@ def _changes(
         for name, (type_, reading) in readings.items()
         if type_ == "number" and schema[name] == pl.String
     }
-    styles = {style for name, formats in written.items() if (style := style_shown(formats, frame[name].drop_nulls()))}
+    styles = styles_shown((formats, frame[name].drop_nulls()) for name, formats in written.items())
     own = {name: reading.number or NumberFormat() for name, (type_, reading) in readings.items() if type_ == "number"}
     pointed = {name for name in own if signed and schema[name].is_float()}
     styles |= {POINT} if pointed else set()
@@ -164,10 +165,11 @@ def _spans(
     frame: Table, readings: Mapping[str, tuple[str, Reading]], ranges: Mapping[str, Range], is_json: bool
 ) -> tuple[dict[str, pl.Expr], list[str]]:
     """Return how numbers for durations become seconds, and the columns whose unit is not clear."""
+    schema = frame.schema
     units = {
         name: unit_of_numbers(frame[name], ranges[name], is_json)
         for name, (type_, reading) in readings.items()
-        if type_ == "number" and reading.spans and frame.schema[name].is_numeric() and name in ranges
+        if type_ == "number" and reading.spans and schema[name].is_numeric() and name in ranges
     }
     shorter = {name: (pl.col(name) / MILLISECONDS).alias(name) for name, unit in units.items() if unit == "ms"}
     return shorter, [name for name, unit in units.items() if unit is None]

@@ -16,11 +16,10 @@ from danlu.data.reading.formats import (
     allowed,
     ask,
     formats_of_numbers,
-    plain_if_unsettled,
     reading_of,
     said_formats,
-    settle_by_others,
-    style_shown,
+    settled,
+    styles_shown,
 )
 from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
@@ -51,11 +50,11 @@ def styles_of(table: Table, names: Sequence[str], options: Callable[[str], Colum
         options: what the recipe says of a column.
         written: whether numbers stand in the file as words, with a decimal sign of their own.
     """
-    worded = [name for name in names if table.schema[name] == pl.String]
-    words = {name: table[name].drop_nulls().unique(maintain_order=True) for name in worded}
-    shown = {style_shown(target_formats(values, options(name)), values) for name, values in words.items()}
-    pointed = written and any(dtype.is_float() for dtype in table.schema.values())
-    return {*filter(None, shown), *((POINT,) if pointed else ())}
+    schema = table.schema
+    words = {name: table[name].drop_nulls().unique(maintain_order=True) for name in names if schema[name] == pl.String}
+    shown = styles_shown((target_formats(values, options(name)), values) for name, values in words.items())
+    pointed = written and any(dtype.is_float() for dtype in schema.values())
+    return shown | {POINT} if pointed else shown
 
 
 def settled_target(formats: Formats, styles: Callable[[], Collection[str]]) -> Formats:
@@ -63,7 +62,7 @@ def settled_target(formats: Formats, styles: Callable[[], Collection[str]]) -> F
 
     These are computed only where they are needed.
     """
-    return plain_if_unsettled(settle_by_others(formats, styles())) if len(formats) > 1 else formats
+    return settled(formats, styles()) if len(formats) > 1 else formats
 
 
 def as_numbers(

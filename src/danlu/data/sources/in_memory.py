@@ -6,6 +6,7 @@ encoded bytes. No library of these is imported: a value is known by the methods 
 """
 
 import datetime
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -188,8 +189,9 @@ def _frame(columns: list[pl.Series]) -> pl.DataFrame:
         DataError: two have the same name, or they differ in length.
     """
     names = [column.name for column in columns]
-    if twice := next((name for at, name in enumerate(names) if name in names[:at]), None):
-        raise DataError(f"{ORIGIN}: the column name {twice!r} is given twice; rename one of them", code="DL207")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{ORIGIN}: the column name {twice[0]!r} is given twice; rename one of them", code="DL207")
     if len({len(column) for column in columns}) > 1:
         lengths = ", ".join(f"{column.name} {len(column):,}" for column in columns)
         raise DataError(

@@ -53,7 +53,7 @@ def encode_images(samples: object, origin: str, *, batch: bool = False) -> pl.Se
     scaled = iter(_as_integers(pixels, origin))
     return pl.Series(
         [
-            _encoded(sample) if each is None else _encoded(_to_image(next(scaled), each))
+            encode_file(sample) if each is None else encode_file(_to_image(next(scaled), each))
             for each, sample in zip(plain, several, strict=True)
         ],
         dtype=pl.Binary,
@@ -74,11 +74,6 @@ def as_pixels(value: Any) -> np.ndarray | None:
         tensor = value.detach().cpu()
         value = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
     return value if isinstance(value, np.ndarray) and value.dtype.kind in "buif" and value.ndim >= 2 else None
-
-
-def encode_file(value: Any) -> bytes | None:
-    """Return one image that is no array as the bytes of a file."""
-    return _encoded(value)
 
 
 def _as_list(samples: Any, origin: str, batch: bool) -> list[Any]:
@@ -182,8 +177,11 @@ def _to_image(pixels: np.ndarray, given: np.ndarray) -> "Image":
     return image
 
 
-def _encoded(sample: Any) -> bytes | None:
-    """Return an image as the bytes of a file, without loss and upright."""
+def encode_file(sample: Any) -> bytes | None:
+    """Return one image that is no array as the bytes of a file.
+
+    Without loss, and upright.
+    """
     if sample is None or isinstance(sample, bytes):
         return sample
     if isinstance(sample, bytearray):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from danlu.data.frames import COLUMNS_AT_ONCE
 from danlu.data.reading.numbers import GROUPED
 
 NUMBERS: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Int128, pl.Float64)
-COLUMNS_AT_ONCE = 256  # a plan of thousands of columns takes polars longer than many plans of some
 FEW_ROWS = 500  # that suggest a type
 FIRST_ROWS = 50  # by which most columns are told to be no such numbers
 CODE = r"^\s*(?:[+-]?0\d|\+\d{8,15}\s*$)"  # leading zeros, a telephone number: as a number it would lose something

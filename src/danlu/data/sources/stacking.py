@@ -60,12 +60,14 @@ def stack(parts: Sequence[RawData], origin: str) -> RawData:
 
 def _with_added_columns(parts: Sequence[RawData]) -> Sequence[RawData]:
     """Give all parts the columns that a program added to some, empty elsewhere."""
-    frames = [part.frame for part in parts]
-    some = {
-        name: None for frame in frames for name in frame.columns if not all(name in each.columns for each in frames)
-    }
+    held = [dict.fromkeys(part.frame.columns) for part in parts]  # asked once: polars makes the names anew each time
+    some = dict.fromkeys(name for names in held for name in names if not all(name in each for each in held))
     reasons = {
-        name: {added_by_program(name, part.frame[name], part.added) for part in parts if name in part.frame.columns}
+        name: {
+            added_by_program(name, part.frame[name], part.added)
+            for part, names in zip(parts, held, strict=True)
+            if name in names
+        }
         for name in some
     }
     added = {name: why for name, found in reasons.items() for why in found if why is not None and None not in found}

@@ -7,7 +7,7 @@ import polars as pl
 
 from danlu.core.console import info
 from danlu.data.descriptors import Origin, TokenizerFile
-from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
+from danlu.data.text.tokenize import RaggedTokens, plain_ids, tokenize_alone
 
 UNKNOWN_SHARE = 0.01  # of tokens; more are warned of
 SHOWN = 6  # tokens in a message
@@ -24,9 +24,7 @@ def log_cut_texts(
     full = np.flatnonzero(np.diff(tokens.offsets) >= longest)
     if not len(full):
         return
-    words = not tokenizer.parses_special
-    rule = TokenizeConfig(longest=None, special=True, end=None, blank=tokenizer.pad, words=words)
-    cut = int((np.diff(tokenize(tokenizer, texts.gather(full), rule).offsets) > longest).sum())
+    cut = int((np.diff(tokenize_alone(tokenizer, texts.gather(full), None).offsets) > longest).sum())
     if cut:
         info(
             f"{place.name}: {cut:,} of {len(tokens):,} texts ({cut / len(tokens):.0%}) are longer than {longest} "
@@ -70,7 +68,7 @@ def count_losses(tokenizer: TokenizerFile, texts: list[RaggedTokens], longest: i
     sizes = np.stack([np.diff(tokens.offsets) for tokens in texts])
     lost = np.maximum(sizes - (sizes.max(initial=0) if longest is None else longest), 0)
     marked = np.concatenate([np.asarray(tokens.ids) for tokens in texts])
-    unknown = _unknown_share(tokenizer, np.where(marked < 0, ~marked, marked))
+    unknown = _unknown_share(tokenizer, plain_ids(marked))
     return TextLosses(
         rows=sizes.shape[1],
         cut=int((lost > 0).any(axis=0).sum()),

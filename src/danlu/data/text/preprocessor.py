@@ -28,7 +28,7 @@ from danlu.data.text.losses_of_text import (
     log_unknown_tokens,
 )
 from danlu.data.text.special_tokens import count_held
-from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
+from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize, tokenize_alone
 from danlu.errors import DataError, Problem, RecipeError
 from danlu.recipe.sections.data import Data
 
@@ -249,19 +249,13 @@ class TextPreprocessor(TokenizingPreprocessor):
         from danlu.data.loader import PreparedDataset
         from danlu.data.text.sequences import PaddedTokens
 
-        tokens = self._tokens(frame, self.longest)
+        tokens = tokenize_alone(self.tokenizer, frame[self.column], self.longest)
         log_cut_texts(self.tokenizer, frame[self.column], tokens, self.longest, place)
         log_unknown_tokens(self.tokenizer, tokens.ids, place)
         return PreparedDataset((PaddedTokens(tokens, self.tokenizer.pad),))
 
     def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:
-        return [self._tokens(frame, None)]
-
-    def _tokens(self, frame: pl.DataFrame, longest: int | None) -> RaggedTokens:
-        # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
-        words = not self.tokenizer.parses_special
-        rule = TokenizeConfig(longest=longest, special=True, end=None, blank=self.tokenizer.pad, words=words)
-        return tokenize(self.tokenizer, frame[self.column], rule)
+        return [tokenize_alone(self.tokenizer, frame[self.column], None)]
 
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Decode tokens one by one, separated by spaces, so that deletions and swaps are visible."""

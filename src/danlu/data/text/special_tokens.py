@@ -56,12 +56,9 @@ def _hidden(tokenizer: TokenizerFile, value: Any, by_model: bool = False) -> Any
     Args:
         by_model: whether the model itself says it, and with it marks.
     """
-    names, pattern = control_tokens(tokenizer.json_text), _hiding(tokenizer.json_text, by_model)
+    pattern, hidden = _hiding(tokenizer.json_text, by_model), _replacements(tokenizer.json_text)
     if pattern is None:
         return value
-    hidden = {name: chr(PLACEHOLDERS + place) for place, name in enumerate(names)}
-    escape = chr(PLACEHOLDERS + len(names))
-    hidden |= {sign: escape + sign for sign in (*hidden.values(), escape)}
 
     def hide(value: Any) -> Any:
         if isinstance(value, str):
@@ -83,12 +80,10 @@ def encode_rendered(tokenizer: TokenizerFile, reader: Any, texts: list[str]) -> 
     holds = [not tokenizer.parses_special and placeholder.search(text) is not None for text in texts]
     usual = [text for text, held in zip(texts, holds, strict=True) if not held]
     encodings = iter(reader.encode_batch(usual, add_special_tokens=False))
-    found, words_readers = list[Pieces](), list[Any]()
+    found = list[Pieces]()
+    words_readers = _words_readers(tokenizer) if any(holds) else []
     for text, held in zip(texts, holds, strict=True):
         if held:
-            words_readers = words_readers or [
-                open_for_words(tokenizer.json_text, first=first) for first in (True, False)
-            ]
             found.append(_encode_with_words(tokenizer, reader, words_readers, text))
             continue
         encoding = next(encodings)
@@ -96,15 +91,20 @@ def encode_rendered(tokenizer: TokenizerFile, reader: Any, texts: list[str]) -> 
     return found
 
 
-def encode_apart(tokenizer: TokenizerFile, reader: Any, text: str, cuts: Iterable[int]) -> Pieces:
-    """Encode a rendered text in parts; no token joins both sides of a cut.
+def encode_apart(tokenizer: TokenizerFile, reader: Any, texts: Iterable[tuple[str, Iterable[int]]]) -> list[Pieces]:
+    """Encode rendered texts in parts; no token joins both sides of a cut.
 
     Args:
         reader: the opened tokenizer.
-        cuts: places in the text.
+        texts: each with the places at which it is cut.
     """
-    words_readers = [open_for_words(tokenizer.json_text, first=first) for first in (True, False)]
-    return _encode_with_words(tokenizer, reader, words_readers, text, cuts)
+    words_readers = _words_readers(tokenizer)
+    return [_encode_with_words(tokenizer, reader, words_readers, text, cuts) for text, cuts in texts]
+
+
+def _words_readers(tokenizer: TokenizerFile) -> list[Any]:
+    """Open one reader for the beginning of a text and one for what follows."""
+    return [open_for_words(tokenizer.json_text, first=first) for first in (True, False)]
 
 
 def open_for_texts(tokenizer: TokenizerFile) -> Any:
@@ -195,7 +195,7 @@ def _encode_with_words(
         words, origins = text[begin:end], list(range(end - begin + 1))
         if not tokenizer.parses_special:
             words, origins = _reveal(json_text, words)
-        encoding = words_readers[bool(begin)].encode(words, add_special_tokens=False)
+        encoding = words_readers[0 if begin == 0 else 1].encode(words, add_special_tokens=False)
         ids += encoding.ids
         places += [(begin + origins[one], begin + origins[max(one, last - 1)] + 1) for one, last in encoding.offsets]
     return ids, np.array(places, dtype=np.int64).reshape(-1, 2)
@@ -263,6 +263,18 @@ def _placeholders(json_text: str) -> re.Pattern[str]:
         return re.compile("(?!)")
     escape = chr(PLACEHOLDERS + len(names))
     return re.compile(f"{escape}[{_range(len(names) + 1)}]|[{_range(len(names))}]")
+
+
+@lru_cache(maxsize=4)
+def _replacements(json_text: str) -> dict[str, str]:
+    """Return what each token of control is replaced by.
+
+    Also each character that would be taken for a placeholder.
+    """
+    names = control_tokens(json_text)
+    hidden = {name: chr(PLACEHOLDERS + place) for place, name in enumerate(names)}
+    escape = chr(PLACEHOLDERS + len(names))
+    return hidden | {sign: escape + sign for sign in (*hidden.values(), escape)}
 
 
 def _range(count: int) -> str:

@@ -16,7 +16,7 @@ from danlu.data.text.losses_of_text import log_cut_words, log_unknown_tokens
 from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.data.text.sequences import PaddedTokens
 from danlu.data.text.special_tokens import open_for_texts
-from danlu.data.text.tokenize import RaggedTokens, cached_tokens
+from danlu.data.text.tokenize import RaggedTokens, cached_tokens, plain_ids
 from danlu.errors import DataError
 from danlu.tasks.tagging import read_list
 from danlu.tasks.token_losses import IGNORED
@@ -81,7 +81,7 @@ class TaggingPreprocessor(TokenizingPreprocessor):
         marked = np.asarray(tokens.ids)
         given = sum(len(read_list(text)) for text in frame[self.column].to_list())
         log_cut_words(given - int((marked < 0).sum()), given, longest, place)
-        log_unknown_tokens(tokenizer, np.where(marked < 0, ~marked, marked), place)
+        log_unknown_tokens(tokenizer, plain_ids(marked), place)
         return PreparedDataset((TaggedTokens(tokens, tokenizer.pad),))
 
     def whole_tokens(self, frame: pl.DataFrame, origin: str) -> list[RaggedTokens]:

@@ -60,9 +60,29 @@ class RaggedTokens:
         return len(self.offsets) - 1
 
 
+def plain_ids(marked: np.ndarray) -> np.ndarray:
+    """Return token ids without their marks: a marked token is stored as its complement."""
+    return np.where(marked < 0, ~marked, marked)
+
+
 def tokenize(tokenizer: TokenizerFile, texts: pl.Series, rule: TokenizeConfig) -> RaggedTokens:
     """Tokenize texts, in order; a missing text is empty."""
     return cached_tokens(texts, lambda some: _encode(tokenizer, some, rule), tokenizer, repr(asdict(rule)))
+
+
+def tokenize_alone(tokenizer: TokenizerFile, texts: pl.Series, longest: int | None) -> RaggedTokens:
+    """Return the tokens of texts that are read one by one, as a classifier reads them.
+
+    Args:
+        tokenizer: of the model.
+        texts: a missing one is empty.
+        longest: maximum tokens per text; None for all.
+    """
+    # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
+    words = not tokenizer.parses_special
+    return tokenize(
+        tokenizer, texts, TokenizeConfig(longest=longest, special=True, end=None, blank=tokenizer.pad, words=words)
+    )
 
 
 def cached_tokens(texts: pl.Series, encode: Encode, tokenizer: TokenizerFile, rule: str) -> RaggedTokens:

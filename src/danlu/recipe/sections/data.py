@@ -220,14 +220,12 @@ class Data(Frozen):
         paths = _paths_in(source)
         if not paths or not all(path.strip() for path in paths):
             raise ValueError("is empty; give a file, a folder, a glob, a list of these, or builtin:NAME")
+        if any("\0" in path for path in paths):
+            raise ValueError("has a zero byte, which no path has")
         return source
 
     @model_validator(mode="after")
-    def _names_its_rows_and_labels(self) -> "Data":
-        if not self.sources or not all(self.sources):
-            raise ValueError("source names nothing; give a file, a folder, a glob, a list of these, or builtin:NAME")
-        if any("\0" in path for path in self.sources):
-            raise ValueError("source has a zero byte, which no path has")
+    def _labels_in_one_form(self) -> "Data":
         if isinstance(self.target, tuple):
             if self.target_separator is not None:
                 raise ValueError("target_separator splits one column, and target names several; remove one of them")

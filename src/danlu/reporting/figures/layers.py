@@ -175,17 +175,11 @@ def difference_lines(t: Translator, difference: Json) -> Drawn:
     return by_layer(t, "difference", told, names, t("axis.snr"), draw, marked)
 
 
-def value_bars(
-    t: Translator, name: str, label: str, values: Mapping[str, float], axis_name: str, is_log: bool = False
-) -> Drawn:
+def value_bars(t: Translator, name: str, label: str, values: Mapping[str, float], axis_name: str) -> Drawn:
     """Draw one bar per layer."""
 
     def draw(axis: Any) -> None:
         axis.barh(range(len(values)), list(values.values()), color=FIRST, height=0.7)
-        if is_log and min(values.values(), default=0) > 0:
-            axis.set_xscale("log")
-            axis.xaxis.set_major_formatter("{x:g}")
-            axis.xaxis.set_minor_formatter("")
 
     return by_layer(t, name, label, list(values), axis_name, draw)
 
