@@ -15,14 +15,14 @@ from danlu.core.imports import require_extra
 from danlu.exporters.answer_module import LOGITS, Answered, Answers
 from danlu.exporters.document import describe_export
 from danlu.exporters.form_inputs import Arrays, prepared_outside, torch_network
+from danlu.exporters.onnx.content import Content
 from danlu.exporters.onnx.network import require_opset
-from danlu.exporters.onnx.preparation import EngineTypes, Preparation
-from danlu.exporters.onnx.whole import Target, WholeGraph, prepared_graph, whole_graph
+from danlu.exporters.onnx.preparation import EngineTypes
+from danlu.exporters.onnx.whole import Target, prepared_graph, whole_graph
 from danlu.exporters.openvino import save_openvino
 from danlu.exporters.ports import BATCH, LENGTH, Port, network_ports, sample_inputs
 from danlu.exporters.proof import Run, proof_rows, prove
 from danlu.exporters.tracing import quiet, save_program, trace
-from danlu.models.answer_folding import Placement
 from danlu.models.engines.onnxruntime_engine import ONNX_FILE, open_session, run_session
 from danlu.models.engines.openvino_engine import OPENVINO_FILE, compile_model, run_request
 from danlu.models.predictor import Predictor
@@ -33,22 +33,15 @@ OPENVINO_NAME, PROGRAM = "model.xml", "model.pt2"
 
 @dataclass(frozen=True)
 class Written:
-    """Hold a written form: how to run it, and what it holds.
+    """Hold a written form.
 
     Attributes:
         run: its inputs -> its answers, by its own engine from the file.
-        inputs, outputs: its ports.
-        answers: what stands behind the network.
-        preparation: of tables, where it stands before the network.
-        placement: the steps inside and outside.
+        content: what the file holds.
     """
 
     run: Run
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    answers: Answers
-    preparation: Preparation | None
-    placement: Placement
+    content: Content
 
 
 @dataclass(frozen=True)
@@ -95,32 +88,29 @@ def write_form(
     rows = proof_rows(predictor, bundle)
     written = form.write(predictor, folder, version_of_operators)
     engine = f"{form.engine} {version(form.engine)}"
-    check = prove(predictor, rows, written.run, written.answers, written.preparation, engine, tolerance)
-    document = describe_export(predictor, name, folder, written.placement, check)
-    document["inputs"] = [port.described() for port in written.inputs]
-    document["outputs"] = [port.described() for port in written.outputs]
+    content = written.content
+    check = prove(predictor, rows, written.run, content.answers, content.preparation, engine, tolerance)
+    document = describe_export(predictor, name, folder, content.placement, check)
+    document["inputs"] = [port.described() for port in content.inputs]
+    document["outputs"] = [port.described() for port in content.outputs]
     return document
 
 
 def write_onnx(predictor: Predictor, folder: Path, opset: int) -> Written:
     """Write `model.onnx`, and open it by ONNX Runtime."""
-    whole = whole_graph(predictor, Target(opset=opset))
-    write_bytes(folder / ONNX_FILE, whole.model.SerializeToString())
+    model, content = whole_graph(predictor, Target(opset=opset))
+    write_bytes(folder / ONNX_FILE, model.SerializeToString())
     session = open_session(folder / ONNX_FILE)
-    return _written(whole, lambda inputs: run_session(session, inputs))
+    return Written(lambda inputs: run_session(session, inputs), content)
 
 
 def write_openvino(predictor: Predictor, folder: Path, opset: int) -> Written:
     """Write `model.xml` and `model.bin` with all digits, and open them by OpenVINO."""
     types = EngineTypes(number="float32", has_strings=False)
-    whole = whole_graph(predictor, Target(types, has_trees=False, opset=opset))
-    save_openvino(whole.model.SerializeToString(), folder / OPENVINO_NAME)
+    model, content = whole_graph(predictor, Target(types, has_trees=False, opset=opset))
+    save_openvino(model.SerializeToString(), folder / OPENVINO_NAME)
     request = compile_model(folder / OPENVINO_NAME).create_infer_request()
-    return _written(whole, lambda inputs: run_request(request, inputs))
-
-
-def _written(whole: WholeGraph, run: Run) -> Written:
-    return Written(run, whole.inputs, whole.outputs, whole.answers, whole.preparation, whole.placement)
+    return Written(lambda inputs: run_request(request, inputs), content)
 
 
 def write_program(predictor: Predictor, folder: Path, opset: int) -> Written:
@@ -140,7 +130,7 @@ def write_program(predictor: Predictor, folder: Path, opset: int) -> Written:
 
     inside, outside = prepared_outside(predictor)
     output = _answers_port(predictor, answers)
-    return Written(run, ports, (output,), answers, None, answers.placement(inside, outside))
+    return Written(run, Content(ports, (output,), answers, None, answers.placement(inside, outside)))
 
 
 def _answers_port(predictor: Predictor, answers: Answers) -> Port:

@@ -10,6 +10,7 @@ from danlu.data.specs import InputSpec, TabularInputs
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.exporters.answer_module import LOGITS, PROBABILITIES, Answered, Answers
 from danlu.exporters.form_inputs import prepared_outside, require_one_file, torch_network
+from danlu.exporters.onnx.content import Content
 from danlu.exporters.onnx.gathered_trees import GatheredTrees
 from danlu.exporters.onnx.graph import GraphBuilder
 from danlu.exporters.onnx.network import module_graph, network_graph
@@ -28,26 +29,6 @@ LABEL = "label"
 
 
 @dataclass(frozen=True)
-class WholeGraph:
-    """Hold a graph with what is needed to run it.
-
-    Attributes:
-        model: the file.
-        inputs, outputs: its ports; the answers come first.
-        answers: what stands behind the network.
-        preparation: of tables, whose nodes are in the graph; None where prepared inputs go in.
-        placement: what is inside, and what is not.
-    """
-
-    model: "onnx.ModelProto"
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    answers: Answers
-    preparation: Preparation | None
-    placement: Placement
-
-
-@dataclass(frozen=True)
 class Target:
     """Say for what engine a graph is written.
 
@@ -62,8 +43,8 @@ class Target:
     opset: int = 20
 
 
-def whole_graph(predictor: Predictor, target: Target) -> WholeGraph:
-    """Write a bundle's model as a graph.
+def whole_graph(predictor: Predictor, target: Target) -> "tuple[onnx.ModelProto, Content]":
+    """Write a bundle's model as a graph, and say what it holds.
 
     Raises:
         ArgumentError: something of it has no form in ONNX.
@@ -88,7 +69,7 @@ def whole_graph(predictor: Predictor, target: Target) -> WholeGraph:
     if len(builder.outputs) > 1:
         placement = Placement((*placement.inside, "labels"), placement.outside)
     model = builder.model(target.opset, predictor.manifest.name)
-    return WholeGraph(model, tuple(builder.inputs), tuple(builder.outputs), answers, preparation, placement)
+    return model, Content(tuple(builder.inputs), tuple(builder.outputs), answers, preparation, placement)
 
 
 def prepared_graph(predictor: Predictor, opset: int, has_trees: bool = True) -> "onnx.ModelProto":
