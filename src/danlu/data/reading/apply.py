@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from danlu.data.frames import Table, collect_like
+from danlu.data.frames import Table, collect_like, describe_columns
 from danlu.data.reading.dates import EIGHT_DIGITS, parse_dates, parse_numbered_dates
 from danlu.data.reading.infinity import LARGEST, parse_infinity
 from danlu.data.reading.numbers import NumberFormat
@@ -79,9 +79,7 @@ def refuse_beyond_float32(table: Table, names: Sequence[str], origin: str) -> No
     """
     schema = table.schema
     floats = [name for name in names if schema[name] == pl.Float64]
-    if not floats:
-        return
-    sizes = table.lazy().select(pl.col(floats).abs().max()).collect(engine="streaming").row(0, named=True)
+    sizes = describe_columns(table, floats, lambda values: values.abs().max())
     for name in (name for name, size in sizes.items() if size is not None and size > LARGEST):
         numbers = table[name]
         beyond = numbers.is_finite() & (numbers.abs() > LARGEST)
