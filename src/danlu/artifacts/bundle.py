@@ -185,7 +185,7 @@ class Bundle:
     def _frame(self, name: str) -> pl.DataFrame | None:
         return read_frame(self.folder / name) if name in self.manifest.files else None
 
-    def set_output(self, output: Output, positive: bool | int | float | str | None) -> None:
+    def set_output(self, output: Mapping[str, Any], positive: bool | int | float | str | None) -> None:
         """Change the output specification; it is written with the golden samples."""
         self.manifest = self.manifest.model_copy(update={"output": output, "positive": positive})
 
@@ -214,7 +214,8 @@ def write_manifest(
         names: paths of the bundle's files inside it; whatever else lies there is no part of the bundle.
         changed: files that are written with it, so that no crash in between leaves a bundle with other checksums.
     """
-    state, contents = dict(manifest.preprocessing), dict(changed or {})
+    state: dict[str, Any] = {**manifest.preprocessing}
+    contents = dict(changed or {})
     if "tokenizer" in state:
         tokenizer = dict(state["tokenizer"])
         contents[TOKENIZER] = tokenizer.pop("json_text").encode()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from danlu.artifacts.bundle import Output
 from danlu.artifacts.files import StrPath
 from danlu.data.audit.against import compare_with_training
 from danlu.data.kinds.table import get_kind
@@ -35,6 +36,6 @@ def check_against(bundle: StrPath, source: object) -> dict[str, Any]:
     return {"format": 1, "bundle": manifest.digest, **compared}
 
 
-def _labels_as_columns(output: dict[str, Any]) -> list[str]:
+def _labels_as_columns(output: Output) -> list[str]:
     """Return the labels of a target that may have a column for each."""
     return [str(label) for label in output["labels"]] if output.get("task") == "multi-label" else []
