@@ -65,7 +65,7 @@ def enumerate_all(game: Game) -> Estimate:
 
 def fewest_calls(players: int) -> int:
     """Return the calls that an estimate with an interval needs."""
-    return min(FEWEST_CALLS * players + 2, 2**players)
+    return min(FEWEST_CALLS * players + 2, 1 << players)
 
 
 def estimate_with(estimator: Estimator, game: Game, calls: int, seed: Seed) -> Estimate:
