@@ -99,7 +99,10 @@ def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
 
 
 def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
-    """Run every stage except cross-validation on two batches, in a temporary folder; one row is explained."""
+    """Run every stage except cross-validation on two batches, in a temporary folder.
+
+    One row is explained, where the recipe asks for explanations.
+    """
     recipe = as_recipe(recipe)
     once = recipe.evaluation.model_copy(update={"folds": None})
     one = recipe.explanation and recipe.explanation.model_copy(update={"samples": 1})

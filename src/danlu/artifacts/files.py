@@ -114,7 +114,10 @@ def finish_together(folder: Path, last: str) -> None:
 
 
 def _listed(sealed: Path) -> dict[str, str]:
-    """Return the files beside it that a JSON file lists; those elsewhere were not written with it."""
+    """Return the files beside it that a JSON file lists.
+
+    Those elsewhere were not written with it.
+    """
     content = read_json(sealed)
     listed = content.get(FILES) if isinstance(content, dict) else None
     if not isinstance(listed, dict):

@@ -32,7 +32,9 @@ def refuse_malformed(bundle: Bundle) -> Iterator[None]:
 
 
 def open_checked(path: StrPath) -> Bundle:
-    """Open a bundle, or that of a run, whose manifest says of columns, files and answers what can be used.
+    """Open a bundle, or that of a run, with a usable manifest.
+
+    It says of columns, files and answers what can be used.
 
     Whoever opens a bundle that somebody names opens it here.
 
