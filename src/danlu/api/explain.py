@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from danlu.api.explain_file import explain_file, exported_file
 from danlu.artifacts.bundle import Bundle
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.ownership import RECIPE
@@ -15,12 +16,16 @@ from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.data.reading.later import ROW_ERROR
 from danlu.errors import ArgumentError, DataError
+from danlu.experiment.bundle_labels import labelled_for_bundle, target_columns
 from danlu.experiment.data_evaluation import labelled_rows
 from danlu.experiment.run_data import load_run_data
+from danlu.experiment.training_record import refuse_record, training_record
 from danlu.models.bundle_form import open_checked
 from danlu.models.read_for import read_for
 
 if TYPE_CHECKING:
+    from danlu.experiment.data_context import DataContext
+    from danlu.explanation.influence import TrainingRecord
     from danlu.explanation.results import Explanation
     from danlu.models.predictor import Predictor
 
@@ -39,6 +44,7 @@ def explain(
     error: float | None = None,
     budget: int | None = None,
     actionable: Sequence[str] | None = None,
+    target: str | None = None,
     seed: int = 0,
     output: str | Path | None = None,
     own_code: bool = False,
@@ -50,19 +56,19 @@ def explain(
     Permutation importance says how much worse the model answers without a column. No look at the test split is counted.
 
     Args:
-        bundle: a bundle or a run.
+        bundle: a bundle or a run; or an exported ONNX file of a table, or its folder, which needs rows.
         data: rows to explain, as in `danlu.predict`; by default a split of the run.
         rows: numbers of the rows to explain, from 0; by default the first 20.
         split: of the run: validation or test.
         methods: shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate,
-            counterfactual, trust; by default the first two. Permutation importance needs a run, and rows with the
-            target.
+            counterfactual, trust, tracin; by default the first two. Permutation importance needs rows with the target.
         label: the label or output to explain; by default what is predicted. Of counterfactuals the label to reach; by
             default any other.
         error: stop when no interval is wider to either side: in units of probability, for numbers as a share of the
             answers' standard deviation.
         budget: most coalitions per row; by default 40 per column, or all where they are few.
         actionable: columns that counterfactuals may change; by default all.
+        target: of an exported file: the column of the rows that holds what it predicts, for permutation importance.
         seed: of the coalitions and shuffles.
         output: folder for explanation.json and values.npz.
         own_code: import the module that the bundle names, if its model is your own.
@@ -82,15 +88,32 @@ def explain(
         >>> abs(one.base + sum(each.share.value for each in one.values) - one.answer) < 1e-6
         True
     """
+    file = exported_file(Path(bundle))
+    if file is not None:
+        found = explain_file(
+            file,
+            data,
+            target=target,
+            rows=rows,
+            methods=methods,
+            label=label,
+            error=error,
+            budget=budget,
+            actionable=actionable,
+            seed=seed,
+        )
+        return _written(found, output)
+    if target is not None:
+        raise ArgumentError("target: is for exported files; a bundle knows what it predicts", code="DL402")
     opened = open_checked(bundle)
-    frame, source = _rows_of(opened, Path(bundle), data, split)
+    frame, source, context = _rows_of(opened, Path(bundle), data, split)
     from danlu.explanation.beside_predictions import background_of
     from danlu.explanation.explain import explain_bundle
-    from danlu.explanation.written import write_explanation
     from danlu.models.predictor import Predictor
 
     predictor = Predictor.load(opened, own_code=own_code)
     labelled = frame if data is None else _labelled(opened, Path(bundle), predictor, data, methods)
+    wants_training = methods is not None and "tracin" in methods
     found = explain_bundle(
         predictor,
         opened,
@@ -105,17 +128,46 @@ def explain(
         budget=budget,
         actionable=actionable,
         seed=seed,
+        training=_training(Path(bundle), context, predictor, frame, labelled) if wants_training else "",
     )
-    return found if output is None else write_explanation(found, Path(output))
+    return _written(found, output)
+
+
+def _training(
+    folder: Path,
+    context: "DataContext | None",
+    predictor: "Predictor",
+    frame: pl.DataFrame,
+    labelled: pl.DataFrame | None,
+) -> "TrainingRecord | str":
+    """Return what the run kept of its training, or why there is nothing."""
+    if not (folder / RECIPE).is_file():
+        return "needs a run, whose kept checkpoints it reads"
+    run = RunDirectory.open(folder)
+    context = context or load_run_data(load_run_recipe(run.path / RECIPE), run)
+    refusal = refuse_record(context, run)
+    if refusal is None and (labelled is None or labelled.height != frame.height):
+        refusal = "needs rows that all have the target"
+    if refusal is not None or labelled is None:
+        return str(refusal)
+    return training_record(context, run, predictor, labelled)
+
+
+def _written(found: "Explanation", output: str | Path | None) -> "Explanation":
+    if output is None:
+        return found
+    from danlu.explanation.written import write_explanation
+
+    return write_explanation(found, Path(output))
 
 
 def _rows_of(
     bundle: Bundle, folder: Path, data: object | None, split: str
-) -> tuple[pl.DataFrame, dict[str, str | int]]:
-    """Return the rows, and what is said of them."""
+) -> "tuple[pl.DataFrame, dict[str, str | int], DataContext | None]":
+    """Return the rows, what is said of them, and the run's data where it was loaded."""
     if data is not None:
         frame, origin = _read(bundle, data)
-        return frame, {"origin": origin, "rows": frame.height}
+        return frame, {"origin": origin, "rows": frame.height}, None
     if not (folder / RECIPE).is_file():
         raise ArgumentError(f"{folder}: a bundle has no rows of its own; give DATA, or the run", code="DL401")
     if split not in SPLITS:
@@ -125,21 +177,25 @@ def _rows_of(
     part = dict(context.splits.items())[split]
     if len(part) == 0:
         raise ArgumentError(f"{folder}: its {split} split has no rows; give DATA, or another split", code="DL402")
-    return part.frame, {"split": split, "rows": len(part)}
+    return part.frame, {"split": split, "rows": len(part)}, context
 
 
 def _labelled(
     bundle: Bundle, folder: Path, predictor: "Predictor", data: object, methods: Sequence[str] | None
 ) -> pl.DataFrame | None:
-    """Return the rows of data that have the target, if there are any."""
-    if not (folder / RECIPE).is_file() or (methods is not None and "permutation" not in methods):
+    """Return the rows of data that have the target, if there are any; of a run or a bundle alone."""
+    if methods is not None and not {"permutation", "tracin"} & set(methods):
         return None
-    read, run = read_for(bundle, data, labelled=True), RunDirectory.open(folder)
-    recipe = load_run_recipe(run.path / RECIPE)
-    if methods is None and not _has_target(recipe.data.target, read.frame.columns):
+    read = read_for(bundle, data, labelled=True)
+    recipe = load_run_recipe(folder / RECIPE) if (folder / RECIPE).is_file() else None
+    named = target_columns(predictor.target) if recipe is None else recipe.data.target
+    if methods is None and not _has_target(named, read.frame.columns):
         return None
     try:
-        labelled = labelled_rows(run, recipe, predictor, read)
+        if recipe is None:
+            labelled = labelled_for_bundle(bundle.manifest, predictor.target, read)
+        else:
+            labelled = labelled_rows(RunDirectory.open(folder), recipe, predictor, read)
     except DataError as error:
         if methods is not None:
             raise
