@@ -1,6 +1,7 @@
 """`danlu explain`: why a bundle's model answers as it does, with intervals."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.arguments import checked
 from danlu.core.console import info
+from danlu.data.descriptors import RawData
+from danlu.data.kinds.table import get_kind
 from danlu.data.reading.later import ROW_ERROR
 from danlu.errors import ArgumentError, DataError
 from danlu.experiment.data_evaluation import labelled_rows
@@ -82,7 +85,7 @@ def explain(
         True
     """
     opened = open_bundle(bundle)
-    frame, source = _rows_of(opened, Path(bundle), data, split)
+    frame, source, place = _rows_of(opened, Path(bundle), data, split)
     from danlu.explanation.beside_predictions import background_of
     from danlu.explanation.explain import explain_bundle
     from danlu.explanation.written import write_explanation
@@ -104,17 +107,19 @@ def explain(
         budget=budget,
         actionable=actionable,
         seed=seed,
+        folder=place,
     )
     return found if output is None else write_explanation(found, Path(output))
 
 
 def _rows_of(
     bundle: Bundle, folder: Path, data: object | None, split: str
-) -> tuple[pl.DataFrame, dict[str, str | int]]:
-    """Return the rows, and what is said of them."""
+) -> tuple[pl.DataFrame, dict[str, str | int], Path]:
+    """Return the rows, what is said of them, and where their relative paths start."""
     if data is not None:
-        frame, origin = _read(bundle, data)
-        return frame, {"origin": origin, "rows": frame.height}
+        read = _read(bundle, data)
+        frame = read.frame.lazy().collect()
+        return frame, {"origin": read.origin, "rows": frame.height}, read.folder
     if not (folder / RECIPE).is_file():
         raise ArgumentError(f"{folder}: a bundle has no rows of its own; give DATA, or the run", code="DL401")
     if split not in SPLITS:
@@ -124,14 +129,15 @@ def _rows_of(
     part = dict(context.splits.items())[split]
     if len(part) == 0:
         raise ArgumentError(f"{folder}: its {split} split has no rows; give DATA, or another split", code="DL402")
-    return part.frame, {"split": split, "rows": len(part)}
+    return part.frame.lazy().collect(), {"split": split, "rows": len(part)}, context.dataset.folder
 
 
 def _labelled(
     bundle: Bundle, folder: Path, predictor: "Predictor", data: object, methods: Sequence[str] | None
 ) -> pl.DataFrame | None:
     """Return the rows of data that have the target, if there are any."""
-    if not (folder / RECIPE).is_file() or (methods is not None and "permutation" not in methods):
+    is_table = get_kind(bundle.manifest.kind).has_feature_columns
+    if not is_table or not (folder / RECIPE).is_file() or (methods is not None and "permutation" not in methods):
         return None
     read, run = read_for(bundle, data, labelled=True), RunDirectory.open(folder)
     recipe = load_run_recipe(run.path / RECIPE)
@@ -152,9 +158,10 @@ def _has_target(target: str | tuple[str, ...] | None, columns: Sequence[str]) ->
     return bool(names) and set(names) <= set(columns)
 
 
-def _read(bundle: Bundle, data: object) -> tuple[pl.DataFrame, str]:
-    """Read rows as the model was trained on them; return them and their origin."""
+def _read(bundle: Bundle, data: object) -> RawData:
+    """Read rows as the model was trained on them."""
     read = read_for(bundle, data)
+    read = get_kind(bundle.manifest.kind).read_samples(read, [column["name"] for column in bundle.manifest.columns])
     frame = read.frame.lazy().collect()
     if ROW_ERROR in frame.columns and frame[ROW_ERROR].null_count() < frame.height:
         row = int(frame[ROW_ERROR].is_not_null().arg_max() or 0)
@@ -164,4 +171,4 @@ def _read(bundle: Bundle, data: object) -> tuple[pl.DataFrame, str]:
         raise DataError(f"{read.origin}: no column {missing[0]!r}, which the model reads", code="DL210")
     if frame.height == 0:
         raise DataError(f"{read.origin}: has no rows", code="DL203")
-    return frame, read.origin
+    return replace(read, frame=frame)
