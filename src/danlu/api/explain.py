@@ -1,6 +1,7 @@
 """`danlu explain`: why a bundle's model answers as it does, with intervals."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.arguments import checked
 from danlu.core.console import info
+from danlu.data.descriptors import RawData
+from danlu.data.kinds.table import get_kind
 from danlu.data.reading.later import ROW_ERROR
 from danlu.errors import ArgumentError, DataError
 from danlu.experiment.bundle_labels import labelled_for_bundle, target_columns
@@ -106,7 +109,7 @@ def explain(
     if target is not None:
         raise ArgumentError("target: is for exported files; a bundle knows what it predicts", code="DL402")
     opened = open_checked(bundle)
-    frame, source, context = _rows_of(opened, Path(bundle), data, split)
+    frame, source, place, context = _rows_of(opened, Path(bundle), data, split)
     from danlu.explanation.beside_predictions import background_of
     from danlu.explanation.explain import explain_bundle
     from danlu.models.predictor import Predictor
@@ -129,6 +132,7 @@ def explain(
         actionable=actionable,
         seed=seed,
         training=_training(Path(bundle), context, predictor, frame, labelled) if wants_training else "",
+        folder=place,
     )
     return _written(found, output)
 
@@ -163,11 +167,12 @@ def _written(found: "Explanation", output: str | Path | None) -> "Explanation":
 
 def _rows_of(
     bundle: Bundle, folder: Path, data: object | None, split: str
-) -> "tuple[pl.DataFrame, dict[str, str | int], DataContext | None]":
-    """Return the rows, what is said of them, and the run's data where it was loaded."""
+) -> "tuple[pl.DataFrame, dict[str, str | int], Path, DataContext | None]":
+    """Return the rows, what is said of them, where their relative paths start, and the run's data if loaded."""
     if data is not None:
-        frame, origin = _read(bundle, data)
-        return frame, {"origin": origin, "rows": frame.height}, None
+        read = _read(bundle, data)
+        frame = read.frame.lazy().collect()
+        return frame, {"origin": read.origin, "rows": frame.height}, read.folder, None
     if not (folder / RECIPE).is_file():
         raise ArgumentError(f"{folder}: a bundle has no rows of its own; give DATA, or the run", code="DL401")
     if split not in SPLITS:
@@ -177,14 +182,15 @@ def _rows_of(
     part = dict(context.splits.items())[split]
     if len(part) == 0:
         raise ArgumentError(f"{folder}: its {split} split has no rows; give DATA, or another split", code="DL402")
-    return part.frame, {"split": split, "rows": len(part)}, context
+    return part.frame.lazy().collect(), {"split": split, "rows": len(part)}, context.dataset.folder, context
 
 
 def _labelled(
     bundle: Bundle, folder: Path, predictor: "Predictor", data: object, methods: Sequence[str] | None
 ) -> pl.DataFrame | None:
     """Return the rows of data that have the target, if there are any; of a run or a bundle alone."""
-    if methods is not None and not {"permutation", "tracin"} & set(methods):
+    is_table = get_kind(bundle.manifest.kind).has_feature_columns
+    if not is_table or (methods is not None and not {"permutation", "tracin"} & set(methods)):
         return None
     read = read_for(bundle, data, labelled=True)
     recipe = load_run_recipe(folder / RECIPE) if (folder / RECIPE).is_file() else None
@@ -209,9 +215,10 @@ def _has_target(target: str | tuple[str, ...] | None, columns: Sequence[str]) ->
     return bool(names) and set(names) <= set(columns)
 
 
-def _read(bundle: Bundle, data: object) -> tuple[pl.DataFrame, str]:
-    """Read rows as the model was trained on them; return them and their origin."""
+def _read(bundle: Bundle, data: object) -> RawData:
+    """Read rows as the model was trained on them."""
     read = read_for(bundle, data)
+    read = get_kind(bundle.manifest.kind).read_samples(read, [column["name"] for column in bundle.manifest.columns])
     frame = read.frame.lazy().collect()
     if ROW_ERROR in frame.columns and frame[ROW_ERROR].null_count() < frame.height:
         row = int(frame[ROW_ERROR].is_not_null().arg_max() or 0)
@@ -221,4 +228,4 @@ def _read(bundle: Bundle, data: object) -> tuple[pl.DataFrame, str]:
         raise DataError(f"{read.origin}: no column {missing[0]!r}, which the model reads", code="DL210")
     if frame.height == 0:
         raise DataError(f"{read.origin}: has no rows", code="DL203")
-    return frame, read.origin
+    return replace(read, frame=frame)

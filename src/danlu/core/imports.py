@@ -57,6 +57,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "boosting": ("lightgbm",),
     "gguf": ("gguf", "accelerate"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "explain": ("captum",),
     "openvino": ("openvino", "onnx", "onnxscript"),
     "tuning": ("optuna",),
     "low-bit": ("torchao",),

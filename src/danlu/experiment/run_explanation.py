@@ -40,5 +40,6 @@ def explain_run(context: DataContext, run: RunDirectory) -> None:
         budget=options.budget,
         actionable=options.actionable,
         seed=context.recipe.seed,
+        folder=context.dataset.folder,
     )
     write_explanation(found, run.path / FOLDER)

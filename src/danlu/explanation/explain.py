@@ -7,6 +7,7 @@ further method is a class in a file of its own and a line there.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -16,15 +17,18 @@ from danlu.artifacts.bundle import Bundle
 from danlu.core.console import info, progress
 from danlu.core.seeds import Seed
 from danlu.core.text import suggestion
+from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.errors import ArgumentError
 from danlu.explanation.answers import Answer, choose_answers
-from danlu.explanation.beside_predictions import require_explainable
+from danlu.explanation.asked import check_figures, checked_rows
 from danlu.explanation.counterfactuals import Search
 from danlu.explanation.curves import Curve, accumulated_effects, choose_rows, partial_dependence
 from danlu.explanation.influence import Influence, TrainingRecord, training_influences
 from danlu.explanation.interactions import ROWS, pair_interactions
 from danlu.explanation.lime import lime_rows
 from danlu.explanation.local_shap import explain_rows
+from danlu.explanation.networks.explain import explain_network
+from danlu.explanation.networks.methods import NETWORK_METHODS
 from danlu.explanation.permutation import measure_columns, permutation_measure
 from danlu.explanation.results import (
     ColumnCurve,
@@ -48,7 +52,6 @@ from danlu.tasks.classification import ClassTarget
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
-USUAL_ROWS = 20
 FIRST_ROWS = 100  # that tell a constant model
 FEW_BACKGROUND = 20
 LEAST_FIDELITY = 0.7  # of a surrogate, below which its rules are not the model's
@@ -424,6 +427,7 @@ def explain_bundle(
     actionable: Sequence[str] | None = None,
     seed: int = 0,
     training: TrainingRecord | str = NO_TRAINING,
+    folder: Path | None = None,
 ) -> Explanation:
     """Explain answers of a bundle, and its model.
 
@@ -436,12 +440,26 @@ def explain_bundle(
         rows: numbers from 0; by default the first 20.
         actionable: columns that counterfactuals may change; by default all.
         training: what the run kept of its training, or why it is not to be had.
+        folder: where relative paths of images start.
 
     Raises:
         ArgumentError: a method is unknown or not to be had, a row is not there, or a label or figure is wrong.
         ArtifactError: values do not add up to the answer.
     """
-    require_explainable(predictor)
+    if not isinstance(predictor.preprocessor, TabularPreprocessor):
+        return explain_network(
+            predictor,
+            frame,
+            source,
+            folder=folder,
+            methods=methods,
+            rows=rows,
+            label=label,
+            error=error,
+            budget=budget,
+            actionable=actionable,
+            seed=seed,
+        )
     head = Explanation(bundle.manifest.digest, bundle.manifest.task, predictor.engine.name, source)
     return explain_answers(
         TabularAnswers(predictor),
@@ -481,12 +499,12 @@ def explain_answers(
     Args:
         head: what is explained, with nothing explained yet.
     """
-    _check_figures(error, budget)
+    check_figures(error, budget)
     request = ExplainRequest(
         answers,
         frame,
         labelled,
-        _checked_rows(rows, frame.height),
+        checked_rows(rows, frame.height),
         background,
         Seed(seed),
         label,
@@ -519,6 +537,11 @@ def _checked_methods(methods: Sequence[str] | None, request: ExplainRequest) -> 
     if methods is None:
         return [name for name in possible if METHODS[name].is_usual]
     for name in methods:
+        if name in NETWORK_METHODS and name not in METHODS:
+            raise ArgumentError(
+                f"method: {name} explains networks of images and texts; here can be had: {', '.join(possible)}",
+                code="DL409",
+            )
         if name not in METHODS:
             raise ArgumentError(
                 f"method: no method {name!r}{suggestion(name, METHODS)} (allowed: {', '.join(METHODS)})", code="DL402"
@@ -535,22 +558,6 @@ def _checked_columns(names: Sequence[str] | None, columns: Sequence[str]) -> tup
                 f"actionable: the model reads no column {name!r}{suggestion(name, columns)}", code="DL402"
             )
     return None if names is None else tuple(dict.fromkeys(names))
-
-
-def _checked_rows(rows: Sequence[int] | None, height: int) -> tuple[int, ...]:
-    if rows is None:
-        return tuple(range(min(USUAL_ROWS, height)))
-    for row in rows:
-        if not 0 <= row < height:
-            raise ArgumentError(f"rows: no row {row}; the rows are 0 to {height - 1}", code="DL402")
-    return tuple(sorted(set(rows)))
-
-
-def _check_figures(error: float | None, budget: int | None) -> None:
-    if error is not None and not (np.isfinite(error) and error > 0):
-        raise ArgumentError(f"error: must be greater than 0, got {error:g}", code="DL402")
-    if budget is not None and budget < 1:
-        raise ArgumentError(f"budget: must be at least 1 call, got {budget}", code="DL402")
 
 
 def _warnings_of(request: ExplainRequest) -> Warnings:

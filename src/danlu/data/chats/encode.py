@@ -63,10 +63,19 @@ def prompt_ids(tokenizer: TokenizerFile, chat: ChatRow) -> list[int]:
     Raises:
         DataError: the chat template cannot write the conversation.
     """
+    return prompt_pieces(tokenizer, chat)[1][0]
+
+
+def prompt_pieces(tokenizer: TokenizerFile, chat: ChatRow) -> tuple[str, Pieces]:
+    """Return the text that an answer is generated after, its ids, and where each stands in it.
+
+    Raises:
+        DataError: the chat template cannot write the conversation.
+    """
     hidden = hide_in_chat(tokenizer, chat)
     text = render_prompt(tokenizer, hidden.messages, hidden.variables)
-    ((ids, _),) = _encode_texts(tokenizer, [(text, _answered(tokenizer, hidden, text))])
-    return ids
+    (pieces,) = _encode_texts(tokenizer, [(text, _answered(tokenizer, hidden, text))])
+    return text, pieces
 
 
 def _answered(tokenizer: TokenizerFile, chat: ChatRow, text: str) -> list[Span]:

@@ -1,6 +1,6 @@
 """The recipe's section `explanation`: what a run explains of its model after it was evaluated."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -16,14 +16,21 @@ ExplanationMethod = Literal[
     "surrogate",
     "counterfactual",
     "trust",
+    "occlusion",
+    "integrated-gradients",
+    "deep-lift",
+    "gradient-shap",
+    "gradient-x-input",
+    "grad-cam",
+    "attention-rollout",
 ]
 
 
 class Explanation(Frozen):
-    """Explain a table's model on its validation rows, after evaluation."""
+    """Explain the model on its validation rows, after evaluation."""
 
-    methods: tuple[ExplanationMethod, ...] = Field(
-        default=("shap", "permutation"), min_length=1, description="as in `danlu explain --method`"
+    methods: Annotated[tuple[ExplanationMethod, ...], Field(min_length=1)] | None = Field(
+        default=None, description="as in `danlu explain --method`; by default those that the model usually has"
     )
     samples: PositiveInt = Field(default=20, description="rows that are explained one by one, the first ones")
     budget: PositiveInt | None = Field(default=None, description="most coalitions per row")
