@@ -91,6 +91,7 @@ class Predictor:
         engine: str | None = None,
         own_code: bool = False,
         recipe_model: Model | None = None,
+        replay: bool = True,
     ) -> Self:
         """Open a bundle or a run on this machine's device and replay its golden samples.
 
@@ -102,6 +103,7 @@ class Predictor:
                 answers its golden samples as they were recorded.
             own_code: allow importing the user's module that a custom model names.
             recipe_model: the model of the user's own recipe; its code is allowed where the bundle's model is that one.
+            replay: answer the golden samples; else whoever opens it calls `replay` itself before it answers anything.
 
         Raises:
             ArgumentError: there is no such engine, or it cannot answer this bundle.
@@ -115,7 +117,7 @@ class Predictor:
             preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
             target = parse_target(manifest.output)
             opened = EngineSource(bundle, options, preprocessor.inputs, target, own_code, recipe_model)
-            golden = bundle.golden()
+            golden = bundle.golden() if replay else None
         *others, last = engines_for(opened, engine)
         for tried in others:
             try:

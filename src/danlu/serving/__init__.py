@@ -1,0 +1,1 @@
+"""An HTTP server over bundles: protocols, batches, workers, a store of versions."""

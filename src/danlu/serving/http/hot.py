@@ -1,0 +1,228 @@
+"""The predict routes: a request's bytes in, its answer's bytes out, by way of the batcher of the version it names.
+
+`POST /predict/N` with the user's own columns, `POST /v2/models/N[/versions/V]/infer` of the Open Inference Protocol.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from danlu.serving.answering import Answer
+from danlu.serving.batching import Job
+from danlu.serving.http.protocol import JSON, Exchange, path_of
+from danlu.serving.instance import Instance, Question
+from danlu.serving.keys import Gate, Key, key_of
+from danlu.serving.limits import Limits
+from danlu.serving.refusal import Refusal, overloaded
+from danlu.serving.refusals import Refused
+from danlu.serving.rows import Rows
+from danlu.serving.store import Model
+
+LARGE_BODY = 65_536  # bytes; what is larger is decoded in a thread
+LONGEST_ID = 128
+DRAINING = overloaded("the server is stopping; try again", 1.0)
+
+
+@dataclass(frozen=True)
+class Route:
+    """Say what a path asks for.
+
+    Attributes:
+        kind: predict or v2.
+        model: that is asked.
+        instances: its versions.
+        version: that the path names; None where the policy decides.
+    """
+
+    kind: str
+    model: Model
+    instances: dict[str, Instance]
+    version: str | None
+
+
+class Asked(NamedTuple):
+    """Hold what is known of a request while it waits."""
+
+    instance: Instance
+    route: Route
+    job: Job | None
+    request_id: str
+
+
+class Hot:
+    """Answer the predict routes; see `protocol.Handler`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, gate: Gate) -> None:
+        self._loop, self.limits, self._gate = loop, limits, gate
+        self.draining = False
+        self._routes: dict[bytes, Route] = {}
+        self._prefix, self._count = os.urandom(6).hex(), 0
+
+    def add(self, model: Model, instances: dict[str, Instance]) -> None:
+        """Answer the routes of a model."""
+        root = b"/v2/models/" + model.name.encode()
+        self._routes[b"/predict/" + model.name.encode()] = Route("predict", model, instances, None)
+        self._routes[root + b"/infer"] = Route("v2", model, instances, None)
+        for named in (*model.versions, *model.policy.aliases):
+            version = model.resolve(named)
+            path = b"/versions/" + named.encode()
+            self._routes[root + path + b"/infer"] = Route("v2", model, instances, version)
+            self._routes[b"/predict/" + model.name.encode() + path] = Route("predict", model, instances, version)
+
+    def route(self, method: bytes, target: bytes) -> Route | None:
+        """Return what a request asks for; None for all but the predict routes."""
+        if method != b"POST":
+            return None
+        found = self._routes.get(target)
+        return found or self._routes.get(unquote_to_bytes(path_of(target)))
+
+    def begin(self, exchange: Exchange) -> Refusal | None:
+        """Look at a request's headers: its key, its length, its deadline."""
+        headers = dict(exchange.headers)
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > self.limits.body_bytes:
+            return Refusal(413, f"the body is larger than {self.limits.body_bytes:,} bytes; send fewer rows at a time")
+        if not self._gate.is_open:
+            entered = self._gate.enter(key_of(exchange.headers))
+            if isinstance(entered, Refusal):
+                self._first(exchange.route).count(exchange.route.kind, entered.status)
+                return entered
+            exchange.data = entered
+        return None
+
+    def answer(self, exchange: Exchange) -> None:
+        """Decode a request, and hand its rows to the batcher of the version that answers it."""
+        headers = dict(exchange.headers)
+        route: Route = exchange.route
+        owner: Key | None = exchange.data
+        client = exchange.client if owner is None else owner.name
+        request_id = self._request_id(headers.get(b"x-request-id"))
+        version = route.version or route.model.version_for(request_id)
+        instance = route.instances[version]
+        exchange.data = asked = Asked(instance, route, None, request_id)
+        wait_s = self._patience(headers.get(b"x-deadline-ms"))
+        if isinstance(wait_s, Refusal):
+            self._refuse(exchange, asked, wait_s)
+            return
+        deadline = exchange.began + wait_s
+        if len(exchange.body) > LARGE_BODY:
+            decoding = self._loop.run_in_executor(None, self._decode, asked, headers, exchange.body)
+            decoding.add_done_callback(lambda done: self._submit(exchange, asked, done.result(), client, deadline))
+        else:
+            self._submit(exchange, asked, self._decode(asked, headers, exchange.body), client, deadline)
+
+    def left(self, exchange: Exchange) -> None:
+        """Forget a request whose client has left."""
+        asked = exchange.data
+        if isinstance(asked, Asked):
+            asked.instance.left.add()
+            if asked.job is not None:
+                asked.instance.batcher.cancel(asked.job)
+
+    def _first(self, route: Route) -> Instance:
+        return route.instances[route.version or route.model.default]
+
+    def _request_id(self, given: bytes | None) -> str:
+        """Return the client's id of a request where it is one, else a new one."""
+        if given and len(given) <= LONGEST_ID and given.isascii() and (text := given.decode()).isprintable():
+            return text
+        self._count += 1
+        return f"{self._prefix}{self._count:08x}"
+
+    def _patience(self, given: bytes | None) -> float | Refusal:
+        """Return the seconds that a request may take, from its first byte on."""
+        if given is None:
+            return self.limits.answer_s
+        try:
+            milliseconds = float(given)
+        except ValueError:
+            milliseconds = -1.0
+        if not milliseconds > 0:
+            return Refusal(400, "X-Deadline-Ms: give milliseconds above 0, as 100", code="DL420")
+        return min(milliseconds / 1000.0, self.limits.answer_s)
+
+    def _decode(self, asked: Asked, headers: dict[bytes, bytes], body: bytearray) -> Question | Refusal:
+        """Make rows of a body."""
+        began = self._loop.time()
+        try:
+            question = DECODERS[asked.route.kind](asked, headers, bytes(body))
+        except Refused as refused:
+            return Refusal(refused.status, refused.message, refused.code)
+        asked.instance.stages["decode"].observe(self._loop.time() - began)
+        if question.rows.count > self.limits.rows:
+            return Refusal(413, f"more than {self.limits.rows:,} rows; send fewer at a time")
+        return question
+
+    def _submit(
+        self, exchange: Exchange, asked: Asked, question: Question | Refusal, client: str, deadline: float
+    ) -> None:
+        if exchange.disconnected:
+            return
+        if isinstance(question, Refusal):
+            self._refuse(exchange, asked, question)
+            return
+        job = Job(
+            question,
+            question.rows.count,
+            len(exchange.body),
+            client,
+            deadline,
+            lambda result: self._done(exchange, asked, result),
+        )
+        exchange.data = asked._replace(job=job)
+        refusal = asked.instance.batcher.submit(job)
+        if refusal is not None:
+            self._refuse(exchange, asked, refusal)
+        elif asked.route.model.policy.shadow is not None:
+            self._shadow(asked, bytes(exchange.body), dict(exchange.headers))
+
+    def _done(self, exchange: Exchange, asked: Asked, result: Any) -> None:
+        """Write an answer."""
+        if isinstance(result, Refusal):
+            self._refuse(exchange, asked, result)
+            return
+        headers, body = result
+        instance = asked.instance
+        exchange.reply(200, headers + instance.head + _id_line(asked.request_id), body)
+        instance.count(asked.route.kind, 200)
+        instance.stages["request"].observe(self._loop.time() - exchange.began)
+
+    def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
+        exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
+        asked.instance.count(asked.route.kind, refusal.status)
+
+    def _shadow(self, asked: Asked, body: bytes, headers: dict[bytes, bytes]) -> None:
+        """Ask the shadow the same, after everybody who waits for an answer."""
+        shadow = asked.route.instances[str(asked.route.model.policy.shadow)]
+        if shadow is asked.instance or shadow.batcher.waiting_rows > self.limits.batch_rows:
+            return
+        counted = asked.instance
+        question = self._decode(asked._replace(instance=shadow), headers, bytearray(body))
+        if isinstance(question, Refusal):
+            return
+        deadline = self._loop.time() + self.limits.answer_s
+        job = Job(question, question.rows.count, len(body), "shadow", deadline, lambda _: counted.shadowed.add())
+        shadow.batcher.submit(job)
+
+
+def _id_line(request_id: str) -> bytes:
+    return b"x-request-id: " + request_id.encode() + b"\r\n"
+
+
+def _plain(asked: Asked, headers: dict[bytes, bytes], body: bytes) -> Question:
+    """Read a plain request: rows of the user's own columns."""
+    rows: Rows = asked.instance.served.decode(body)
+    opening = asked.instance.opening + b',"request_id":' + msgspec.json.encode(asked.request_id) + b',"answers":'
+
+    def finish(answers: list[Answer]) -> tuple[bytes, bytes]:
+        return JSON, opening + msgspec.json.encode(answers) + b"}"
+
+    return Question(rows, finish)
+
+
+DECODERS: dict[str, Callable[[Asked, dict[bytes, bytes], bytes], Question]] = {"predict": _plain}
