@@ -1,5 +1,6 @@
 """`danlu serve`: answer requests over HTTP from bundles, until a signal stops it."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ EXTRA = "serve"
 
 @checked
 def serve(
-    *sources: StrPath,
+    sources: StrPath | Sequence[StrPath],
+    *,
     host: str = "127.0.0.1",
     port: int = 0,
     workers: int = 1,
@@ -30,7 +32,7 @@ def serve(
     """Serve bundles over HTTP until SIGTERM or SIGINT.
 
     Args:
-        sources: bundles, runs, `NAME=BUNDLE`, or folders of `NAME/VERSION/` bundles.
+        sources: one or several bundles, runs, `NAME=BUNDLE`, or folders of `NAME/VERSION/` bundles.
         host: the address to listen at.
         port: 0 for a free one.
         workers: processes that answer; they share the models' memory.
@@ -61,7 +63,7 @@ def serve(
     for name, file in (("--certificate", certificate), ("--private-key", private_key)):
         if file is not None and not Path(file).is_file():
             raise ArgumentError(f"{name}: {file}: no such file", code="DL402")
-    models = find_models([str(source) for source in sources])
+    models = find_models([str(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)])
     options = Options(
         keys=read_keys(Path(keys)) if keys is not None else (),
         certificate=Path(certificate) if certificate is not None else None,

@@ -36,7 +36,7 @@ def serve(
     from danlu.api.serve import serve as serve_bundles
 
     return serve_bundles(
-        *sources,
+        sources,
         host=host,
         port=port,
         workers=workers,
