@@ -10,6 +10,7 @@ import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Any, Protocol
 
 from danlu.core.console import ERROR, emit
@@ -39,7 +40,7 @@ class Job:
         rows: how many they are.
         size: bytes that it holds while it waits.
         client: whose it is; clients take turns.
-        deadline: time of the event loop after which nobody waits.
+        deadline: the monotonic time after which nobody waits.
         done: called once in the event loop with the result or a `Refusal`, unless the job was cancelled.
         bucket: only jobs of one bucket are computed together.
     """
@@ -92,12 +93,14 @@ class Batcher:
 
         A job that is refused here is not called back.
         """
-        now = self._loop.time()
+        now = monotonic()
         wait = max(0.0, self._free_at - now) + self._seconds(self._rows + job.rows)
         # Whoever comes when nothing waits is tried, else an estimate that is too high would never be corrected.
         if now + wait > job.deadline and (self._rows or self._busy or now > job.deadline):
             return overloaded(TOO_LATE, wait)
-        too_many = self._rows + job.rows > self._limits.queued_rows or self._bytes + job.size > self._limits.queued_bytes
+        too_many = (
+            self._rows + job.rows > self._limits.queued_rows or self._bytes + job.size > self._limits.queued_bytes
+        )
         if too_many and self._rows:
             return overloaded("too many rows wait for this model; try again later", wait)
         job.queued_at = now
@@ -141,14 +144,12 @@ class Batcher:
     def _take(self) -> list[Job]:
         """Take the jobs of the next batch, a client after the other; refuse those that would be late."""
         taken: list[Job] = []
-        rows, now = 0, self._loop.time()
+        rows, now = 0, monotonic()
         passed_over: OrderedDict[str, deque[Job]] = OrderedDict()
         while self._queues and rows < self._limits.batch_rows:
             client, queue = next(iter(self._queues.items()))
             job = queue[0]
-            fits = not taken or (
-                rows + job.rows <= self._limits.batch_rows and job.bucket == taken[0].bucket
-            )
+            fits = not taken or (rows + job.rows <= self._limits.batch_rows and job.bucket == taken[0].bucket)
             if not (fits or job.cancelled):
                 passed_over[client] = self._queues.pop(client)
                 continue
@@ -189,7 +190,7 @@ class Batcher:
             self._finish(jobs, rows, *self._compute(jobs))
         else:
             self._busy = True
-            self._free_at = self._loop.time() + expected
+            self._free_at = monotonic() + expected
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="danlu-compute")
             self._loop.run_in_executor(self._thread, self._compute, jobs).add_done_callback(
@@ -204,12 +205,12 @@ class Batcher:
 
         Where a batch fails as a whole, each job is computed alone, so that none fails by its neighbours.
         """
-        began = self._loop.time()
+        began = monotonic()
         try:
             results = self._run([job.payload for job in jobs])
         except Exception as error:
             results = [self._alone(job, error, len(jobs)) for job in jobs]
-        return results, began, self._loop.time() - began
+        return results, began, monotonic() - began
 
     def _alone(self, job: Job, error: Exception, jobs: int) -> Any:
         try:

@@ -5,11 +5,10 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from danlu.serving.answering import Answer, Served
+from danlu.serving.answering import Answer, Rows, Served
 from danlu.serving.batching import Batcher
 from danlu.serving.limits import Limits
 from danlu.serving.metrics import Counter, Layout, Row
-from danlu.serving.rows import Rows
 
 ROUTES = ("predict", "v2", "grpc")
 STATUSES = (200, 400, 401, 404, 408, 413, 415, 422, 429, 500, 503)

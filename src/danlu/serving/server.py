@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import uvicorn
@@ -72,7 +73,9 @@ def serve_worker(
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal it goes to all; the supervisor tells us
     try:
-        served = {name: {version: held.open() for version, held in model.versions.items()} for name, model in models.items()}
+        served = {
+            name: {version: held.open() for version, held in model.versions.items()} for name, model in models.items()
+        }
     except DanluError as error:
         channel.send({"event": "failed", "error": str(error), "code": error.code})
         return 1
@@ -83,7 +86,7 @@ def serve_worker(
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        gate = Gate(options.keys, loop.time, options.workers)
+        gate = Gate(options.keys, monotonic, options.workers)
         hot = Hot(loop, options.limits, gate)
         own = table.row(row)
         instances = {
@@ -221,7 +224,7 @@ class WorkerServer(uvicorn.Server):
 
     async def _sweep(self) -> None:
         await self.on_tick(0)  # the header `date`
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         self._connections.set(len(self.server_state.connections))
         for connection in list(self.server_state.connections):
             if isinstance(connection, HotProtocol):
@@ -232,9 +235,9 @@ class WorkerServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for server in self.servers:
             server.close()
-        until = loop.time() + self._patience_s
+        until = monotonic() + self._patience_s
         async with _every(SWEEP_S, self._sweep):
-            while self.server_state.connections and loop.time() < until:
+            while self.server_state.connections and monotonic() < until:
                 await asyncio.sleep(POLL_S)
             await super().shutdown(sockets)
         self._connections.set(0)

@@ -149,7 +149,9 @@ class Supervisor:
                 versions[version] = known
                 continue
             place_metrics(self._table.layout, model.name, version)
-            loaded = LoadedVersion(model.name, version, folder, tried.engine, self._own_code, tried.digest, tried.survives_fork)
+            loaded = LoadedVersion(
+                model.name, version, folder, tried.engine, self._own_code, tried.digest, tried.survives_fork
+            )
             loaded.load()
             versions[version] = loaded
         return LoadedModel(model, versions)
@@ -353,7 +355,7 @@ class Supervisor:
     def _changed_model(self, name: str, held: Model | None, parameters: Any) -> Model:
         """Return a model as its folder and a request's parameters say."""
         if not isinstance(parameters, dict):
-            raise ArgumentError("parameters: give an object, as {\"default\": \"2\"}", code="DL402")
+            raise ArgumentError('parameters: give an object, as {"default": "2"}', code="DL402")
         if held is None:
             roots = {model.model.root.parent for model in self._models.values() if model.model.root}
             found = [root / name for root in roots if (root / name).is_dir()]

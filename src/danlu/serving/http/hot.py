@@ -7,12 +7,13 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from danlu.serving.answering import Answer
+from danlu.serving.answering import Answer, Rows
 from danlu.serving.batching import Job
 from danlu.serving.http.protocol import JSON, Exchange, path_of
 from danlu.serving.instance import Instance, Question
@@ -20,7 +21,6 @@ from danlu.serving.keys import Gate, Key, key_of
 from danlu.serving.limits import Limits
 from danlu.serving.refusal import Refusal, overloaded
 from danlu.serving.refusals import Refused
-from danlu.serving.rows import Rows
 from danlu.serving.store import Model
 
 LARGE_BODY = 65_536  # bytes; what is larger is decoded in a thread
@@ -148,12 +148,12 @@ class Hot:
 
     def _decode(self, asked: Asked, headers: dict[bytes, bytes], body: bytearray) -> Question | Refusal:
         """Make rows of a body."""
-        began = self._loop.time()
+        began = monotonic()
         try:
             question = DECODERS[asked.route.kind](asked, headers, bytes(body))
         except Refused as refused:
             return Refusal(refused.status, refused.message, refused.code)
-        asked.instance.stages["decode"].observe(self._loop.time() - began)
+        asked.instance.stages["decode"].observe(monotonic() - began)
         if question.rows.count > self.limits.rows:
             return Refusal(413, f"more than {self.limits.rows:,} rows; send fewer at a time")
         return question
@@ -190,7 +190,7 @@ class Hot:
         instance = asked.instance
         exchange.reply(200, headers + instance.head + _id_line(asked.request_id), body)
         instance.count(asked.route.kind, 200)
-        instance.stages["request"].observe(self._loop.time() - exchange.began)
+        instance.stages["request"].observe(monotonic() - exchange.began)
 
     def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
         exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
@@ -205,7 +205,7 @@ class Hot:
         question = self._decode(asked._replace(instance=shadow), headers, bytearray(body))
         if isinstance(question, Refusal):
             return
-        deadline = self._loop.time() + self.limits.answer_s
+        deadline = monotonic() + self.limits.answer_s
         job = Job(question, question.rows.count, len(body), "shadow", deadline, lambda _: counted.shadowed.add())
         shadow.batcher.submit(job)
 

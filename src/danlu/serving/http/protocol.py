@@ -6,6 +6,7 @@ whichever way it takes. Knows nothing of models.
 """
 
 import asyncio
+from time import monotonic
 from typing import Any, Protocol, cast
 
 import httptools
@@ -64,7 +65,7 @@ class Exchange:
         headers: names in lower case, with their values.
         body: whole when `Handler.answer` is called.
         client: the address of the client.
-        began: time of the loop when the request's first byte had come.
+        began: the monotonic time when the request's first byte had come.
         data: of the handler.
     """
 
@@ -161,7 +162,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.idle_since = self.loop.time()
+        self.idle_since = monotonic()
 
     def connection_lost(self, exc: Exception | None) -> None:
         waiting = [self.cycle, *(cycle for cycle, _ in self.pipeline)]
@@ -183,7 +184,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.write_paused_since = self.loop.time()
+        self.write_paused_since = monotonic()
         self.flow.pause_reading()  # who does not take answers gets no more questions
 
     def resume_writing(self) -> None:
@@ -196,7 +197,7 @@ class HotProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.in_head, self.body_bytes = True, 0
-        self.reading, self.began = True, self.loop.time()
+        self.reading, self.began = True, monotonic()
 
     def on_headers_complete(self) -> None:
         self.in_head, self.head_bytes = False, 0
@@ -262,7 +263,7 @@ class HotProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing() or self.deaf:
             return
-        self.idle_since = self.loop.time()
+        self.idle_since = monotonic()
         if not self.flow.write_paused:
             self.flow.resume_reading()
         if self.pipeline:
