@@ -1,1 +1,1 @@
-"""An HTTP server over bundles: protocols, batches, workers, a store of versions."""
+"""Answer requests from bundles: what a server needs, and what replays its log."""
