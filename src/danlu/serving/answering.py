@@ -116,8 +116,9 @@ class Served:
             told = msgspec.json.decode(body, type=_Body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Refused(f'the body is not {{"rows": [...]}} in JSON: {error}') from None
-        rows = told.rows if isinstance(told.rows, list) else [told.rows]
-        return _raw(rows, told.explain)
+        if not isinstance(told.rows, list | dict):
+            raise Refused("rows: give a list of rows, or one row as an object", field="rows")
+        return _raw(told.rows if isinstance(told.rows, list) else [told.rows], told.explain)
 
     def read(self, rows: Sequence[Any]) -> Rows:
         """Take rows: objects of columns, or the cells themselves where the model reads one column.
