@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from msgspec.structs import astuple
 
-from danlu.artifacts.bundle import Bundle
+from danlu.artifacts.bundle import Bundle, Manifest
 from danlu.artifacts.files import StrPath, sha256_of_json
 from danlu.core.console import silenced
 from danlu.data.descriptors import Origin
@@ -90,11 +90,15 @@ class Served:
     def of(cls, predictor: Predictor) -> Self:
         """Serve a predictor that is open already; asks polars for nothing, so a process may fork afterwards."""
         columns = input_columns(predictor)
-        manifest = predictor.manifest
-        digest = manifest.digest or sha256_of_json(manifest.model_dump(mode="json", exclude={"digest"}))
+        digest = cls.digest_of(predictor.manifest)
         table = QuickTable.of(predictor, columns)
         decoder = None if table is None else msgspec.json.Decoder(_body_of(table.row))
         return cls(predictor, columns, digest, RowReader(predictor, columns), table, decoder)
+
+    @staticmethod
+    def digest_of(manifest: Manifest) -> str:
+        """Return what names a bundle; those of format 1 have no digest of their own."""
+        return manifest.digest or sha256_of_json(manifest.model_dump(mode="json", exclude={"digest"}))
 
     @property
     def engine(self) -> str:
@@ -144,6 +148,13 @@ class Served:
         names = list(columns)
         return _raw([dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)])
 
+    def raw_rows(self, rows: Rows) -> Sequence[Any]:
+        """Return the rows of a request as `read` takes them."""
+        if rows.raw is not None:
+            return rows.raw
+        assert self.table is not None, "only tables have quick rows"
+        return [dict(zip(self.table.names, astuple(row), strict=True)) for row in rows.quick or ()]
+
     @cached_property
     def outputs(self) -> tuple[OutputColumn, ...]:
         """The columns of answers."""
@@ -171,10 +182,7 @@ class Served:
         Raises:
             Refused: the bundle keeps no rows to explain by.
         """
-        raw = rows.raw
-        if raw is None:
-            assert self.table is not None
-            raw = [dict(zip(self.table.names, astuple(row), strict=True)) for row in rows.quick or ()]
+        raw = self.raw_rows(rows)
         told: list[str | None] = [None] * rows.count
         with silenced():
             read = self.reader.read(raw)

@@ -188,7 +188,7 @@ def _cells(tensor: Tensor, column: InputColumn) -> list[Any]:
     if tensor.datatype == BYTES and column.type != "image":
         return [_text(value, tensor.name) for value in tensor.values]
     if tensor.datatype in FLOATS:
-        return [None if value != value else value for value in tensor.values]
+        return _finite_or_missing(tensor.values)
     return list(tensor.values)
 
 
@@ -203,8 +203,13 @@ def _matrix(tensor: Tensor, columns: Sequence[InputColumn]) -> dict[str, list[An
             f"{', …' if width > 10 else ''}), or for a model of numbers one of the shape [rows, {width}]",
             field="inputs",
         )
-    values = [None if value != value else value for value in tensor.values]
+    values = [value if math.isfinite(value) else None for value in tensor.values]
     return {column.name: values[place::width] for place, column in enumerate(columns)}
+
+
+def _finite_or_missing(values: Sequence[Any]) -> list[Any]:
+    """Return numbers with None for what is no finite one, which counts as missing wherever danlu reads it."""
+    return [value if value is not None and math.isfinite(value) else None for value in values]
 
 
 def _pictures(tensor: Tensor) -> list[bytes]:
