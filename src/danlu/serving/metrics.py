@@ -114,7 +114,7 @@ class Table:
 class Row:
     """Add to the numbers of one worker; a call takes a fraction of a microsecond."""
 
-    def __init__(self, numbers: memoryview, layout: Layout) -> None:
+    def __init__(self, numbers: "memoryview[float]", layout: Layout) -> None:
         self._numbers, self._layout = numbers, layout
 
     def counter(self, name: str, labels: Labels = ()) -> "Counter":
@@ -131,7 +131,7 @@ class Counter:
 
     __slots__ = ("_numbers", "_place")
 
-    def __init__(self, numbers: memoryview, place: int) -> None:
+    def __init__(self, numbers: "memoryview[float]", place: int) -> None:
         self._numbers, self._place = numbers, place
 
     def add(self, amount: float = 1.0) -> None:
@@ -148,7 +148,7 @@ class Histogram:
 
     __slots__ = ("_bounds", "_numbers", "_place", "_sum")
 
-    def __init__(self, numbers: memoryview, place: int, bounds: Sequence[float]) -> None:
+    def __init__(self, numbers: "memoryview[float]", place: int, bounds: Sequence[float]) -> None:
         self._numbers, self._place, self._bounds = numbers, place, bounds
         self._sum = place + len(bounds) + 1
 

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -51,7 +51,7 @@ class Options:
         workers: processes at a time.
     """
 
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     keys: tuple[Key, ...] = ()
     certificate: Path | None = None
     private_key: Path | None = None
@@ -183,8 +183,8 @@ class SupervisorLink:
         for message in messages:
             if "drain" in message:
                 self.on_drain(message["drain"])
-            elif (future := self._asked.pop(message["id"], None)) is not None and not future.done():
-                future.set_result(message)
+            elif not (asked := self._asked.pop(message["id"])).done():  # done: its client has left
+                asked.set_result(message)
 
 
 class WorkerServer(uvicorn.Server):
@@ -232,7 +232,6 @@ class WorkerServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, answer what has come and what idle clients still send, and end."""
-        loop = asyncio.get_running_loop()
         for server in self.servers:
             server.close()
         until = monotonic() + self._patience_s

@@ -190,8 +190,8 @@ class Supervisor:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
+            for handled in (signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(handled, signal.SIG_DFL)
             ours.close()
             self._selector.close()
             for other in self._workers.values():

@@ -48,7 +48,7 @@ def test_a_row_that_is_wrong_is_an_error_in_its_place(server: Server, tumours: R
     wrong = {**tumours[1], "mean radius": "wide"}
     found = server.post("/predict/tumour", {"rows": [tumours[0], wrong, {}, tumours[2]]})
     assert found.status == 200
-    kinds = [[*answer][0] for answer in found.json["answers"]]
+    kinds = [next(iter(answer)) for answer in found.json["answers"]]
     assert kinds == ["prediction", "error", "error", "prediction"]
     assert found.json["answers"][1]["error"]["column"] == "mean radius"
 

@@ -91,7 +91,8 @@ class Exchange:
     def __init__(self, protocol: "HotProtocol", route: Any, headers: Headers, keep_alive: bool, waits: bool) -> None:
         self._protocol, self.route, self.headers, self.keep_alive = protocol, route, headers, keep_alive
         self._waits_for_100, self._started = waits, False
-        self.body, self.began, self.data = bytearray(), protocol.began, None
+        self.body, self.began = bytearray(), protocol.began
+        self.data: Any = None
         self.more_body, self.handed = True, False
         self.response_started = self.response_complete = self.disconnected = False
 
