@@ -202,6 +202,10 @@ class WorkerServer(uvicorn.Server):
             idle_s: seconds in which clients that keep a connection may send one more request on it.
         """
         self._hot.draining = True
+        for connection in self.server_state.connections:
+            cycle = getattr(connection, "cycle", None)
+            if cycle is not None and not cycle.response_complete:
+                cycle.keep_alive = False  # its client's next connection is another worker's
         self._patience_s = idle_s
         self.should_exit = True
 
@@ -234,6 +238,7 @@ class WorkerServer(uvicorn.Server):
         """Take no more connections, answer what has come and what idle clients still send, and end."""
         for server in self.servers:
             server.close()
+        self._supervisor.tell({"event": "closed"})
         until = monotonic() + self._patience_s
         async with _every(SWEEP_S, self._sweep):
             while self.server_state.connections and monotonic() < until:

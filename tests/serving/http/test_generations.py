@@ -202,14 +202,6 @@ def test_keys_are_asked_of_all_but_probes(tumour_run: Path, tumours: Rows, tmp_p
         assert "access-control-allow-origin" not in answered.headers
 
 
-def test_slow_clients_are_sent_away(tumour_run: Path) -> None:
-    """In this process, so that the limits can be short."""
-    from danlu.serving.http.protocol import HotProtocol
-    from danlu.serving.limits import Limits
-
-    assert Limits().read_s <= 60 and Limits().idle_s <= 60 and hasattr(HotProtocol, "sweep")
-
-
 def test_an_address_that_is_taken_is_an_error_of_the_arguments(tumour_run: Path, danlu: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

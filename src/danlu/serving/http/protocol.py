@@ -158,6 +158,7 @@ class HotProtocol(HttpToolsProtocol):
         self.idle_since = self.write_paused_since = 0.0
         self.head_bytes, self.body_bytes, self.in_head = 0, 0, True
         self.reading = self.deaf = False  # in the middle of a request; nothing more is read from this client
+        self.busy = self.advancing = False  # a request is being answered; the next ones are being begun
 
     # -- of the transport
 
@@ -190,7 +191,8 @@ class HotProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self.pipeline:
+        self.advance()
+        if not (self.pipeline or self.flow.write_paused):
             self.flow.resume_reading()
 
     # -- of the parser
@@ -216,13 +218,11 @@ class HotProtocol(HttpToolsProtocol):
         refusal = self.handler.begin(exchange)
         if refusal is not None:
             exchange.keep_alive = False  # its body is not read
-        if earlier is None or earlier.response_complete:
-            if refusal is None:
-                exchange.start()
-            else:
-                exchange.refuse(refusal)
-        else:
+        if refusal is not None:
             exchange.data = refusal
+        if (earlier is None or earlier.response_complete) and not self.flow.write_paused:
+            self._start_asgi_task(exchange, self.app)
+        else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cast(Any, exchange), self.app))
 
@@ -249,6 +249,7 @@ class HotProtocol(HttpToolsProtocol):
     # -- of uvicorn's protocol
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self.busy = True
         if not isinstance(cycle, Exchange):
             super()._start_asgi_task(cycle, app)
         elif isinstance(cycle.data, Refusal):
@@ -262,14 +263,23 @@ class HotProtocol(HttpToolsProtocol):
         Idle connections are closed by `sweep`, not by a timer each.
         """
         self.server_state.total_requests += 1
+        self.busy = False
         if self.transport.is_closing() or self.deaf:
             return
         self.idle_since = monotonic()
         if not self.flow.write_paused:
             self.flow.resume_reading()
-        if self.pipeline:
+        self.advance()
+
+    def advance(self) -> None:
+        """Begin the requests that came before earlier ones were answered, one after the other."""
+        if self.advancing:  # within the loop below: what is answered at once does not nest
+            return
+        self.advancing = True
+        while self.pipeline and not (self.busy or self.flow.write_paused or self.deaf):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+        self.advancing = False
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, after the answers to what was."""
