@@ -9,6 +9,8 @@ from danlu.serving.answering import Answer, Rows, Served
 from danlu.serving.batching import Batcher
 from danlu.serving.limits import Limits
 from danlu.serving.metrics import Counter, Layout, Row
+from danlu.serving.refusal import Refusal
+from danlu.serving.refusals import Refused
 
 ROUTES = ("predict", "v2", "grpc")
 STATUSES = (200, 400, 401, 404, 408, 413, 415, 422, 429, 500, 503)
@@ -21,10 +23,12 @@ class Question(NamedTuple):
     Attributes:
         rows: as the bundle reads them.
         finish: the rows' answers -> what the client gets; called where the batch was computed.
+        bucket: only requests of one are computed together.
     """
 
     rows: Rows
     finish: Callable[[list[Answer]], Any]
+    bucket: int = 0
 
 
 class Instance:
@@ -62,7 +66,7 @@ class Instance:
     def run(self, questions: Sequence[Question]) -> list[Any]:
         """Answer a batch, and write each request's answer."""
         answers = self.served.answer([question.rows for question in questions])
-        return [question.finish(found) for question, found in zip(questions, answers, strict=True)]
+        return [_finished(question, found) for question, found in zip(questions, answers, strict=True)]
 
     def count(self, route: str, status: int) -> None:
         """Count an answered request."""
@@ -80,6 +84,13 @@ class Instance:
     def depth(self, rows: int) -> None:
         """Take the number of rows that wait."""
         self._depth.set(rows)
+
+
+def _finished(question: Question, answers: list[Answer]) -> Any:
+    try:
+        return question.finish(answers)
+    except Refused as refused:  # the protocol has no place for what went wrong
+        return Refusal(refused.status, refused.message, refused.code)
 
 
 def place_metrics(layout: Layout, name: str, version: str) -> None:

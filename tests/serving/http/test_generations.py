@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,14 @@ def set_policy(store: Path, **policy: object) -> None:
     (store / "tumour" / "serving.json").write_text(json.dumps(policy), encoding="utf-8")
 
 
+def predictions(store: Path, rows: Rows) -> dict[str, list[str]]:
+    """What each version itself predicts."""
+    versions = {version: danlu.load(store / "tumour" / version) for version in ("1", "2")}
+    return {version: loaded.predict(rows)["prediction"].to_list() for version, loaded in versions.items()}
+
+
 def test_reloads_under_load_lose_nothing_and_mix_nothing_up(store: Path, tumours: Rows) -> None:
-    own = {
-        version: danlu.load(store / "tumour" / version).predict(tumours)["prediction"].to_list()
-        for version in ("1", "2")
-    }
+    own = predictions(store, tumours)
     assert own["1"] != own["2"], "the versions can be told apart"
     set_policy(store, default="1")
     with serving(store, "--engine", "numpy", "--workers", "2") as server:
@@ -125,6 +128,7 @@ def test_a_damaged_version_is_not_loaded_and_the_old_one_goes_on(store: Path, tu
 
 
 def test_aliases_a_canary_and_a_shadow_are_asked_as_the_policy_says(store: Path, tumours: Rows) -> None:
+    own = predictions(store, tumours)
     set_policy(store, default="1", aliases={"next": "2"}, canary={"version": "2", "share": 0.5}, shadow="2")
     with serving(store, "--engine", "numpy") as server:
         named = server.post("/predict/tumour/versions/next", {"rows": tumours[:1]}).json
@@ -136,10 +140,27 @@ def test_aliases_a_canary_and_a_shadow_are_asked_as_the_policy_says(store: Path,
         assert 8 < asked.count("2") < 32
         again = server.post("/predict/tumour", {"rows": tumours[:1]}, {"X-Request-Id": "r0"}).json["version"]
         assert again == asked[0]
-        text = server.get("/metrics").body.decode()
-        shadowed = 'danlu_shadowed_total{model="tumour",version="1"} '
-        counted = next(line for line in text.splitlines() if line.startswith(shadowed))
-        assert float(counted.removeprefix(shadowed)) == [*asked, again].count("1")
+        differing = next(at for at in range(len(tumours)) if own["1"][at] != own["2"][at])
+        told = [server.post("/predict/tumour", {"rows": tumours[differing]}).json["version"] for _ in range(20)]
+        by_first = [*asked, again, *told].count("1")
+        wait_until(lambda: counted(server, "danlu_shadowed") == by_first)
+        same = own["1"][0] == own["2"][0]
+        wrong = told.count("1") + (0 if same else [*asked, again].count("1"))
+        assert counted(server, "danlu_shadow_differences") == wrong > 0
+
+
+def counted(server: Server, name: str) -> float:
+    """A counter of version 1, as /metrics has it."""
+    start = f'{name}_total{{model="tumour",version="1"}} '
+    lines = server.get("/metrics").body.decode().splitlines()
+    return next(float(line.removeprefix(start)) for line in lines if line.startswith(start))
+
+
+def wait_until(met: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not met():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_a_killed_worker_is_replaced_and_its_clients_are_told(tumour_run: Path, tumours: Rows) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -45,13 +45,24 @@ class Route:
     version: str | None
 
 
-class Asked(NamedTuple):
-    """Hold what is known of a request while it waits."""
+class Asked:
+    """Hold what is known of a request while it waits.
 
-    instance: Instance
-    route: Route
-    job: Job | None
-    request_id: str
+    Attributes:
+        instance: that answers it.
+        route: that it came by.
+        request_id: the client's, or a new one.
+        headers: by their names.
+        job: once its rows wait.
+        answers: of its rows, where a shadow's are compared with them.
+    """
+
+    __slots__ = ("answers", "headers", "instance", "job", "request_id", "route")
+
+    def __init__(self, instance: Instance, route: Route, request_id: str, headers: dict[bytes, bytes]) -> None:
+        self.instance, self.route, self.request_id, self.headers = instance, route, request_id, headers
+        self.job: Job | None = None
+        self.answers: list[Answer] = []
 
 
 class Hot:
@@ -104,17 +115,17 @@ class Hot:
         request_id = self._request_id(headers.get(b"x-request-id"))
         version = route.version or route.model.version_for(request_id)
         instance = route.instances[version]
-        exchange.data = asked = Asked(instance, route, None, request_id)
+        exchange.data = asked = Asked(instance, route, request_id, headers)
         wait_s = self._patience(headers.get(b"x-deadline-ms"))
         if isinstance(wait_s, Refusal):
             self._refuse(exchange, asked, wait_s)
             return
         deadline = exchange.began + wait_s
         if len(exchange.body) > LARGE_BODY:
-            decoding = self._loop.run_in_executor(None, self._decode, asked, headers, exchange.body)
+            decoding = self._loop.run_in_executor(None, self._decode, asked, exchange.body)
             decoding.add_done_callback(lambda done: self._submit(exchange, asked, done.result(), client, deadline))
         else:
-            self._submit(exchange, asked, self._decode(asked, headers, exchange.body), client, deadline)
+            self._submit(exchange, asked, self._decode(asked, exchange.body), client, deadline)
 
     def left(self, exchange: Exchange) -> None:
         """Forget a request whose client has left."""
@@ -146,11 +157,11 @@ class Hot:
             return Refusal(400, "X-Deadline-Ms: give milliseconds above 0, as 100", code="DL420")
         return min(milliseconds / 1000.0, self.limits.answer_s)
 
-    def _decode(self, asked: Asked, headers: dict[bytes, bytes], body: bytearray) -> Question | Refusal:
+    def _decode(self, asked: Asked, body: bytearray) -> Question | Refusal:
         """Make rows of a body."""
         began = monotonic()
         try:
-            question = DECODERS[asked.route.kind](asked, headers, bytes(body))
+            question = DECODERS[asked.route.kind](asked, bytes(body))
         except Refused as refused:
             return Refusal(refused.status, refused.message, refused.code)
         asked.instance.stages["decode"].observe(monotonic() - began)
@@ -166,6 +177,8 @@ class Hot:
         if isinstance(question, Refusal):
             self._refuse(exchange, asked, question)
             return
+        if asked.route.model.policy.shadow is not None:
+            question = question._replace(finish=_keeping(asked, question.finish))
         job = Job(
             question,
             question.rows.count,
@@ -173,13 +186,12 @@ class Hot:
             client,
             deadline,
             lambda result: self._done(exchange, asked, result),
+            question.bucket,
         )
-        exchange.data = asked._replace(job=job)
+        asked.job = job
         refusal = asked.instance.batcher.submit(job)
         if refusal is not None:
             self._refuse(exchange, asked, refusal)
-        elif asked.route.model.policy.shadow is not None:
-            self._shadow(asked, bytes(exchange.body), dict(exchange.headers))
 
     def _done(self, exchange: Exchange, asked: Asked, result: Any) -> None:
         """Write an answer."""
@@ -191,30 +203,53 @@ class Hot:
         exchange.reply(200, headers + instance.head + _id_line(asked.request_id), body)
         instance.count(asked.route.kind, 200)
         instance.stages["request"].observe(monotonic() - exchange.began)
+        if asked.answers:
+            self._shadow(asked, exchange.body)
 
     def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
         exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
         asked.instance.count(asked.route.kind, refusal.status)
 
-    def _shadow(self, asked: Asked, body: bytes, headers: dict[bytes, bytes]) -> None:
-        """Ask the shadow the same, after everybody who waits for an answer."""
+    def _shadow(self, asked: Asked, body: bytearray) -> None:
+        """Ask the shadow the same, now that nobody waits for it, and compare."""
         shadow = asked.route.instances[str(asked.route.model.policy.shadow)]
         if shadow is asked.instance or shadow.batcher.waiting_rows > self.limits.batch_rows:
             return
-        counted = asked.instance
-        question = self._decode(asked._replace(instance=shadow), headers, bytearray(body))
+        question = self._decode(Asked(shadow, asked.route, asked.request_id, asked.headers), body)
         if isinstance(question, Refusal):
             return
+        counted, said = asked.instance, [_decided(answer) for answer in asked.answers]
+
+        def done(result: Any) -> None:
+            counted.shadowed.add()
+            if result != said:
+                counted.differing.add()
+
+        question = question._replace(finish=lambda found: [_decided(answer) for answer in found])
         deadline = monotonic() + self.limits.answer_s
-        job = Job(question, question.rows.count, len(body), "shadow", deadline, lambda _: counted.shadowed.add())
-        shadow.batcher.submit(job)
+        shadow.batcher.submit(Job(question, question.rows.count, len(body), "shadow", deadline, done, question.bucket))
+
+
+def _decided(answer: Answer) -> dict[str, Any]:
+    """Return what an answer decides, without how sure it is."""
+    return {name: value for name, value in answer.items() if name.startswith("prediction")}
+
+
+def _keeping(asked: Asked, finish: Callable[[list[Answer]], Any]) -> Callable[[list[Answer]], Any]:
+    """Return `finish`, which also keeps the answers."""
+
+    def keep(answers: list[Answer]) -> Any:
+        asked.answers = answers
+        return finish(answers)
+
+    return keep
 
 
 def _id_line(request_id: str) -> bytes:
     return b"x-request-id: " + request_id.encode() + b"\r\n"
 
 
-def _plain(asked: Asked, headers: dict[bytes, bytes], body: bytes) -> Question:
+def _plain(asked: Asked, body: bytes) -> Question:
     """Read a plain request: rows of the user's own columns."""
     rows: Rows = asked.instance.served.decode(body)
     opening = asked.instance.opening + b',"request_id":' + msgspec.json.encode(asked.request_id) + b',"answers":'
@@ -225,4 +260,4 @@ def _plain(asked: Asked, headers: dict[bytes, bytes], body: bytes) -> Question:
     return Question(rows, finish)
 
 
-DECODERS: dict[str, Callable[[Asked, dict[bytes, bytes], bytes], Question]] = {"predict": _plain}
+DECODERS: dict[str, Callable[[Asked, bytes], Question]] = {"predict": _plain}
