@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("msgspec", reason="the extra [serve] is not installed")
 
+import danlu
 from danlu.serving.answering import Served
 from tests.support.export_cases import run_language, run_words
 
@@ -18,6 +19,17 @@ LLAMA = {**BERT, "name": "hf:llama"}
 def wine(table_run: Path) -> Served:
     """Numbers with gaps, a category and a date."""
     return Served.open(table_run)
+
+
+@pytest.fixture(scope="session")
+def cancer(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """Numbers alone."""
+    recipe = {
+        "data": {"source": "builtin:breast-cancer"},
+        "training": {"max_steps": 20},
+        "evaluation": {"baselines": False},
+    }
+    return Served.open(danlu.run(recipe, output=tmp_path_factory.mktemp("cancer")).path)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ In: bodies or rows of requests. Out: JSON values, a row each. Reads no socket an
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Self
@@ -21,20 +22,23 @@ from danlu.core.console import silenced
 from danlu.data.descriptors import Origin
 from danlu.data.row_errors import RowErrors
 from danlu.data.splits import Split
-from danlu.errors import DataError
+from danlu.data.tabular.preprocessor import TabularPreprocessor
+from danlu.errors import DanluError, DataError
+from danlu.explanation.beside_predictions import with_explanations
 from danlu.models.predictor import Predictor
+from danlu.serving.outputs import EXPLANATION, PROBABILITIES, PROBABILITY, OutputColumn, output_columns
 from danlu.serving.quick_table import QuickTable
 from danlu.serving.refusals import Refused, RowError
 from danlu.serving.rows import ORIGIN, RowReader
 from danlu.serving.schema import InputColumn, input_columns
 
 Answer = dict[str, Any]
-PROBABILITY = "probability_"
 MOST_AT_ONCE = 1024  # rows of a table that are computed in one call
 
 
 class _Body(msgspec.Struct, gc=False):
     rows: Any
+    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,13 @@ class Rows:
         count: rows of the request.
         quick: the rows as structs, where the model and the cells allow it.
         raw: the rows as JSON gives them, to be read; one of the two is None.
+        explain: whether the answers are to be explained.
     """
 
     count: int
     quick: Sequence[msgspec.Struct] | None = None
     raw: Sequence[Any] | None = None
+    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,21 +102,22 @@ class Served:
         return self.predictor.engine.name
 
     def decode(self, body: bytes | memoryview) -> Rows:
-        """Decode the body of a request, `{"rows": [...]}`, in which `rows` may be one row.
+        """Decode the body of a request, `{"rows": [...], "explain": false}`, in which `rows` may be one row.
 
         Raises:
             Refused: it is no JSON of that form, or has no rows.
         """
         if self.decoder is not None:
             with suppress(msgspec.ValidationError, msgspec.DecodeError):
-                rows = self.decoder.decode(body).rows
-                if rows:
-                    return Rows(len(rows), quick=rows)
+                found = self.decoder.decode(body)
+                if found.rows:
+                    return Rows(len(found.rows), quick=found.rows, explain=found.explain)
         try:
-            rows = msgspec.json.decode(body, type=_Body).rows
+            told = msgspec.json.decode(body, type=_Body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Refused(f'the body is not {{"rows": [...]}} in JSON: {error}') from None
-        return _raw(rows if isinstance(rows, list) else [rows])
+        rows = told.rows if isinstance(told.rows, list) else [told.rows]
+        return _raw(rows, told.explain)
 
     def read(self, rows: Sequence[Any]) -> Rows:
         """Take rows: objects of columns, or the cells themselves where the model reads one column.
@@ -122,6 +129,66 @@ class Served:
             with suppress(msgspec.ValidationError):
                 return Rows(len(rows), quick=msgspec.convert(rows, list[self.table.row]))  # type: ignore[name-defined]
         return _raw(rows)
+
+    def read_columns(self, columns: Mapping[str, Sequence[Any]]) -> Rows:
+        """Take rows as columns of cells, all of the model's, of one length.
+
+        Raises:
+            Refused: there is no row.
+        """
+        count = len(next(iter(columns.values())))
+        if self.table is not None and count and self.table.takes(columns):
+            cells = zip(*(columns[name] for name in self.table.names), strict=True)
+            return Rows(count, quick=[self.table.row(*row) for row in cells])
+        names = list(columns)
+        return _raw([dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+
+    @cached_property
+    def outputs(self) -> tuple[OutputColumn, ...]:
+        """The columns of answers."""
+        return output_columns(self.predictor)
+
+    @property
+    def is_explainable(self) -> bool:
+        """Whether answers can be explained."""
+        return isinstance(self.predictor.preprocessor, TabularPreprocessor)
+
+    def require_explainable(self) -> None:
+        """Raise Refused unless answers can be explained."""
+        if not self.is_explainable:
+            raise Refused("answers of this model cannot be explained; those of tables can", field=EXPLANATION)
+
+    def explain(self, rows: Rows, answers: Sequence[Answer]) -> list[str | None]:
+        """Explain answers by SHAP values, a JSON text each, `[{"name", "value", "low", "high"}]`.
+
+        It takes thousands of answers a row, so it is asked for apart.
+
+        Args:
+            rows: the rows of one request.
+            answers: theirs; rows in error get None.
+
+        Raises:
+            Refused: the bundle keeps no rows to explain by.
+        """
+        raw = rows.raw
+        if raw is None:
+            assert self.table is not None
+            raw = [dict(zip(self.table.names, astuple(row), strict=True)) for row in rows.quick or ()]
+        told: list[str | None] = [None] * rows.count
+        with silenced():
+            read = self.reader.read(raw)
+            if read.frame is None:
+                return told
+            places = [row for row in range(rows.count) if row not in read.errors]
+            broken = [(at, "") for at, row in enumerate(places) if "error" in answers[row]]
+            blank = pl.DataFrame({"row": places})
+            try:
+                texts = with_explanations(self.predictor, read.frame, blank, broken)[EXPLANATION]
+            except DanluError as error:
+                raise Refused(str(error), field=EXPLANATION, code=error.code) from None
+        for row, text in zip(places, texts, strict=True):
+            told[row] = text
+        return told
 
     def answer(self, batch: Sequence[Rows]) -> list[list[Answer]]:
         """Answer the rows of several requests in one batch.
@@ -159,7 +226,7 @@ class Served:
         outputs = [answer(engine.run(some), None) for some in sliced]
         answers = self._answers(target.calibrate(outputs[0] if len(outputs) == 1 else np.concatenate(outputs)))
         if broken.any():
-            places = np.flatnonzero(broken)
+            places: list[int] = np.flatnonzero(broken).tolist()
             errors = self.reader.read([dict(zip(table.names, rows[place], strict=True)) for place in places]).errors
             for at, place in enumerate(places):
                 answers[place] = {"error": errors[at]}
@@ -200,13 +267,13 @@ class Served:
 
 def _body_of(row: type[msgspec.Struct]) -> type[msgspec.Struct]:
     """Return the struct of a whole body whose rows are quick."""
-    return msgspec.defstruct("Body", [("rows", list[row])], gc=False)  # type: ignore[valid-type]
+    return msgspec.defstruct("Body", [("rows", list[row]), ("explain", bool, False)], gc=False)  # type: ignore[valid-type]
 
 
-def _raw(rows: Sequence[Any]) -> Rows:
+def _raw(rows: Sequence[Any], explain: bool = False) -> Rows:
     if not rows:
         raise Refused("there are no rows", field="rows")
-    return Rows(len(rows), raw=rows)
+    return Rows(len(rows), raw=rows, explain=explain)
 
 
 def to_json(decoded: pl.DataFrame) -> list[Answer]:
@@ -219,7 +286,7 @@ def to_json(decoded: pl.DataFrame) -> list[Answer]:
         bare = [name.removeprefix(PROBABILITY) for name in labels]
         shares = zip(*(decoded[name].to_list() for name in labels), strict=True)
         for answer, share in zip(answers, shares, strict=True):
-            answer["probabilities"] = dict(zip(bare, share, strict=True))
+            answer[PROBABILITIES] = dict(zip(bare, share, strict=True))
     return answers
 
 

@@ -46,6 +46,9 @@ class QuickTable:
         types: list[Any] = [float | None] * len(numbers)
         types += [str | None if column.name in dates else Category for column in others]
         self.row = msgspec.defstruct("Row", list(zip(names, types, strict=True)), rename=names, gc=False)
+        plain = {float, int, type(None)}
+        self._types = dict.fromkeys(self._numbers, plain)
+        self._types |= {name: {str, type(None)} if name in dates else plain | {str, bool} for name in self._others}
         self._marks = _numeric_marks(saved_missing_values(predictor.manifest.reading))
         states_of = {state.column: state for state in preprocessor.category_states}
         self._words = {
@@ -80,6 +83,10 @@ class QuickTable:
         worded = {state.column for state in preprocessor.category_states}
         is_worded = worded == {name for name, type_ in types.items() if type_ == "category"}
         return cls(predictor, preprocessor, columns) if is_plain and is_direct and is_coded and is_worded else None
+
+    def takes(self, columns: Mapping[str, Sequence[Any]]) -> bool:
+        """Return whether columns of cells are of the types of `row`."""
+        return all({*map(type, columns[name])} <= self._types[name] for name in self.names)
 
     def prepare(self, rows: Sequence[tuple[Any, ...]]) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return the network's inputs, and which rows it cannot answer, [rows] bool.
@@ -199,7 +206,8 @@ class KnownWords:
             cells = [str(cell) for cell in cells]
         frame = self._read(self._name, cells)
         if self._category is not None:
-            return self._category.codes(frame).tolist()
+            codes: list[Any] = self._category.codes(frame).tolist()
+            return codes
         times = frame[self._name].cast(pl.Datetime("us"), strict=False).cast(pl.Int64).to_list()
         reasons = frame[ROW_ERROR].to_list() if ROW_ERROR in frame.columns else [None] * len(cells)
         absent = [np.nan if reason is None else np.inf for reason in reasons]
@@ -208,7 +216,7 @@ class KnownWords:
 
 def _is_missing(values: np.ndarray) -> np.ndarray:
     """Return which numbers, times or codes are those of missing values."""
-    return np.isnan(values) if values.dtype == np.float64 else values == MISSING
+    return np.asarray(np.isnan(values) if values.dtype == np.float64 else values == MISSING)
 
 
 def _numeric_marks(words: Sequence[str]) -> tuple[float, ...]:
