@@ -23,11 +23,13 @@ class Question(NamedTuple):
     Attributes:
         rows: as the bundle reads them.
         finish: the rows' answers -> what the client gets; called where the batch was computed.
+        explains: whether `finish` computes explanations, which take long: the answers wait for it elsewhere.
         bucket: only requests of one are computed together.
     """
 
     rows: Rows
     finish: Callable[[list[Answer]], Any]
+    explains: bool = False
     bucket: int = 0
 
 
@@ -49,6 +51,7 @@ class Instance:
         self.head = b"x-danlu-digest: " + served.digest.encode() + b"\r\n"
         told = {"model": name, "version": version, "digest": served.digest}
         self.opening = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()[:-1]
+        self._reads_texts = any(column.type == "text" for column in served.columns)
         labels = (name, version)
         self.statuses = {
             route: {status: row.counter("danlu_requests", (*labels, route, str(status))) for status in STATUSES}
@@ -66,7 +69,14 @@ class Instance:
     def run(self, questions: Sequence[Question]) -> list[Any]:
         """Answer a batch, and write each request's answer."""
         answers = self.served.answer([question.rows for question in questions])
-        return [_finished(question, found) for question, found in zip(questions, answers, strict=True)]
+        return [
+            found if question.explains else finished(question, found)
+            for question, found in zip(questions, answers, strict=True)
+        ]
+
+    def bucket_of(self, size: int, rows: int) -> int:
+        """Return the bucket of rows whose body has a size: texts of about one length are padded little."""
+        return (size // max(1, rows)).bit_length() if self._reads_texts else 0
 
     def count(self, route: str, status: int) -> None:
         """Count an answered request."""
@@ -86,7 +96,8 @@ class Instance:
         self._depth.set(rows)
 
 
-def _finished(question: Question, answers: list[Answer]) -> Any:
+def finished(question: Question, answers: list[Answer]) -> Any:
+    """Return what a client gets for its rows' answers, which may be a refusal."""
     try:
         return question.finish(answers)
     except Refused as refused:  # the protocol has no place for what went wrong

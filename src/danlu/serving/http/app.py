@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from danlu._version import __version__
 from danlu.core.console import ERROR, emit
 from danlu.serving.control import Message
 from danlu.serving.http.hot import Hot
@@ -25,6 +24,7 @@ from danlu.serving.keys import Gate, key_of
 from danlu.serving.metrics import Table, exposition
 from danlu.serving.refusal import Refusal
 from danlu.serving.store import Model
+from danlu.serving.v2 import metadata
 
 PROBES = ("/v2/health/live", "/v2/health/ready", "/v2/health/startup")
 PREDICTING = ("/predict/", "/infer")
@@ -80,14 +80,12 @@ class Site:
 
     async def server(self, request: Request) -> Response:
         """Describe the server."""
-        extensions = ["model_repository", "binary_tensor_data"]
-        return JSONResponse({"name": "danlu", "version": __version__, "extensions": extensions})
+        return JSONResponse(metadata.server_metadata())
 
     async def describe(self, request: Request) -> Response:
         """Describe a version of a model."""
         instance, model = self.instance(request), self.model(request)
-        told = {"name": model.name, "versions": [*model.versions], "platform": f"danlu_{instance.served.engine}"}
-        return _answer(instance, told)
+        return _answer(instance, metadata.model_metadata(instance.served, model.name, [*model.versions]))
 
     async def model_ready(self, request: Request) -> Response:
         """Say whether a version of a model is ready."""

@@ -5,7 +5,10 @@
 
 import asyncio
 import os
+import traceback
+import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -13,19 +16,26 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from danlu.serving.answering import Answer, Rows
-from danlu.serving.batching import Job
+from danlu.core.console import ERROR, emit
+from danlu.serving import plain
+from danlu.serving.answering import Answer
+from danlu.serving.batching import INTERNAL, Job
 from danlu.serving.http.protocol import JSON, Exchange, path_of
-from danlu.serving.instance import Instance, Question
+from danlu.serving.instance import Instance, Question, finished
 from danlu.serving.keys import Gate, Key, key_of
 from danlu.serving.limits import Limits
+from danlu.serving.outputs import EXPLANATION
 from danlu.serving.refusal import Refusal, overloaded
 from danlu.serving.refusals import Refused
 from danlu.serving.store import Model
+from danlu.serving.v2 import requests, responses
 
 LARGE_BODY = 65_536  # bytes; what is larger is decoded in a thread
 LONGEST_ID = 128
-DRAINING = overloaded("the server is stopping; try again", 1.0)
+MOST_EXPLAINING = 8  # explanations that wait; each may take a second
+ANY_ZLIB = 47  # of zlib: gzip or deflate, as the body itself says
+JSON_LENGTH = b"inference-header-content-length"
+BINARY = b"content-type: application/octet-stream\r\n"
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,7 @@ class Hot:
         self.draining = False
         self._routes: dict[bytes, Route] = {}
         self._prefix, self._count = os.urandom(6).hex(), 0
+        self._explainer, self._explaining = ThreadPoolExecutor(1, thread_name_prefix="danlu-explain"), 0
 
     def add(self, model: Model, instances: dict[str, Instance]) -> None:
         """Answer the routes of a model."""
@@ -121,7 +132,7 @@ class Hot:
             self._refuse(exchange, asked, wait_s)
             return
         deadline = exchange.began + wait_s
-        if len(exchange.body) > LARGE_BODY:
+        if len(exchange.body) > LARGE_BODY or b"content-encoding" in headers:
             decoding = self._loop.run_in_executor(None, self._decode, asked, exchange.body)
             decoding.add_done_callback(lambda done: self._submit(exchange, asked, done.result(), client, deadline))
         else:
@@ -161,13 +172,33 @@ class Hot:
         """Make rows of a body."""
         began = monotonic()
         try:
-            question = DECODERS[asked.route.kind](asked, bytes(body))
+            question = DECODERS[asked.route.kind](asked, self._inflated(asked, bytes(body)))
         except Refused as refused:
             return Refusal(refused.status, refused.message, refused.code)
         asked.instance.stages["decode"].observe(monotonic() - began)
         if question.rows.count > self.limits.rows:
             return Refusal(413, f"more than {self.limits.rows:,} rows; send fewer at a time")
         return question
+
+    def _inflated(self, asked: Asked, body: bytes) -> bytes:
+        """Return a body without its compression.
+
+        Raises:
+            Refused: it is compressed otherwise than said, or larger than allowed.
+        """
+        encoding = asked.headers.get(b"content-encoding", b"identity").lower()
+        if encoding == b"identity":
+            return body
+        if encoding not in (b"gzip", b"deflate"):
+            raise Refused("content-encoding: send gzip, deflate, or no compression", status=415)
+        inflating = zlib.decompressobj(ANY_ZLIB)
+        try:
+            found = inflating.decompress(body, self.limits.body_bytes + 1)
+        except zlib.error as error:
+            raise Refused(f"the body is not compressed as content-encoding says: {error}") from None
+        if len(found) > self.limits.body_bytes:
+            raise Refused(f"the body is larger than {self.limits.body_bytes:,} bytes", status=413)
+        return found
 
     def _submit(
         self, exchange: Exchange, asked: Asked, question: Question | Refusal, client: str, deadline: float
@@ -185,13 +216,32 @@ class Hot:
             len(exchange.body),
             client,
             deadline,
-            lambda result: self._done(exchange, asked, result),
-            question.bucket,
+            lambda result: self._computed(exchange, asked, question, result),
+            asked.instance.bucket_of(len(exchange.body), question.rows.count),
         )
         asked.job = job
         refusal = asked.instance.batcher.submit(job)
         if refusal is not None:
             self._refuse(exchange, asked, refusal)
+
+    def _computed(self, exchange: Exchange, asked: Asked, question: Question, result: Any) -> None:
+        """Write an answer, or have it explained first."""
+        if not question.explains or isinstance(result, Refusal):
+            self._done(exchange, asked, result)
+            return
+        if self._explaining >= MOST_EXPLAINING:
+            self._refuse(exchange, asked, overloaded("too many explanations are being computed", MOST_EXPLAINING))
+            return
+        self._explaining += 1
+
+        def explained(done: "asyncio.Future[Any]") -> None:
+            self._explaining -= 1
+            error = done.exception()
+            if error is not None:
+                emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+            self._done(exchange, asked, INTERNAL if error is not None else done.result())
+
+        self._loop.run_in_executor(self._explainer, finished, question, result).add_done_callback(explained)
 
     def _done(self, exchange: Exchange, asked: Asked, result: Any) -> None:
         """Write an answer."""
@@ -225,9 +275,9 @@ class Hot:
             if result != said:
                 counted.differing.add()
 
-        question = question._replace(finish=lambda found: [_decided(answer) for answer in found])
+        question = question._replace(explains=False, finish=lambda found: [_decided(answer) for answer in found])
         deadline = monotonic() + self.limits.answer_s
-        shadow.batcher.submit(Job(question, question.rows.count, len(body), "shadow", deadline, done, question.bucket))
+        shadow.batcher.submit(Job(question, question.rows.count, len(body), "shadow", deadline, done))
 
 
 def _decided(answer: Answer) -> dict[str, Any]:
@@ -251,13 +301,32 @@ def _id_line(request_id: str) -> bytes:
 
 def _plain(asked: Asked, body: bytes) -> Question:
     """Read a plain request: rows of the user's own columns."""
-    rows: Rows = asked.instance.served.decode(body)
+    served = asked.instance.served
+    content_type = asked.headers.get(b"content-type")
+    rows = plain.decode(served, body, None if content_type is None else content_type.decode("latin-1"))
     opening = asked.instance.opening + b',"request_id":' + msgspec.json.encode(asked.request_id) + b',"answers":'
 
     def finish(answers: list[Answer]) -> tuple[bytes, bytes]:
-        return JSON, opening + msgspec.json.encode(answers) + b"}"
+        return JSON, opening + msgspec.json.encode(plain.finish(served, rows, answers)) + b"}"
 
-    return Question(rows, finish)
+    return Question(rows, finish, rows.explain)
 
 
-DECODERS: dict[str, Callable[[Asked, bytes], Question]] = {"predict": _plain}
+def _v2(asked: Asked, body: bytes) -> Question:
+    """Read a request of the Open Inference Protocol."""
+    instance, served = asked.instance, asked.instance.served
+    length = asked.headers.get(JSON_LENGTH)
+    if length is not None and not length.isdigit():
+        raise Refused("Inference-Header-Content-Length: give the number of bytes of the JSON")
+    request = requests.decode(served, body, None if length is None else int(length))
+    responses.require_outputs(served, request)
+
+    def finish(answers: list[Answer]) -> tuple[bytes, bytes]:
+        text, size = responses.encode(served, request, answers, instance.name, instance.version)
+        return (JSON if size is None else BINARY + JSON_LENGTH + b": %d\r\n" % size), text
+
+    explains = any(output.name == EXPLANATION for output in request.outputs or ())
+    return Question(request.rows, finish, explains)
+
+
+DECODERS: dict[str, Callable[[Asked, bytes], Question]] = {"predict": _plain, "v2": _v2}
