@@ -28,7 +28,7 @@ class Watcher(Protocol):
     """Be told of each batch, for metrics."""
 
     def batch(self, rows: int, queued_s: Sequence[float], computed_s: float) -> None:
-        """Take rows, the time that each request waited, and the time of the batch, in seconds."""
+        """Take rows, the seconds each request waited, and the seconds of the batch."""
 
     def depth(self, rows: int) -> None:
         """Take the number of rows that wait."""
@@ -119,7 +119,10 @@ class Batcher:
         return None
 
     def cancel(self, job: Job) -> None:
-        """Forget a job whose client has left; one that is being computed has its result dropped."""
+        """Forget a job whose client has left.
+
+        One that is being computed has its result dropped.
+        """
         job.cancelled = True
 
     def close(self) -> None:
@@ -146,7 +149,7 @@ class Batcher:
         return max(known.values(), default=0.0)
 
     def _take(self) -> list[Job]:
-        """Take the jobs of the next batch, a client after the other; refuse those that would be late."""
+        """Take the jobs of the next batch, clients by turns; refuse late ones."""
         taken: list[Job] = []
         rows, now = 0, monotonic()
         passed_over: OrderedDict[str, deque[Job]] = OrderedDict()

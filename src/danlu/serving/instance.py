@@ -75,7 +75,10 @@ class Instance:
         ]
 
     def bucket_of(self, size: int, rows: int) -> int:
-        """Return the bucket of rows whose body has a size: texts of about one length are padded little."""
+        """Return the bucket of rows whose body has a size.
+
+        Texts of about one length are padded little.
+        """
         return (size // max(1, rows)).bit_length() if self._reads_texts else 0
 
     def count(self, route: str, status: int) -> None:

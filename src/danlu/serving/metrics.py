@@ -48,7 +48,10 @@ HISTOGRAMS: dict[str, tuple[str, Labels, Sequence[float]]] = {
 
 @dataclass
 class Layout:
-    """Say where each number stands in a row; grows in the supervisor alone, and is copied by fork."""
+    """Say where each number stands in a row.
+
+    It grows in the supervisor alone, and is copied by fork.
+    """
 
     places: dict[Key, int] = field(default_factory=dict)
     used: int = 0
@@ -94,7 +97,7 @@ class Table:
         return self._free.pop()
 
     def give_back(self, row: int) -> None:
-        """Add a dead worker's row to row 0, all but what was true of it alone, and free it."""
+        """Add a dead worker's row to row 0, all but its gauges, and free it."""
         gauges = {place for (name, _), place in self.layout.places.items() if name in GAUGES}
         for place in range(self.layout.used):
             if place not in gauges:

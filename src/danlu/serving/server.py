@@ -188,7 +188,7 @@ class SupervisorLink:
 
 
 class WorkerServer(uvicorn.Server):
-    """Run uvicorn's server so that it sweeps slow clients, and loses no request when it stops."""
+    """Run uvicorn's server; sweep slow clients, and lose no request at the end."""
 
     def __init__(self, config: Config, hot: Hot, supervisor: SupervisorLink, connections: Any) -> None:
         super().__init__(config)
@@ -211,7 +211,7 @@ class WorkerServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the worker: uvicorn would end by the signal, and so not with 0."""
+        """Leave signals to the worker: uvicorn would not end with 0."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -235,7 +235,7 @@ class WorkerServer(uvicorn.Server):
                 connection.sweep(now)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, answer what has come and what idle clients still send, and end."""
+        """Take no more connections, answer what has come, and end."""
         for server in self.servers:
             server.close()
         self._supervisor.tell({"event": "closed"})

@@ -205,7 +205,9 @@ def parse_policy(value: Any, place: str) -> Policy:
 
 
 def model_with(root: Path, policy: Policy) -> Model:
-    """Return a model of a store under a policy: the versions that this names, or the newest.
+    """Return a model of a store under a policy.
+
+    It has the versions that the policy names, or the newest.
 
     Raises:
         ArgumentError: its name cannot be one.

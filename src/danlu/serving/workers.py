@@ -203,7 +203,7 @@ class Supervisor:
         except BaseException as error:
             emit(f"danlu serve: a worker ended: {type(error).__name__}: {error}", ERROR)
         finally:
-            os._exit(code)
+            os._exit(code)  # nothing of the supervisor's is to be ended twice
 
     def _wait_ready(self) -> None:
         """Wait until the first generation is ready.
@@ -378,7 +378,7 @@ class Supervisor:
         return model_with(held.root, parse_policy({**held.policy.model_dump(), **parameters}, "parameters"))
 
     def _take_over(self) -> None:
-        """Once the whole new generation is ready, tell the old one to take no more connections."""
+        """Tell the old generation to leave, once the whole new one is ready."""
         change = self._change
         if change is None or change.closing:
             return
@@ -396,7 +396,7 @@ class Supervisor:
             self._finish_change()
 
     def _finish_change(self) -> None:
-        """Once no worker of the old generation takes connections, answer the client."""
+        """Answer the client, once no worker of the old generation takes connections."""
         change = self._change
         if change is None or change.closing:
             return
@@ -454,7 +454,9 @@ class SignalsWatched:
 
 
 def bind(host: str, port: int, slots: int) -> list[socket.socket]:
-    """Return a bound socket a slot, all of one address; nothing can connect before a worker listens.
+    """Return a bound socket a slot, all of one address.
+
+    Nothing can connect before a worker listens.
 
     Raises:
         ArgumentError: the address cannot be had.

@@ -118,7 +118,7 @@ class Hot:
         return None
 
     def answer(self, exchange: Exchange) -> None:
-        """Decode a request, and hand its rows to the batcher of the version that answers it."""
+        """Decode a request, and hand its rows to the version that answers it."""
         headers = dict(exchange.headers)
         route: Route = exchange.route
         owner: Key | None = exchange.data

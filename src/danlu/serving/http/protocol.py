@@ -306,7 +306,10 @@ class HotProtocol(HttpToolsProtocol):
         self.refuse_connection(Refusal(413, said))
 
     def refuse_connection(self, refusal: Refusal) -> None:
-        """Answer the request that is being read, if it is the only one, and close the connection."""
+        """Refuse the request that is being read, and close the connection.
+
+        Where an earlier one is being answered, the connection ends with that answer.
+        """
         if self.deaf or self.transport.is_closing():
             return
         cycle = self.cycle
@@ -343,7 +346,10 @@ class HotProtocol(HttpToolsProtocol):
     # -- time
 
     def sweep(self, now: float) -> None:
-        """End a connection that took too long: to send, to take its answer, or between two requests."""
+        """End a connection that took too long.
+
+        To send, to take its answer, or between two requests.
+        """
         limits, cycle = self.limits, self.cycle
         if self.flow.write_paused:
             if now - self.write_paused_since > limits.write_s:
