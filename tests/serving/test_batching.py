@@ -61,7 +61,7 @@ def doubled(payloads: list[int]) -> list[int]:
 
 def warm(desk: Desk) -> None:
     """As after a first quick batch: the next are computed in the event loop."""
-    desk.batcher._times = dict.fromkeys(range(1, 8), 1e-06)
+    desk.batcher._times = {(bucket, bits): 1e-6 for bucket in range(3) for bits in range(1, 8)}
 
 
 def test_what_comes_in_one_turn_of_the_loop_is_computed_together() -> None:
@@ -162,7 +162,7 @@ def test_more_rows_than_a_batch_holds_are_computed_alone() -> None:
 def test_who_cannot_be_answered_in_time_is_refused_with_whole_seconds_to_wait() -> None:
     async def main() -> None:
         desk = Desk(doubled)
-        desk.batcher._times = {1: 2.5, 7: 2.5}
+        desk.batcher._times = {(0, 1): 2.5, (0, 7): 2.5}
         now = monotonic()
         desk.ask(1, deadline=now + 60)
         desk.ask(2, deadline=now + 0.1)
@@ -177,7 +177,7 @@ def test_who_cannot_be_answered_in_time_is_refused_with_whole_seconds_to_wait() 
 def test_an_estimate_that_is_too_high_is_corrected_by_whoever_comes_next() -> None:
     async def main() -> None:
         desk = Desk(doubled)
-        desk.batcher._times = {1: 100.0}
+        desk.batcher._times = {(0, 1): 100.0}
         for payload in range(40):
             desk.ask(payload, deadline=monotonic() + 1)
             await desk.wait_for(payload + 1)

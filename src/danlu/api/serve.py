@@ -1,9 +1,9 @@
 """`danlu serve`: answer requests over HTTP from bundles, until a signal stops it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
@@ -11,8 +11,12 @@ from danlu.core.console import info
 from danlu.core.imports import require_extra
 from danlu.errors import ArgumentError
 
+if TYPE_CHECKING:
+    from danlu.serving.process import Server
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EXTRA = "serve"
+MOST_WORKERS = 16
 
 
 @checked
@@ -27,9 +31,8 @@ def serve(
     certificate: StrPath | None = None,
     private_key: StrPath | None = None,
     own_code: bool = False,
-    announce: Any = None,
-) -> int:
-    """Serve bundles over HTTP until SIGTERM or SIGINT.
+) -> "Server":
+    """Start a server of bundles in a process of its own; ready on return.
 
     Args:
         sources: one or several bundles, runs, `NAME=BUNDLE`, or folders of `NAME/VERSION/` bundles.
@@ -40,15 +43,61 @@ def serve(
         keys: a file of API keys' hashes; without it everybody is answered.
         certificate, private_key: files for TLS, in PEM.
         own_code: import the modules that bundles name.
-        announce: is called with each event as a dict, `ready` first; by default a line is logged.
 
     Returns:
-        0 once every request is answered.
+        the server: `url` says where it listens, `stop()` ends it; so does the end of a `with` block.
 
     Raises:
         ArgumentError: a source, the address, the keys or the engine cannot be used.
         ArtifactError: a bundle is damaged, or no longer answers its golden samples as recorded.
         MissingExtra: the extra `serve` is not installed.
+
+    Example:
+        >>> import danlu
+        >>> with danlu.serve("runs/wine", engine="numpy") as server:
+        ...     [model["name"] for model in server.models]
+        ['wine']
+    """
+    require_extra(EXTRA, "danlu serve")
+    from danlu.serving.process import Server
+
+    given = [sources] if isinstance(sources, str | os.PathLike) else sources
+    arguments = [str(source) for source in given]
+    options = {
+        "--host": host,
+        "--port": port,
+        "--workers": workers,
+        "--engine": engine,
+        "--keys": keys,
+        "--certificate": certificate,
+        "--private-key": private_key,
+    }
+    arguments += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    return Server([*arguments, *(["--own-code"] if own_code else [])])
+
+
+def run_server(
+    sources: Sequence[str],
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    engine: str,
+    keys: Path | None,
+    certificate: Path | None,
+    private_key: Path | None,
+    own_code: bool,
+    announce: Callable[[dict[str, Any]], None] | None,
+) -> int:
+    """Serve in this process until a signal, and return the exit code.
+
+    It must be a fresh one: nothing in it has computed yet.
+
+    Args:
+        announce: is called with each event, `ready` first; by default a line is logged.
+
+    Raises:
+        ArgumentError, ArtifactError, MissingExtra: as `serve`.
     """
     require_extra(EXTRA, "danlu serve")
     from danlu.serving.keys import read_keys
@@ -57,25 +106,20 @@ def serve(
     from danlu.serving.workers import Supervisor
 
     if not 1 <= workers <= MOST_WORKERS:
-        raise ArgumentError(f"workers: {workers} is not between 1 and {MOST_WORKERS}", code="DL402")
+        raise ArgumentError(f"--workers: {workers} is not between 1 and {MOST_WORKERS}", code="DL402")
+    if not 0 <= port < 2**16:
+        raise ArgumentError(f"--port: {port} is no port", code="DL402")
     if (certificate is None) != (private_key is None):
         raise ArgumentError("TLS needs both files: --certificate and --private-key", code="DL401")
     for name, file in (("--certificate", certificate), ("--private-key", private_key)):
-        if file is not None and not Path(file).is_file():
+        if file is not None and not file.is_file():
             raise ArgumentError(f"{name}: {file}: no such file", code="DL402")
-    models = find_models([str(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)])
-    options = Options(
-        keys=read_keys(Path(keys)) if keys is not None else (),
-        certificate=Path(certificate) if certificate is not None else None,
-        private_key=Path(private_key) if private_key is not None else None,
-        workers=workers,
-    )
-    if host not in LOOPBACK and not options.keys:
+    models = find_models(sources)
+    known = () if keys is None else read_keys(keys)
+    options = Options(keys=known, certificate=certificate, private_key=private_key, workers=workers)
+    if host not in LOOPBACK and not known:
         info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
     return Supervisor(models, options, engine, own_code, announce or _log).run(host, port)
-
-
-MOST_WORKERS = 16
 
 
 def _log(event: dict[str, Any]) -> None:

@@ -33,9 +33,9 @@ def serve(
     as_json: Json = False,
 ) -> int:
     """Answer requests over HTTP from bundles, until SIGTERM."""
-    from danlu.api.serve import serve as serve_bundles
+    from danlu.api.serve import run_server
 
-    return serve_bundles(
+    return run_server(
         sources,
         host=host,
         port=port,

@@ -17,7 +17,9 @@ from danlu.core.console import ERROR, emit
 from danlu.serving.limits import Limits
 from danlu.serving.refusal import Refusal, overloaded
 
-SMOOTHING = 0.2  # weight of the newest batch in the mean time of batches of its size
+# Weights of the newest batch in the time of batches of its size. A batch that takes longer than usual was mostly kept
+# waiting by another process; what is usual is to be known.
+SLOWER, QUICKER = 0.1, 0.3
 INTERNAL = Refusal(500, "the server failed at this request; its log says why", code="DL900")
 TOO_LATE = "it cannot be answered before its deadline; try again later, or allow more time"
 
@@ -26,7 +28,7 @@ class Watcher(Protocol):
     """Be told of each batch, for metrics."""
 
     def batch(self, rows: int, queued_s: Sequence[float], computed_s: float) -> None:
-        """Take rows, the time that each request waited, and the time of the batch, in seconds."""
+        """Take rows, the seconds each request waited, and the seconds of the batch."""
 
     def depth(self, rows: int) -> None:
         """Take the number of rows that wait."""
@@ -80,7 +82,7 @@ class Batcher:
         self._rows = self._bytes = self._number = 0
         self._planned = self._busy = False
         self._free_at = 0.0  # when the batch in the thread will be done
-        self._times: dict[int, float] = {}  # seconds of a batch by the bits of its number of rows
+        self._times: dict[tuple[int, int], float] = {}  # seconds of a batch by bucket and the bits of its rows
         self._thread: ThreadPoolExecutor | None = None
 
     @property
@@ -94,7 +96,7 @@ class Batcher:
         A job that is refused here is not called back.
         """
         now = monotonic()
-        wait = max(0.0, self._free_at - now) + self._seconds(self._rows + job.rows)
+        wait = max(0.0, self._free_at - now) + self._seconds(self._rows + job.rows, job.bucket)
         # Whoever comes when nothing waits is tried, else an estimate that is too high would never be corrected.
         if now + wait > job.deadline and (self._rows or self._busy or now > job.deadline):
             return overloaded(TOO_LATE, wait)
@@ -117,7 +119,10 @@ class Batcher:
         return None
 
     def cancel(self, job: Job) -> None:
-        """Forget a job whose client has left; one that is being computed has its result dropped."""
+        """Forget a job whose client has left.
+
+        One that is being computed has its result dropped.
+        """
         job.cancelled = True
 
     def close(self) -> None:
@@ -125,24 +130,26 @@ class Batcher:
         if self._thread is not None:
             self._thread.shutdown(wait=False)
 
-    def _seconds(self, rows: int) -> float:
+    def _seconds(self, rows: int, bucket: int) -> float:
         """Estimate how long rows take that are computed in full batches."""
         full, rest = divmod(rows, self._limits.batch_rows)
-        seconds = full * self._batch_seconds(self._limits.batch_rows) if full else 0.0
-        return seconds + self._batch_seconds(rest) if rest else seconds
+        seconds = full * self._batch_seconds(self._limits.batch_rows, bucket) if full else 0.0
+        return seconds + self._batch_seconds(rest, bucket) if rest else seconds
 
-    def _batch_seconds(self, rows: int) -> float:
-        """Estimate how long one batch takes; 0 before any was measured."""
+    def _batch_seconds(self, rows: int, bucket: int) -> float:
+        """Estimate how long one batch takes; 0 before any of its bucket was measured."""
         bits = rows.bit_length()
-        if bits in self._times:
-            return self._times[bits]
-        smaller = [known for known in self._times if known < bits]
+        exact = self._times.get((bucket, bits))
+        if exact is not None:
+            return exact
+        known = {size: seconds for (other, size), seconds in self._times.items() if other == bucket}
+        smaller = [size for size in known if size < bits]
         if smaller:  # no more than proportional
-            return self._times[max(smaller)] * float(2 ** (bits - max(smaller)))
-        return max(self._times.values(), default=0.0)
+            return known[max(smaller)] * float(2 ** (bits - max(smaller)))
+        return max(known.values(), default=0.0)
 
     def _take(self) -> list[Job]:
-        """Take the jobs of the next batch, a client after the other; refuse those that would be late."""
+        """Take the jobs of the next batch, clients by turns; refuse late ones."""
         taken: list[Job] = []
         rows, now = 0, monotonic()
         passed_over: OrderedDict[str, deque[Job]] = OrderedDict()
@@ -162,9 +169,9 @@ class Batcher:
                 del self._queues[client]
             if job.cancelled:
                 continue
-            late = now + self._batch_seconds(job.rows) > job.deadline and (taken or self._rows)
+            late = now + self._batch_seconds(job.rows, job.bucket) > job.deadline and (taken or self._rows)
             if late or now > job.deadline:
-                job.done(overloaded(TOO_LATE, self._seconds(self._rows)))
+                job.done(overloaded(TOO_LATE, self._seconds(self._rows, job.bucket)))
                 continue
             taken.append(job)
             rows += job.rows
@@ -185,8 +192,9 @@ class Batcher:
         for job in jobs:
             job.place = (self._number, rows, start)
             start += job.rows
-        expected = self._batch_seconds(rows)
-        if self._times and expected <= self._limits.inline_s:
+        size = jobs[0].bucket, rows.bit_length()
+        expected = self._batch_seconds(rows, jobs[0].bucket)
+        if size in self._times and expected <= self._limits.inline_s:
             self._finish(jobs, rows, *self._compute(jobs))
         else:
             self._busy = True
@@ -230,9 +238,9 @@ class Batcher:
         self._finish(jobs, rows, *future.result())
 
     def _finish(self, jobs: list[Job], rows: int, results: list[Any], began: float, seconds: float) -> None:
-        bits = rows.bit_length()
-        known = self._times.get(bits)
-        self._times[bits] = seconds if known is None else known + SMOOTHING * (seconds - known)
+        size = jobs[0].bucket, rows.bit_length()
+        known = self._times.get(size, seconds)
+        self._times[size] = known + (SLOWER if seconds > known else QUICKER) * (seconds - known)
         self._watcher.batch(rows, [began - job.queued_at for job in jobs], seconds)
         for job, result in zip(jobs, results, strict=True):
             if not job.cancelled:

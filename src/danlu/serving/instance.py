@@ -9,6 +9,8 @@ from danlu.serving.answering import Answer, Rows, Served
 from danlu.serving.batching import Batcher
 from danlu.serving.limits import Limits
 from danlu.serving.metrics import Counter, Layout, Row
+from danlu.serving.refusal import Refusal
+from danlu.serving.refusals import Refused
 
 ROUTES = ("predict", "v2", "grpc")
 STATUSES = (200, 400, 401, 404, 408, 413, 415, 422, 429, 500, 503)
@@ -21,10 +23,14 @@ class Question(NamedTuple):
     Attributes:
         rows: as the bundle reads them.
         finish: the rows' answers -> what the client gets; called where the batch was computed.
+        explains: whether `finish` computes explanations, which take long: the answers wait for it elsewhere.
+        bucket: only requests of one are computed together.
     """
 
     rows: Rows
     finish: Callable[[list[Answer]], Any]
+    explains: bool = False
+    bucket: int = 0
 
 
 class Instance:
@@ -45,6 +51,7 @@ class Instance:
         self.head = b"x-danlu-digest: " + served.digest.encode() + b"\r\n"
         told = {"model": name, "version": version, "digest": served.digest}
         self.opening = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()[:-1]
+        self._reads_texts = any(column.type == "text" for column in served.columns)
         labels = (name, version)
         self.statuses = {
             route: {status: row.counter("danlu_requests", (*labels, route, str(status))) for status in STATUSES}
@@ -62,7 +69,17 @@ class Instance:
     def run(self, questions: Sequence[Question]) -> list[Any]:
         """Answer a batch, and write each request's answer."""
         answers = self.served.answer([question.rows for question in questions])
-        return [question.finish(found) for question, found in zip(questions, answers, strict=True)]
+        return [
+            found if question.explains else finished(question, found)
+            for question, found in zip(questions, answers, strict=True)
+        ]
+
+    def bucket_of(self, size: int, rows: int) -> int:
+        """Return the bucket of rows whose body has a size.
+
+        Texts of about one length are padded little.
+        """
+        return (size // max(1, rows)).bit_length() if self._reads_texts else 0
 
     def count(self, route: str, status: int) -> None:
         """Count an answered request."""
@@ -80,6 +97,14 @@ class Instance:
     def depth(self, rows: int) -> None:
         """Take the number of rows that wait."""
         self._depth.set(rows)
+
+
+def finished(question: Question, answers: list[Answer]) -> Any:
+    """Return what a client gets for its rows' answers, which may be a refusal."""
+    try:
+        return question.finish(answers)
+    except Refused as refused:  # the protocol has no place for what went wrong
+        return Refusal(refused.status, refused.message, refused.code)
 
 
 def place_metrics(layout: Layout, name: str, version: str) -> None:

@@ -48,7 +48,10 @@ HISTOGRAMS: dict[str, tuple[str, Labels, Sequence[float]]] = {
 
 @dataclass
 class Layout:
-    """Say where each number stands in a row; grows in the supervisor alone, and is copied by fork."""
+    """Say where each number stands in a row.
+
+    It grows in the supervisor alone, and is copied by fork.
+    """
 
     places: dict[Key, int] = field(default_factory=dict)
     used: int = 0
@@ -94,7 +97,7 @@ class Table:
         return self._free.pop()
 
     def give_back(self, row: int) -> None:
-        """Add a dead worker's row to row 0, all but what was true of it alone, and free it."""
+        """Add a dead worker's row to row 0, all but its gauges, and free it."""
         gauges = {place for (name, _), place in self.layout.places.items() if name in GAUGES}
         for place in range(self.layout.used):
             if place not in gauges:
@@ -114,7 +117,7 @@ class Table:
 class Row:
     """Add to the numbers of one worker; a call takes a fraction of a microsecond."""
 
-    def __init__(self, numbers: memoryview, layout: Layout) -> None:
+    def __init__(self, numbers: "memoryview[float]", layout: Layout) -> None:
         self._numbers, self._layout = numbers, layout
 
     def counter(self, name: str, labels: Labels = ()) -> "Counter":
@@ -131,7 +134,7 @@ class Counter:
 
     __slots__ = ("_numbers", "_place")
 
-    def __init__(self, numbers: memoryview, place: int) -> None:
+    def __init__(self, numbers: "memoryview[float]", place: int) -> None:
         self._numbers, self._place = numbers, place
 
     def add(self, amount: float = 1.0) -> None:
@@ -148,7 +151,7 @@ class Histogram:
 
     __slots__ = ("_bounds", "_numbers", "_place", "_sum")
 
-    def __init__(self, numbers: memoryview, place: int, bounds: Sequence[float]) -> None:
+    def __init__(self, numbers: "memoryview[float]", place: int, bounds: Sequence[float]) -> None:
         self._numbers, self._place, self._bounds = numbers, place, bounds
         self._sum = place + len(bounds) + 1
 

@@ -36,5 +36,5 @@ class Refusal:
 
 
 def overloaded(message: str, wait_s: float) -> Refusal:
-    """Refuse a request that would wait too long, 503, to be tried again after about `wait_s`."""
+    """Refuse a request that would wait too long: 503, to be tried again."""
     return Refusal(503, message, retry_s=min(LONGEST_RETRY_S, max(1, math.ceil(wait_s))))

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -51,7 +51,7 @@ class Options:
         workers: processes at a time.
     """
 
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     keys: tuple[Key, ...] = ()
     certificate: Path | None = None
     private_key: Path | None = None
@@ -183,12 +183,12 @@ class SupervisorLink:
         for message in messages:
             if "drain" in message:
                 self.on_drain(message["drain"])
-            elif (future := self._asked.pop(message["id"], None)) is not None and not future.done():
-                future.set_result(message)
+            elif not (asked := self._asked.pop(message["id"])).done():  # done: its client has left
+                asked.set_result(message)
 
 
 class WorkerServer(uvicorn.Server):
-    """Run uvicorn's server so that it sweeps slow clients, and loses no request when it stops."""
+    """Run uvicorn's server; sweep slow clients, and lose no request at the end."""
 
     def __init__(self, config: Config, hot: Hot, supervisor: SupervisorLink, connections: Any) -> None:
         super().__init__(config)
@@ -202,12 +202,16 @@ class WorkerServer(uvicorn.Server):
             idle_s: seconds in which clients that keep a connection may send one more request on it.
         """
         self._hot.draining = True
+        for connection in self.server_state.connections:
+            cycle = getattr(connection, "cycle", None)
+            if cycle is not None and not cycle.response_complete:
+                cycle.keep_alive = False  # its client's next connection is another worker's
         self._patience_s = idle_s
         self.should_exit = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the worker: uvicorn would end by the signal, and so not with 0."""
+        """Leave signals to the worker: uvicorn would not end with 0."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -231,10 +235,10 @@ class WorkerServer(uvicorn.Server):
                 connection.sweep(now)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, answer what has come and what idle clients still send, and end."""
-        loop = asyncio.get_running_loop()
+        """Take no more connections, answer what has come, and end."""
         for server in self.servers:
             server.close()
+        self._supervisor.tell({"event": "closed"})
         until = monotonic() + self._patience_s
         async with _every(SWEEP_S, self._sweep):
             while self.server_state.connections and monotonic() < until:

@@ -1,7 +1,7 @@
 """What is to be served: bundles by name and version, and which version answers whom.
 
-A source is a bundle (`[NAME=]FOLDER`), or a store: a folder of `NAME/VERSION/` bundles. Beside its versions a model of a
-store may keep `serving.json`, whose keys are those of `Policy`. Reads folders and opens no bundle's weights.
+A source is a bundle (`[NAME=]FOLDER`), or a store: a folder of `NAME/VERSION/` bundles. Beside its versions a model
+of a store may keep `serving.json`, whose keys are those of `Policy`. Reads folders and opens no bundle's weights.
 """
 
 import re
@@ -62,7 +62,7 @@ class Policy(Frozen):
     @property
     def named(self) -> list[str]:
         """The versions that it names."""
-        found = [self.default, *self.aliases.values(), self.canary and self.canary.version, self.shadow]
+        found = [self.default, *self.aliases.values(), self.canary.version if self.canary else None, self.shadow]
         return [version for version in dict.fromkeys(found) if version is not None]
 
 
@@ -205,7 +205,9 @@ def parse_policy(value: Any, place: str) -> Policy:
 
 
 def model_with(root: Path, policy: Policy) -> Model:
-    """Return a model of a store under a policy: the versions that this names, or the newest.
+    """Return a model of a store under a policy.
+
+    It has the versions that the policy names, or the newest.
 
     Raises:
         ArgumentError: its name cannot be one.
@@ -214,7 +216,7 @@ def model_with(root: Path, policy: Policy) -> Model:
     present = versions_in(root) if root.is_dir() else {}
     if not present:
         raise ArtifactError(f"{root}: holds no version; a version is a bundle's folder in it", code="DL301")
-    policy = policy if policy.default is not None else policy.model_copy(update={"default": [*present][-1]})
+    policy = policy if policy.default is not None else policy.model_copy(update={"default": next(reversed(present))})
     for version in policy.named:
         if version not in present:
             near = suggestion(version, present)

@@ -144,7 +144,7 @@ def _measure_engines(bundle: Bundle, own_code: bool) -> dict[str, float]:
 
 
 def _measure(predictor: "Predictor", bundle: Bundle) -> float:
-    """Return the median seconds of the golden samples' rows, repeated; 0 for a bundle without any."""
+    """Return the median seconds of the golden samples, repeated; 0 without any."""
     import polars as pl
 
     from danlu.data.descriptors import Origin

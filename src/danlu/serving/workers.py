@@ -67,7 +67,7 @@ class Change:
         models: all models afterwards.
         generation: the new one.
         until: when it is given up.
-        done: what the client is told at the end.
+        closing: workers of the old generation, by id, that may still take connections, once the new one is ready.
     """
 
     asker: tuple[Worker, int]
@@ -76,7 +76,7 @@ class Change:
     models: Models
     generation: int
     until: float
-    done: Message = field(default_factory=dict)
+    closing: set[int] = field(default_factory=set)
 
 
 class Supervisor:
@@ -190,8 +190,8 @@ class Supervisor:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
+            for handled in (signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(handled, signal.SIG_DFL)
             ours.close()
             self._selector.close()
             for other in self._workers.values():
@@ -203,7 +203,7 @@ class Supervisor:
         except BaseException as error:
             emit(f"danlu serve: a worker ended: {type(error).__name__}: {error}", ERROR)
         finally:
-            os._exit(code)
+            os._exit(code)  # nothing of the supervisor's is to be ended twice
 
     def _wait_ready(self) -> None:
         """Wait until the first generation is ready.
@@ -236,7 +236,7 @@ class Supervisor:
             self._kill_all()
         if self._change is None and self._asked and not self._stopping:
             self._begin_change(*self._asked.popleft())
-        if self._change is not None and time.monotonic() > self._change.until:
+        if self._change is not None and not self._change.closing and time.monotonic() > self._change.until:
             self._give_up(f"the new workers were not ready after {STARTED_S:g} s")
 
     @property
@@ -284,11 +284,12 @@ class Supervisor:
                 self._selector.unregister(worker.channel.link)
             worker.channel.close()
             self._table.give_back(worker.row)
+            self._closed(worker)
             if not worker.leaving:
                 self._replace(worker, status)
 
     def _replace(self, worker: Worker, status: int) -> None:
-        if self._change is not None and worker.generation == self._change.generation:
+        if self._change is not None and not worker.ready and worker.generation == self._change.generation:
             self._give_up("a new worker ended before it was ready")
             return
         if not worker.ready:
@@ -314,7 +315,9 @@ class Supervisor:
         for message in messages:
             if message.get("event") == "ready":
                 worker.ready = True
-                self._finish_change()
+                self._take_over()
+            elif message.get("event") == "closed":
+                self._closed(worker)
             elif message.get("event") == "failed":
                 self._failed(worker, message)
             else:
@@ -374,20 +377,35 @@ class Supervisor:
             return read_model(held.root)
         return model_with(held.root, parse_policy({**held.policy.model_dump(), **parameters}, "parameters"))
 
-    def _finish_change(self) -> None:
-        """Once the new generation is ready: answer the client, and let the old one go."""
+    def _take_over(self) -> None:
+        """Tell the old generation to leave, once the whole new one is ready."""
         change = self._change
-        if change is None or not all(w.ready for w in self._workers.values() if w.generation == change.generation):
+        if change is None or change.closing:
+            return
+        if not all(worker.ready for worker in self._workers.values() if worker.generation == change.generation):
+            return
+        for worker in list(self._workers.values()):
+            if worker.generation < change.generation and not worker.leaving:
+                change.closing.add(worker.pid)
+                self._tell_to_leave(worker, self._options.limits.drain_idle_s)
+        self._finish_change()
+
+    def _closed(self, worker: Worker) -> None:
+        if self._change is not None and worker.pid in self._change.closing:
+            self._change.closing.remove(worker.pid)
+            self._finish_change()
+
+    def _finish_change(self) -> None:
+        """Answer the client, once no worker of the old generation takes connections."""
+        change = self._change
+        if change is None or change.closing:
             return
         self._change = None
         self._table.row(0).counter("danlu_reloads").add()
-        if change.before is not None and change.before.policy.default is not None:
+        if change.before is not None:
             self._before[change.name] = change.before.policy
         described = self._described()
         self._answer(change.asker, {"done": {"models": described}})
-        for worker in list(self._workers.values()):
-            if worker.generation < change.generation and not worker.leaving:
-                self._tell_to_leave(worker, self._options.limits.idle_s)
         self._announce({"event": "reloaded", "models": described})
 
     def _give_up(self, reason: str, code: str = "DL310") -> None:
@@ -436,7 +454,9 @@ class SignalsWatched:
 
 
 def bind(host: str, port: int, slots: int) -> list[socket.socket]:
-    """Return a bound socket a slot, all of one address; nothing can connect before a worker listens.
+    """Return a bound socket a slot, all of one address.
+
+    Nothing can connect before a worker listens.
 
     Raises:
         ArgumentError: the address cannot be had.

@@ -1,5 +1,6 @@
 """HTTP as clients speak it, well or badly: every request has an honest answer, and the server stays up."""
 
+import gzip
 import json
 import re
 import socket
@@ -14,6 +15,7 @@ import danlu
 from tests.support.serving import Server, read_all, serving
 
 Rows = list[dict[str, Any]]
+GZIP = {"Content-Encoding": "gzip"}
 pytestmark = pytest.mark.training
 
 
@@ -48,7 +50,7 @@ def test_a_row_that_is_wrong_is_an_error_in_its_place(server: Server, tumours: R
     wrong = {**tumours[1], "mean radius": "wide"}
     found = server.post("/predict/tumour", {"rows": [tumours[0], wrong, {}, tumours[2]]})
     assert found.status == 200
-    kinds = [[*answer][0] for answer in found.json["answers"]]
+    kinds = [next(iter(answer)) for answer in found.json["answers"]]
     assert kinds == ["prediction", "error", "error", "prediction"]
     assert found.json["answers"][1]["error"]["column"] == "mean radius"
 
@@ -230,3 +232,45 @@ def test_a_stopped_server_answers_what_has_begun_and_exits_with_0(tumour_run: Pa
         assert [statuses(read_all(link)) for link in (begun, idle)] == [[200], [200]]
         assert server.next_event()["event"] == "stopped"
         assert server.process.wait(30) == 0
+
+
+def test_the_open_inference_protocol_is_answered_with_tensors_in_json_and_in_bytes(
+    server: Server, tumours: Rows
+) -> None:
+    names = [*tumours[0]]
+    plain = server.post("/predict/tumour", {"rows": tumours[:3]}).json["answers"]
+    inputs = [
+        {"name": name, "shape": [3], "datatype": "FP64", "data": [float(row[name]) for row in tumours[:3]]}
+        for name in names
+    ]
+    asked = {"id": "q", "inputs": inputs, "outputs": [{"name": "prediction"}, {"name": "probability"}]}
+    for path in ("/v2/models/tumour/infer", "/v2/models/tumour/versions/1/infer"):
+        found = server.post(path, asked)
+        assert found.status == 200, found.body
+        told = found.json
+        assert (told["id"], told["model_name"], told["model_version"]) == ("q", "tumour", "1")
+        outputs = {output["name"]: output["data"] for output in told["outputs"]}
+        assert outputs["prediction"] == [answer["prediction"] for answer in plain]
+        np.testing.assert_allclose(outputs["probability"], [answer["probability"] for answer in plain], atol=1e-6)
+    binary = {**asked, "outputs": [{"name": "probability", "parameters": {"binary_data": True}}]}
+    found = server.post("/v2/models/tumour/infer", gzip.compress(json.dumps(binary).encode()), GZIP)
+    size = int(found.headers["inference-header-content-length"])
+    (output,) = json.loads(found.body[:size])["outputs"]
+    width = {"FP32": np.float32, "FP64": np.float64}[output["datatype"]]
+    np.testing.assert_allclose(
+        np.frombuffer(found.body[size:], width), [answer["probability"] for answer in plain], atol=1e-6
+    )
+
+
+def test_a_body_that_grows_beyond_the_limit_when_it_is_unpacked_is_refused(server: Server) -> None:
+    bomb = gzip.compress(b" " * (65 * 2**20), 1)
+    assert server.post("/predict/tumour", bomb, GZIP).status == 413
+    assert server.post("/predict/tumour", b"no gzip", GZIP).status == 400
+    assert server.post("/predict/tumour", b"x", {"Content-Encoding": "br"}).status == 415
+
+
+def test_an_explanation_comes_where_it_is_asked_for(server: Server, tumours: Rows) -> None:
+    found = server.post("/predict/tumour", {"rows": tumours[:1], "explain": True})
+    assert found.status == 200, found.body
+    named = [part["name"] for part in found.json["answers"][0]["explanation"]]
+    assert sorted(named) == sorted(tumours[0])

@@ -57,7 +57,7 @@ class Engine(ABC):
 
     @property
     def survives_fork(self) -> bool:
-        """Whether a fork of the process may use it; threads of a library are not there."""
+        """Whether a fork of the process may use it, which has no threads of libraries."""
         return False
 
     @classmethod

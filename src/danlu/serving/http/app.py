@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from danlu._version import __version__
 from danlu.core.console import ERROR, emit
 from danlu.serving.control import Message
 from danlu.serving.http.hot import Hot
@@ -25,6 +24,7 @@ from danlu.serving.keys import Gate, key_of
 from danlu.serving.metrics import Table, exposition
 from danlu.serving.refusal import Refusal
 from danlu.serving.store import Model
+from danlu.serving.v2 import metadata
 
 PROBES = ("/v2/health/live", "/v2/health/ready", "/v2/health/startup")
 PREDICTING = ("/predict/", "/infer")
@@ -69,80 +69,87 @@ class Site:
             raise HTTPException(404, f"model {model.name!r} has no version {named!r} here")
         return self.instances[model.name][version]
 
-
-def build_app(site: Site) -> ASGIApp:
-    """Return the application."""
-
-    async def live(request: Request) -> Response:
+    async def live(self, request: Request) -> Response:
+        """Say that the process runs."""
         return JSONResponse({"live": True})
 
-    async def ready(request: Request) -> Response:
-        is_ready = not site.hot.draining
+    async def ready(self, request: Request) -> Response:
+        """Say whether requests are taken."""
+        is_ready = not self.hot.draining
         return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
-    async def server(request: Request) -> Response:
-        extensions = ["model_repository", "binary_tensor_data"]
-        return JSONResponse({"name": "danlu", "version": __version__, "extensions": extensions})
+    async def server(self, request: Request) -> Response:
+        """Describe the server."""
+        return JSONResponse(metadata.server_metadata())
 
-    async def model(request: Request) -> Response:
-        instance, model = site.instance(request), site.model(request)
-        told = {"name": model.name, "versions": [*model.versions], "platform": f"danlu_{instance.served.engine}"}
-        return _answer(instance, told)
+    async def describe(self, request: Request) -> Response:
+        """Describe a version of a model."""
+        instance, model = self.instance(request), self.model(request)
+        return _answer(instance, metadata.model_metadata(instance.served, model.name, [*model.versions]))
 
-    async def model_ready(request: Request) -> Response:
-        instance = site.instance(request)
-        status = 503 if site.hot.draining else 200
+    async def model_ready(self, request: Request) -> Response:
+        """Say whether a version of a model is ready."""
+        instance = self.instance(request)
+        status = 503 if self.hot.draining else 200
         return _answer(instance, {"name": instance.name, "ready": status == 200}, status)
 
-    async def index(request: Request) -> Response:
+    async def index(self, request: Request) -> Response:
+        """List the versions that are served."""
         found = [
             {"name": model.name, "version": version, "state": "READY", "reason": ""}
-            for model in site.models.values()
+            for model in self.models.values()
             for version in model.versions
         ]
         return JSONResponse(found)
 
-    async def load(request: Request) -> Response:
-        return await _repository(request, "load")
+    async def load(self, request: Request) -> Response:
+        """Load a model anew, or another of its versions."""
+        return await self._repository(request, "load")
 
-    async def unload(request: Request) -> Response:
-        return await _repository(request, "unload")
+    async def unload(self, request: Request) -> Response:
+        """Serve a model no longer."""
+        return await self._repository(request, "unload")
 
-    async def _repository(request: Request, do: str) -> Response:
+    async def _repository(self, request: Request, do: str) -> Response:
         body = await request.body()
         try:
             parameters = json.loads(body or b"{}").get("parameters", {})
         except (ValueError, AttributeError, RecursionError):
             raise HTTPException(400, 'the body is no {"parameters": {...}} in JSON') from None
-        answer = await site.ask({"do": do, "name": request.path_params["name"], "parameters": parameters})
+        answer = await self.ask({"do": do, "name": request.path_params["name"], "parameters": parameters})
         if "error" in answer:
             return JSONResponse({"error": answer["error"], "code": answer["code"]}, answer["status"])
         return JSONResponse(answer["done"])
 
-    async def metrics(request: Request) -> Response:
-        text, content_type = exposition(site.table, request.headers.get("accept", ""))
+    async def metrics(self, request: Request) -> Response:
+        """Show the metrics of all workers."""
+        text, content_type = exposition(self.table, request.headers.get("accept", ""))
         return Response(text, headers={"content-type": content_type})
 
-    async def unserved(request: Request) -> Response:
-        instance = site.instance(request)  # 404 where the path names nothing
+    async def unserved(self, request: Request) -> Response:
+        """Refuse what the predict routes did not take."""
+        instance = self.instance(request)  # 404 where the path names nothing
         raise HTTPException(405, f"POST rows to {request.url.path}, which {instance.name} answers")
 
+
+def build_app(site: Site) -> ASGIApp:
+    """Return the application."""
     versioned = "/v2/models/{name}/versions/{version}"
     routes = [
-        Route("/v2", server),
-        Route("/v2/health/live", live),
-        Route("/v2/health/startup", live),
-        Route("/v2/health/ready", ready),
-        Route("/v2/models/{name}", model),
-        Route("/v2/models/{name}/ready", model_ready),
-        Route(versioned, model),
-        Route(versioned + "/ready", model_ready),
-        Route("/v2/repository/index", index, methods=["POST"]),
-        Route("/v2/repository/models/{name}/load", load, methods=["POST"]),
-        Route("/v2/repository/models/{name}/unload", unload, methods=["POST"]),
-        Route("/metrics", metrics),
+        Route("/v2", site.server),
+        Route("/v2/health/live", site.live),
+        Route("/v2/health/startup", site.live),
+        Route("/v2/health/ready", site.ready),
+        Route("/v2/models/{name}", site.describe),
+        Route("/v2/models/{name}/ready", site.model_ready),
+        Route(versioned, site.describe),
+        Route(versioned + "/ready", site.model_ready),
+        Route("/v2/repository/index", site.index, methods=["POST"]),
+        Route("/v2/repository/models/{name}/load", site.load, methods=["POST"]),
+        Route("/v2/repository/models/{name}/unload", site.unload, methods=["POST"]),
+        Route("/metrics", site.metrics),
         *(
-            Route(path, unserved, methods=["GET", "POST", "PUT", "DELETE"])
+            Route(path, site.unserved, methods=["GET", "POST", "PUT", "DELETE"])
             for path in (
                 "/predict/{name}",
                 "/predict/{name}/versions/{version}",

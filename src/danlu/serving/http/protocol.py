@@ -91,7 +91,8 @@ class Exchange:
     def __init__(self, protocol: "HotProtocol", route: Any, headers: Headers, keep_alive: bool, waits: bool) -> None:
         self._protocol, self.route, self.headers, self.keep_alive = protocol, route, headers, keep_alive
         self._waits_for_100, self._started = waits, False
-        self.body, self.began, self.data = bytearray(), protocol.began, None
+        self.body, self.began = bytearray(), protocol.began
+        self.data: Any = None
         self.more_body, self.handed = True, False
         self.response_started = self.response_complete = self.disconnected = False
 
@@ -157,6 +158,7 @@ class HotProtocol(HttpToolsProtocol):
         self.idle_since = self.write_paused_since = 0.0
         self.head_bytes, self.body_bytes, self.in_head = 0, 0, True
         self.reading = self.deaf = False  # in the middle of a request; nothing more is read from this client
+        self.busy = self.advancing = False  # a request is being answered; the next ones are being begun
 
     # -- of the transport
 
@@ -189,7 +191,8 @@ class HotProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self.pipeline:
+        self.advance()
+        if not (self.pipeline or self.flow.write_paused):
             self.flow.resume_reading()
 
     # -- of the parser
@@ -215,13 +218,11 @@ class HotProtocol(HttpToolsProtocol):
         refusal = self.handler.begin(exchange)
         if refusal is not None:
             exchange.keep_alive = False  # its body is not read
-        if earlier is None or earlier.response_complete:
-            if refusal is None:
-                exchange.start()
-            else:
-                exchange.refuse(refusal)
-        else:
+        if refusal is not None:
             exchange.data = refusal
+        if (earlier is None or earlier.response_complete) and not self.flow.write_paused:
+            self._start_asgi_task(exchange, self.app)
+        else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cast(Any, exchange), self.app))
 
@@ -248,6 +249,7 @@ class HotProtocol(HttpToolsProtocol):
     # -- of uvicorn's protocol
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self.busy = True
         if not isinstance(cycle, Exchange):
             super()._start_asgi_task(cycle, app)
         elif isinstance(cycle.data, Refusal):
@@ -261,14 +263,23 @@ class HotProtocol(HttpToolsProtocol):
         Idle connections are closed by `sweep`, not by a timer each.
         """
         self.server_state.total_requests += 1
+        self.busy = False
         if self.transport.is_closing() or self.deaf:
             return
         self.idle_since = monotonic()
         if not self.flow.write_paused:
             self.flow.resume_reading()
-        if self.pipeline:
+        self.advance()
+
+    def advance(self) -> None:
+        """Begin the requests that came before earlier ones were answered, one after the other."""
+        if self.advancing:  # within the loop below: what is answered at once does not nest
+            return
+        self.advancing = True
+        while self.pipeline and not (self.busy or self.flow.write_paused or self.deaf):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+        self.advancing = False
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, after the answers to what was."""
@@ -295,7 +306,10 @@ class HotProtocol(HttpToolsProtocol):
         self.refuse_connection(Refusal(413, said))
 
     def refuse_connection(self, refusal: Refusal) -> None:
-        """Answer the request that is being read, if it is the only one, and close the connection."""
+        """Refuse the request that is being read, and close the connection.
+
+        Where an earlier one is being answered, the connection ends with that answer.
+        """
         if self.deaf or self.transport.is_closing():
             return
         cycle = self.cycle
@@ -332,7 +346,10 @@ class HotProtocol(HttpToolsProtocol):
     # -- time
 
     def sweep(self, now: float) -> None:
-        """End a connection that took too long: to send, to take its answer, or between two requests."""
+        """End a connection that took too long.
+
+        To send, to take its answer, or between two requests.
+        """
         limits, cycle = self.limits, self.cycle
         if self.flow.write_paused:
             if now - self.write_paused_since > limits.write_s:
