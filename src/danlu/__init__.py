@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from danlu.api.new import new as new
     from danlu.api.plan import plan as plan
     from danlu.api.predict import predict as predict
+    from danlu.api.replay import replay as replay
     from danlu.api.run import run as run
     from danlu.api.runs import runs as runs
     from danlu.api.schema import schema as schema
+    from danlu.api.serve import serve as serve
     from danlu.api.train import resume as resume
     from danlu.api.train import train as train
     from danlu.api.tune import tune as tune

@@ -81,6 +81,8 @@ CODES: dict[str, str] = {
     "DL412": "own code or a plugin does not have the expected form",
     "DL414": "a prompt cannot be continued",
     "DL416": "the command line is wrong",
+    "DL420": "a request to a server cannot be read",
+    "DL421": "a request to a server is too large",
     "DL501": "the device or its precision is not available",
     "DL503": "out of memory",
     "DL504": "the loss is not finite",

@@ -18,6 +18,8 @@ COMMANDS: dict[str, str] = {
     "explain": "Say what each column adds to an answer and how much the model needs it, with intervals.",
     "generate": "Continue a text or answer a conversation with a language model.",
     "chat": "Talk with a language model in the terminal: history, streaming, stop.",
+    "serve": "Answer requests over HTTP from bundles: batches, versions, reloads without a lost request.",
+    "replay": "Answer a server's log again, and show where answers differ.",
     "export": "Write a bundle's model in its library's own format, and say what is not inside it.",
     "deploy": "Write the files that train a recipe on a cluster: SLURM, Kubeflow or Ray.",
     "visualize": "Draw what a recipe does to its data, or what a network is and does.",

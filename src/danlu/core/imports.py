@@ -59,6 +59,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "explain": ("captum",),
     "openvino": ("openvino", "onnx", "onnxscript"),
+    "serve": ("uvicorn", "uvloop", "httptools", "msgspec", "starlette", "prometheus_client"),
     "tuning": ("optuna",),
     "low-bit": ("torchao",),
     "tensorboard": ("tensorboard",),

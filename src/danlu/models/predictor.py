@@ -91,6 +91,7 @@ class Predictor:
         engine: str | None = None,
         own_code: bool = False,
         recipe_model: Model | None = None,
+        replay: bool = True,
     ) -> Self:
         """Open a bundle or a run on this machine's device and replay its golden samples.
 
@@ -102,6 +103,7 @@ class Predictor:
                 answers its golden samples as they were recorded.
             own_code: allow importing the user's module that a custom model names.
             recipe_model: the model of the user's own recipe; its code is allowed where the bundle's model is that one.
+            replay: answer the golden samples; else whoever opens it calls `replay` itself before it answers anything.
 
         Raises:
             ArgumentError: there is no such engine, or it cannot answer this bundle.
@@ -114,7 +116,7 @@ class Predictor:
             preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
             target = parse_target(manifest.output)
             opened = EngineSource(bundle, options, preprocessor.inputs, target, own_code, recipe_model)
-            golden = bundle.golden()
+            golden = bundle.golden() if replay else None
         *others, last = engines_for(opened, engine)
         for tried in others:
             try:
@@ -191,8 +193,15 @@ class Predictor:
         Raises:
             DataError: they are of another form, a column is missing, or a value does not have its column's type.
         """
-        rows = self._read(self._frame(samples), SAMPLES)
-        return self.predict_source(rows, batch_size=batch_size, broken=broken)
+        return self.predict_source(self.read_samples(samples), batch_size=batch_size, broken=broken)
+
+    def read_samples(self, samples: Any) -> RawData:
+        """Return samples as `predict` takes them as rows whose columns are read as in training.
+
+        Raises:
+            DataError: they are of another form.
+        """
+        return self._read(self._frame(samples), SAMPLES)
 
     def outputs_of(self, frame: pl.DataFrame, *, origin: str) -> np.ndarray:
         """Return the calibrated outputs for rows in memory, [samples, ...], each read as in training.
@@ -201,7 +210,7 @@ class Predictor:
             DataError: a value does not have its column's type.
         """
         rows = self._read(frame, origin)
-        _collect_row_errors(rows, None)
+        collect_row_errors(rows, None)
         return self.outputs(Split.of(rows.frame), Origin(origin, rows.folder))
 
     def _read(self, frame: pl.DataFrame, origin: str) -> RawData:
@@ -213,7 +222,7 @@ class Predictor:
         """Predict the rows of a source; like `predict`."""
         source = self.kind.read_samples(source, self.preprocessor.columns)
         errors = None if broken == "fail" else RowErrors()
-        _collect_row_errors(source, errors)
+        collect_row_errors(source, errors)
         place = Origin(source.origin, source.folder, errors)
         self.require_columns(source)
         if source.frame.height == 0:
@@ -222,10 +231,18 @@ class Predictor:
             outputs = self.outputs(Split.of(source.frame), place, batch_size=batch_size)
         except DataError as error:
             raise advice_to_predict(error) from error.__cause__
-        answers = self.target.decode(_without_infinite(outputs, source.origin, errors))
+        answers = self.decode(outputs, source.origin, errors)
         if errors is None:
             return answers
         return without_errors(errors.mark(answers)) if broken == "skip" else errors.mark(answers)
+
+    def decode(self, outputs: np.ndarray, origin: str, errors: RowErrors | None) -> pl.DataFrame:
+        """Return calibrated outputs as readable predictions; those that are not finite become errors.
+
+        Raises:
+            DataError: there is such a row, and errors are not collected.
+        """
+        return self.target.decode(_without_infinite(outputs, origin, errors))
 
     def outputs(self, part: Split, place: Origin, *, batch_size: int | None = None) -> np.ndarray:
         """Return calibrated predictions for rows with the model's columns, [rows, ...] float32."""
@@ -375,7 +392,7 @@ def _without_infinite(outputs: np.ndarray, origin: str, errors: RowErrors | None
     return np.where(finite.reshape(-1, *[1] * (outputs.ndim - 1)), outputs, np.zeros((), dtype=outputs.dtype))
 
 
-def _collect_row_errors(source: RawData, errors: RowErrors | None) -> None:
+def collect_row_errors(source: RawData, errors: RowErrors | None) -> None:
     """Take over the errors of rows that were found while their columns were read.
 
     Raises:

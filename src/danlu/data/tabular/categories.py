@@ -144,7 +144,11 @@ class OneHotState(Frozen):
 
     def apply(self, frame: pl.DataFrame, answers: TargetValues | None) -> np.ndarray:
         """Return the one-hot columns, [rows, values + 2] float32."""
-        ones: np.ndarray = np.eye(self.category.size, dtype=np.float32)[self.category.codes(frame)]
+        return self.of_codes(self.category.codes(frame))
+
+    def of_codes(self, codes: np.ndarray) -> np.ndarray:
+        """Return the one-hot columns of codes, [rows, values + 2] float32."""
+        ones: np.ndarray = np.eye(self.category.size, dtype=np.float32)[codes]
         return ones
 
 
@@ -191,9 +195,14 @@ class TargetState(Frozen):
         """
         codes = self.category.codes(frame)
         if answers is None:
-            encoded: np.ndarray = self.table.array[codes]
-        else:
-            encoded = _cross_fitted(self.options, codes[:, None], answers)
+            return self.of_codes(codes)
+        return self._scaled(_cross_fitted(self.options, codes[:, None], answers))
+
+    def of_codes(self, codes: np.ndarray) -> np.ndarray:
+        """Return the encoding of codes, [rows, columns] float32."""
+        return self._scaled(self.table.array[codes])
+
+    def _scaled(self, encoded: np.ndarray) -> np.ndarray:
         return np.stack(
             [scaling.apply(encoded[:, column]) for column, scaling in enumerate(self.scalings)], axis=1
         ).astype(np.float32)

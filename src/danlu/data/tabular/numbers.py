@@ -155,6 +155,16 @@ def date_part(values: pl.Series, part: str, form: str | None, origin: str) -> np
     if values.dtype == pl.String:
         values = _parsed(values, form, origin)
     microseconds = values.cast(pl.Datetime("us")).cast(pl.Int64).cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return part_of_time(microseconds, part)
+
+
+def part_of_time(microseconds: np.ndarray, part: str) -> np.ndarray:
+    """Return days since 1970, or sine or cosine of the position in a cycle.
+
+    Args:
+        microseconds: since 1970, [rows] float64, NaN where the time is missing.
+        part: one of DATE_PARTS.
+    """
     if part == "elapsed":
         return np.asarray(microseconds / MICROSECONDS_A_DAY)
     cycle, _, wave = part.partition("-")

@@ -55,6 +55,11 @@ class Engine(ABC):
     needs_file: ClassVar[str | None] = None
     form: ClassVar[str | None] = None
 
+    @property
+    def survives_fork(self) -> bool:
+        """Whether a fork of the process may use it, which has no threads of libraries."""
+        return False
+
     @classmethod
     def obstacle(cls, source: EngineSource) -> str | None:
         """Return why this engine cannot answer a bundle; None where it can.

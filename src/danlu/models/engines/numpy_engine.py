@@ -41,6 +41,10 @@ class NumpyEngine(Engine):
         except (KeyError, ValueError, IndexError) as error:
             raise ArtifactError(f"{folder}: the weights do not fit {name}: {error!r}", code="DL310") from error
 
+    @property
+    def survives_fork(self) -> bool:
+        return True
+
     def run(self, inputs: Arrays) -> np.ndarray:
         return self.network(inputs.get("numeric"), inputs.get("categories"))
 

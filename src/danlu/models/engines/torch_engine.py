@@ -59,6 +59,10 @@ class TorchEngine(Engine):
             ) from error
         return cls(network, open_device().torch_device)
 
+    @property
+    def survives_fork(self) -> bool:
+        return self.device.type == "cpu"
+
     def run(self, inputs: Arrays) -> np.ndarray:
         import torch
 

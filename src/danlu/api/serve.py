@@ -1,0 +1,129 @@
+"""`danlu serve`: answer requests over HTTP from bundles, until a signal stops it."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from danlu.artifacts.files import StrPath
+from danlu.core.arguments import checked
+from danlu.core.console import info
+from danlu.core.imports import require_extra
+from danlu.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from danlu.serving.process import Server
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EXTRA = "serve"
+MOST_WORKERS = 16
+
+
+@checked
+def serve(
+    sources: StrPath | Sequence[StrPath],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    workers: int = 1,
+    engine: str = "auto",
+    keys: StrPath | None = None,
+    certificate: StrPath | None = None,
+    private_key: StrPath | None = None,
+    own_code: bool = False,
+) -> "Server":
+    """Start a server of bundles in a process of its own; ready on return.
+
+    Args:
+        sources: one or several bundles, runs, `NAME=BUNDLE`, or folders of `NAME/VERSION/` bundles.
+        host: the address to listen at.
+        port: 0 for a free one.
+        workers: processes that answer; they share the models' memory.
+        engine: `auto` measures once which is fastest, or the name of one.
+        keys: a file of API keys' hashes; without it everybody is answered.
+        certificate, private_key: files for TLS, in PEM.
+        own_code: import the modules that bundles name.
+
+    Returns:
+        the server: `url` says where it listens, `stop()` ends it; so does the end of a `with` block.
+
+    Raises:
+        ArgumentError: a source, the address, the keys or the engine cannot be used.
+        ArtifactError: a bundle is damaged, or no longer answers its golden samples as recorded.
+        MissingExtra: the extra `serve` is not installed.
+
+    Example:
+        >>> import danlu
+        >>> with danlu.serve("runs/wine", engine="numpy") as server:
+        ...     [model["name"] for model in server.models]
+        ['wine']
+    """
+    require_extra(EXTRA, "danlu serve")
+    from danlu.serving.process import Server
+
+    given = [sources] if isinstance(sources, str | os.PathLike) else sources
+    arguments = [str(source) for source in given]
+    options = {
+        "--host": host,
+        "--port": port,
+        "--workers": workers,
+        "--engine": engine,
+        "--keys": keys,
+        "--certificate": certificate,
+        "--private-key": private_key,
+    }
+    arguments += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    return Server([*arguments, *(["--own-code"] if own_code else [])])
+
+
+def run_server(
+    sources: Sequence[str],
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    engine: str,
+    keys: Path | None,
+    certificate: Path | None,
+    private_key: Path | None,
+    own_code: bool,
+    announce: Callable[[dict[str, Any]], None] | None,
+) -> int:
+    """Serve in this process until a signal, and return the exit code.
+
+    It must be a fresh one: nothing in it has computed yet.
+
+    Args:
+        announce: is called with each event, `ready` first; by default a line is logged.
+
+    Raises:
+        ArgumentError, ArtifactError, MissingExtra: as `serve`.
+    """
+    require_extra(EXTRA, "danlu serve")
+    from danlu.serving.keys import read_keys
+    from danlu.serving.server import Options
+    from danlu.serving.store import find_models
+    from danlu.serving.workers import Supervisor
+
+    if not 1 <= workers <= MOST_WORKERS:
+        raise ArgumentError(f"--workers: {workers} is not between 1 and {MOST_WORKERS}", code="DL402")
+    if not 0 <= port < 2**16:
+        raise ArgumentError(f"--port: {port} is no port", code="DL402")
+    if (certificate is None) != (private_key is None):
+        raise ArgumentError("TLS needs both files: --certificate and --private-key", code="DL401")
+    for name, file in (("--certificate", certificate), ("--private-key", private_key)):
+        if file is not None and not file.is_file():
+            raise ArgumentError(f"{name}: {file}: no such file", code="DL402")
+    models = find_models(sources)
+    known = () if keys is None else read_keys(keys)
+    options = Options(keys=known, certificate=certificate, private_key=private_key, workers=workers)
+    if host not in LOOPBACK and not known:
+        info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
+    return Supervisor(models, options, engine, own_code, announce or _log).run(host, port)
+
+
+def _log(event: dict[str, Any]) -> None:
+    """Log an event as a line for people."""
+    models: Sequence[dict[str, str]] = event.get("models", ())
+    named = ", ".join(f"{model['name']} {model['version']} ({model['engine']})" for model in models)
+    info(" ".join(word for word in ("danlu serve:", event["event"], event.get("url", ""), named) if word))

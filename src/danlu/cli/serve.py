@@ -1,0 +1,54 @@
+"""danlu serve [NAME=]BUNDLE ... | FOLDER"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from danlu.cli.options import Json
+
+
+def serve(
+    *sources: Annotated[str, Parameter(help="A bundle, a run, NAME=BUNDLE, or a folder of NAME/VERSION/ bundles.")],
+    host: Annotated[str, Parameter(help="The address to listen at; only this machine by default.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="The port; 0 for a free one.")] = 0,
+    workers: Annotated[int, Parameter(help="Processes that answer; they share the models' memory.")] = 1,
+    engine: Annotated[
+        str,
+        Parameter(
+            help="What computes the network: auto measures which is fastest, once; "
+            "or numpy, torch, onnxruntime or openvino."
+        ),
+    ] = "auto",
+    keys: Annotated[
+        Path | None, Parameter(help="A file of API keys, a line each: NAME SHA256 [REQUESTS_PER_SECOND].")
+    ] = None,
+    certificate: Annotated[Path | None, Parameter(help="A certificate for TLS, in PEM.")] = None,
+    private_key: Annotated[Path | None, Parameter(help="Its private key, in PEM.")] = None,
+    own_code: Annotated[
+        bool, Parameter(help="Import the modules that bundles name, if their models are your own.", negative=())
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Answer requests over HTTP from bundles, until SIGTERM."""
+    from danlu.api.serve import run_server
+
+    return run_server(
+        sources,
+        host=host,
+        port=port,
+        workers=workers,
+        engine=engine,
+        keys=keys,
+        certificate=certificate,
+        private_key=private_key,
+        own_code=own_code,
+        announce=_print_event if as_json else None,
+    )
+
+
+def _print_event(event: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,218 @@
+"""All routes but the predict routes, as an ASGI application: probes, metadata, the repository, metrics.
+
+Errors are JSON, `{"error": "..."}`, and never a stack trace.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from danlu.core.console import ERROR, emit
+from danlu.serving.control import Message
+from danlu.serving.http.hot import Hot
+from danlu.serving.instance import Instance
+from danlu.serving.keys import Gate, key_of
+from danlu.serving.metrics import Table, exposition
+from danlu.serving.refusal import Refusal
+from danlu.serving.store import Model
+from danlu.serving.v2 import metadata
+
+PROBES = ("/v2/health/live", "/v2/health/ready", "/v2/health/startup")
+PREDICTING = ("/predict/", "/infer")
+LONGEST_BODY = 65_536  # of a request here, where none holds rows
+TOO_LONG_S = 300.0  # loading a model takes the longest
+Ask = Callable[[Message], Awaitable[Message]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Hold what the routes show.
+
+    Attributes:
+        models: those that are served.
+        instances: their versions, by name.
+        hot: the predict routes, which know whether the server is draining.
+        gate: lets requests in by their key.
+        table: the metrics of all workers.
+        ask: sends a question to the supervisor, and waits for its answer.
+    """
+
+    models: Mapping[str, Model]
+    instances: Mapping[str, Mapping[str, Instance]]
+    hot: Hot
+    gate: Gate
+    table: Table
+    ask: Ask
+
+    def model(self, request: Request) -> Model:
+        """Return the model that a path names."""
+        name = request.path_params["name"]
+        if name not in self.models:
+            raise HTTPException(404, f"no model {name!r} is served here; these are: {', '.join(self.models)}")
+        return self.models[name]
+
+    def instance(self, request: Request) -> Instance:
+        """Return the version that a path names, or the default."""
+        model = self.model(request)
+        named = request.path_params.get("version", model.default)
+        version = model.resolve(named)
+        if version is None:
+            raise HTTPException(404, f"model {model.name!r} has no version {named!r} here")
+        return self.instances[model.name][version]
+
+    async def live(self, request: Request) -> Response:
+        """Say that the process runs."""
+        return JSONResponse({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """Say whether requests are taken."""
+        is_ready = not self.hot.draining
+        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+
+    async def server(self, request: Request) -> Response:
+        """Describe the server."""
+        return JSONResponse(metadata.server_metadata())
+
+    async def describe(self, request: Request) -> Response:
+        """Describe a version of a model."""
+        instance, model = self.instance(request), self.model(request)
+        return _answer(instance, metadata.model_metadata(instance.served, model.name, [*model.versions]))
+
+    async def model_ready(self, request: Request) -> Response:
+        """Say whether a version of a model is ready."""
+        instance = self.instance(request)
+        status = 503 if self.hot.draining else 200
+        return _answer(instance, {"name": instance.name, "ready": status == 200}, status)
+
+    async def index(self, request: Request) -> Response:
+        """List the versions that are served."""
+        found = [
+            {"name": model.name, "version": version, "state": "READY", "reason": ""}
+            for model in self.models.values()
+            for version in model.versions
+        ]
+        return JSONResponse(found)
+
+    async def load(self, request: Request) -> Response:
+        """Load a model anew, or another of its versions."""
+        return await self._repository(request, "load")
+
+    async def unload(self, request: Request) -> Response:
+        """Serve a model no longer."""
+        return await self._repository(request, "unload")
+
+    async def _repository(self, request: Request, do: str) -> Response:
+        body = await request.body()
+        try:
+            parameters = json.loads(body or b"{}").get("parameters", {})
+        except (ValueError, AttributeError, RecursionError):
+            raise HTTPException(400, 'the body is no {"parameters": {...}} in JSON') from None
+        answer = await self.ask({"do": do, "name": request.path_params["name"], "parameters": parameters})
+        if "error" in answer:
+            return JSONResponse({"error": answer["error"], "code": answer["code"]}, answer["status"])
+        return JSONResponse(answer["done"])
+
+    async def metrics(self, request: Request) -> Response:
+        """Show the metrics of all workers."""
+        text, content_type = exposition(self.table, request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": content_type})
+
+    async def unserved(self, request: Request) -> Response:
+        """Refuse what the predict routes did not take."""
+        instance = self.instance(request)  # 404 where the path names nothing
+        raise HTTPException(405, f"POST rows to {request.url.path}, which {instance.name} answers")
+
+
+def build_app(site: Site) -> ASGIApp:
+    """Return the application."""
+    versioned = "/v2/models/{name}/versions/{version}"
+    routes = [
+        Route("/v2", site.server),
+        Route("/v2/health/live", site.live),
+        Route("/v2/health/startup", site.live),
+        Route("/v2/health/ready", site.ready),
+        Route("/v2/models/{name}", site.describe),
+        Route("/v2/models/{name}/ready", site.model_ready),
+        Route(versioned, site.describe),
+        Route(versioned + "/ready", site.model_ready),
+        Route("/v2/repository/index", site.index, methods=["POST"]),
+        Route("/v2/repository/models/{name}/load", site.load, methods=["POST"]),
+        Route("/v2/repository/models/{name}/unload", site.unload, methods=["POST"]),
+        Route("/metrics", site.metrics),
+        *(
+            Route(path, site.unserved, methods=["GET", "POST", "PUT", "DELETE"])
+            for path in (
+                "/predict/{name}",
+                "/predict/{name}/versions/{version}",
+                "/v2/models/{name}/infer",
+                versioned + "/infer",
+            )
+        ),
+    ]
+    handlers: dict[Any, Any] = {HTTPException: _http_error, Exception: _failure}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    return Bounded(app, site.gate)
+
+
+def _answer(instance: Instance, told: dict[str, Any], status: int = 200) -> Response:
+    return JSONResponse(told, status, headers={"x-danlu-digest": instance.served.digest})
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "the server failed at this request; its log says why", "code": "DL900"}, 500)
+
+
+class Bounded:
+    """Keep what the application may be asked within limits: keys, time, and no traces."""
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._app, self._gate = app, gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            retry = {} if refusal.retry_s is None else {"retry-after": str(refusal.retry_s)}
+            told = Response(refusal.body(), refusal.status, headers={"content-type": "application/json", **retry})
+            await told(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Any) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(TOO_LONG_S):
+                await self._app(scope, receive, watched)
+        except Exception as error:  # Starlette has answered, and raises it again for whoever logs
+            emit(f"{scope['method']} {scope['path']}: {type(error).__name__}: {error}", ERROR)
+            if not started:
+                response = await _failure(Request(scope), error)
+                await response(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        length = dict(headers).get(b"content-length", b"0")
+        predicting = scope["path"].startswith(PREDICTING[0]) or scope["path"].endswith(PREDICTING[1])
+        if length.isdigit() and int(length) > LONGEST_BODY and not predicting:
+            return Refusal(413, f"the body is larger than {LONGEST_BODY:,} bytes")
+        if self._gate.is_open or scope["path"] in PROBES:
+            return None
+        entered = self._gate.enter(key_of(headers))
+        return entered if isinstance(entered, Refusal) else None

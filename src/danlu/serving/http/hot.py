@@ -1,0 +1,332 @@
+"""The predict routes: a request's bytes in, its answer's bytes out, by way of the batcher of the version it names.
+
+`POST /predict/N` with the user's own columns, `POST /v2/models/N[/versions/V]/infer` of the Open Inference Protocol.
+"""
+
+import asyncio
+import os
+import traceback
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from danlu.core.console import ERROR, emit
+from danlu.serving import plain
+from danlu.serving.answering import Answer
+from danlu.serving.batching import INTERNAL, Job
+from danlu.serving.http.protocol import JSON, Exchange, path_of
+from danlu.serving.instance import Instance, Question, finished
+from danlu.serving.keys import Gate, Key, key_of
+from danlu.serving.limits import Limits
+from danlu.serving.outputs import EXPLANATION
+from danlu.serving.refusal import Refusal, overloaded
+from danlu.serving.refusals import Refused
+from danlu.serving.store import Model
+from danlu.serving.v2 import requests, responses
+
+LARGE_BODY = 65_536  # bytes; what is larger is decoded in a thread
+LONGEST_ID = 128
+MOST_EXPLAINING = 8  # explanations that wait; each may take a second
+ANY_ZLIB = 47  # of zlib: gzip or deflate, as the body itself says
+JSON_LENGTH = b"inference-header-content-length"
+BINARY = b"content-type: application/octet-stream\r\n"
+
+
+@dataclass(frozen=True)
+class Route:
+    """Say what a path asks for.
+
+    Attributes:
+        kind: predict or v2.
+        model: that is asked.
+        instances: its versions.
+        version: that the path names; None where the policy decides.
+    """
+
+    kind: str
+    model: Model
+    instances: dict[str, Instance]
+    version: str | None
+
+
+class Asked:
+    """Hold what is known of a request while it waits.
+
+    Attributes:
+        instance: that answers it.
+        route: that it came by.
+        request_id: the client's, or a new one.
+        headers: by their names.
+        job: once its rows wait.
+        answers: of its rows, where a shadow's are compared with them.
+    """
+
+    __slots__ = ("answers", "headers", "instance", "job", "request_id", "route")
+
+    def __init__(self, instance: Instance, route: Route, request_id: str, headers: dict[bytes, bytes]) -> None:
+        self.instance, self.route, self.request_id, self.headers = instance, route, request_id, headers
+        self.job: Job | None = None
+        self.answers: list[Answer] = []
+
+
+class Hot:
+    """Answer the predict routes; see `protocol.Handler`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, gate: Gate) -> None:
+        self._loop, self.limits, self._gate = loop, limits, gate
+        self.draining = False
+        self._routes: dict[bytes, Route] = {}
+        self._prefix, self._count = os.urandom(6).hex(), 0
+        self._explainer, self._explaining = ThreadPoolExecutor(1, thread_name_prefix="danlu-explain"), 0
+
+    def add(self, model: Model, instances: dict[str, Instance]) -> None:
+        """Answer the routes of a model."""
+        root = b"/v2/models/" + model.name.encode()
+        self._routes[b"/predict/" + model.name.encode()] = Route("predict", model, instances, None)
+        self._routes[root + b"/infer"] = Route("v2", model, instances, None)
+        for named in (*model.versions, *model.policy.aliases):
+            version = model.resolve(named)
+            path = b"/versions/" + named.encode()
+            self._routes[root + path + b"/infer"] = Route("v2", model, instances, version)
+            self._routes[b"/predict/" + model.name.encode() + path] = Route("predict", model, instances, version)
+
+    def route(self, method: bytes, target: bytes) -> Route | None:
+        """Return what a request asks for; None for all but the predict routes."""
+        if method != b"POST":
+            return None
+        found = self._routes.get(target)
+        return found or self._routes.get(unquote_to_bytes(path_of(target)))
+
+    def begin(self, exchange: Exchange) -> Refusal | None:
+        """Look at a request's headers: its key, its length, its deadline."""
+        headers = dict(exchange.headers)
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > self.limits.body_bytes:
+            return Refusal(413, f"the body is larger than {self.limits.body_bytes:,} bytes; send fewer rows at a time")
+        if not self._gate.is_open:
+            entered = self._gate.enter(key_of(exchange.headers))
+            if isinstance(entered, Refusal):
+                self._first(exchange.route).count(exchange.route.kind, entered.status)
+                return entered
+            exchange.data = entered
+        return None
+
+    def answer(self, exchange: Exchange) -> None:
+        """Decode a request, and hand its rows to the version that answers it."""
+        headers = dict(exchange.headers)
+        route: Route = exchange.route
+        owner: Key | None = exchange.data
+        client = exchange.client if owner is None else owner.name
+        request_id = self._request_id(headers.get(b"x-request-id"))
+        version = route.version or route.model.version_for(request_id)
+        instance = route.instances[version]
+        exchange.data = asked = Asked(instance, route, request_id, headers)
+        wait_s = self._patience(headers.get(b"x-deadline-ms"))
+        if isinstance(wait_s, Refusal):
+            self._refuse(exchange, asked, wait_s)
+            return
+        deadline = exchange.began + wait_s
+        if len(exchange.body) > LARGE_BODY or b"content-encoding" in headers:
+            decoding = self._loop.run_in_executor(None, self._decode, asked, exchange.body)
+            decoding.add_done_callback(lambda done: self._submit(exchange, asked, done.result(), client, deadline))
+        else:
+            self._submit(exchange, asked, self._decode(asked, exchange.body), client, deadline)
+
+    def left(self, exchange: Exchange) -> None:
+        """Forget a request whose client has left."""
+        asked = exchange.data
+        if isinstance(asked, Asked):
+            asked.instance.left.add()
+            if asked.job is not None:
+                asked.instance.batcher.cancel(asked.job)
+
+    def _first(self, route: Route) -> Instance:
+        return route.instances[route.version or route.model.default]
+
+    def _request_id(self, given: bytes | None) -> str:
+        """Return the client's id of a request where it is one, else a new one."""
+        if given and len(given) <= LONGEST_ID and given.isascii() and (text := given.decode()).isprintable():
+            return text
+        self._count += 1
+        return f"{self._prefix}{self._count:08x}"
+
+    def _patience(self, given: bytes | None) -> float | Refusal:
+        """Return the seconds that a request may take, from its first byte on."""
+        if given is None:
+            return self.limits.answer_s
+        try:
+            milliseconds = float(given)
+        except ValueError:
+            milliseconds = -1.0
+        if not milliseconds > 0:
+            return Refusal(400, "X-Deadline-Ms: give milliseconds above 0, as 100", code="DL420")
+        return min(milliseconds / 1000.0, self.limits.answer_s)
+
+    def _decode(self, asked: Asked, body: bytearray) -> Question | Refusal:
+        """Make rows of a body."""
+        began = monotonic()
+        try:
+            question = DECODERS[asked.route.kind](asked, self._inflated(asked, bytes(body)))
+        except Refused as refused:
+            return Refusal(refused.status, refused.message, refused.code)
+        asked.instance.stages["decode"].observe(monotonic() - began)
+        if question.rows.count > self.limits.rows:
+            return Refusal(413, f"more than {self.limits.rows:,} rows; send fewer at a time")
+        return question
+
+    def _inflated(self, asked: Asked, body: bytes) -> bytes:
+        """Return a body without its compression.
+
+        Raises:
+            Refused: it is compressed otherwise than said, or larger than allowed.
+        """
+        encoding = asked.headers.get(b"content-encoding", b"identity").lower()
+        if encoding == b"identity":
+            return body
+        if encoding not in (b"gzip", b"deflate"):
+            raise Refused("content-encoding: send gzip, deflate, or no compression", status=415)
+        inflating = zlib.decompressobj(ANY_ZLIB)
+        try:
+            found = inflating.decompress(body, self.limits.body_bytes + 1)
+        except zlib.error as error:
+            raise Refused(f"the body is not compressed as content-encoding says: {error}") from None
+        if len(found) > self.limits.body_bytes:
+            raise Refused(f"the body is larger than {self.limits.body_bytes:,} bytes", status=413)
+        return found
+
+    def _submit(
+        self, exchange: Exchange, asked: Asked, question: Question | Refusal, client: str, deadline: float
+    ) -> None:
+        if exchange.disconnected:
+            return
+        if isinstance(question, Refusal):
+            self._refuse(exchange, asked, question)
+            return
+        if asked.route.model.policy.shadow is not None:
+            question = question._replace(finish=_keeping(asked, question.finish))
+        job = Job(
+            question,
+            question.rows.count,
+            len(exchange.body),
+            client,
+            deadline,
+            lambda result: self._computed(exchange, asked, question, result),
+            asked.instance.bucket_of(len(exchange.body), question.rows.count),
+        )
+        asked.job = job
+        refusal = asked.instance.batcher.submit(job)
+        if refusal is not None:
+            self._refuse(exchange, asked, refusal)
+
+    def _computed(self, exchange: Exchange, asked: Asked, question: Question, result: Any) -> None:
+        """Write an answer, or have it explained first."""
+        if not question.explains or isinstance(result, Refusal):
+            self._done(exchange, asked, result)
+            return
+        if self._explaining >= MOST_EXPLAINING:
+            self._refuse(exchange, asked, overloaded("too many explanations are being computed", MOST_EXPLAINING))
+            return
+        self._explaining += 1
+
+        def explained(done: "asyncio.Future[Any]") -> None:
+            self._explaining -= 1
+            error = done.exception()
+            if error is not None:
+                emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+            self._done(exchange, asked, INTERNAL if error is not None else done.result())
+
+        self._loop.run_in_executor(self._explainer, finished, question, result).add_done_callback(explained)
+
+    def _done(self, exchange: Exchange, asked: Asked, result: Any) -> None:
+        """Write an answer."""
+        if isinstance(result, Refusal):
+            self._refuse(exchange, asked, result)
+            return
+        headers, body = result
+        instance = asked.instance
+        exchange.reply(200, headers + instance.head + _id_line(asked.request_id), body)
+        instance.count(asked.route.kind, 200)
+        instance.stages["request"].observe(monotonic() - exchange.began)
+        if asked.answers:
+            self._shadow(asked, exchange.body)
+
+    def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
+        exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
+        asked.instance.count(asked.route.kind, refusal.status)
+
+    def _shadow(self, asked: Asked, body: bytearray) -> None:
+        """Ask the shadow the same, now that nobody waits for it, and compare."""
+        shadow = asked.route.instances[str(asked.route.model.policy.shadow)]
+        if shadow is asked.instance or shadow.batcher.waiting_rows > self.limits.batch_rows:
+            return
+        question = self._decode(Asked(shadow, asked.route, asked.request_id, asked.headers), body)
+        if isinstance(question, Refusal):
+            return
+        counted, said = asked.instance, [_decided(answer) for answer in asked.answers]
+
+        def done(result: Any) -> None:
+            counted.shadowed.add()
+            if result != said:
+                counted.differing.add()
+
+        question = question._replace(explains=False, finish=lambda found: [_decided(answer) for answer in found])
+        deadline = monotonic() + self.limits.answer_s
+        shadow.batcher.submit(Job(question, question.rows.count, len(body), "shadow", deadline, done))
+
+
+def _decided(answer: Answer) -> dict[str, Any]:
+    """Return what an answer decides, without how sure it is."""
+    return {name: value for name, value in answer.items() if name.startswith("prediction")}
+
+
+def _keeping(asked: Asked, finish: Callable[[list[Answer]], Any]) -> Callable[[list[Answer]], Any]:
+    """Return `finish`, which also keeps the answers."""
+
+    def keep(answers: list[Answer]) -> Any:
+        asked.answers = answers
+        return finish(answers)
+
+    return keep
+
+
+def _id_line(request_id: str) -> bytes:
+    return b"x-request-id: " + request_id.encode() + b"\r\n"
+
+
+def _plain(asked: Asked, body: bytes) -> Question:
+    """Read a plain request: rows of the user's own columns."""
+    served = asked.instance.served
+    content_type = asked.headers.get(b"content-type")
+    rows = plain.decode(served, body, None if content_type is None else content_type.decode("latin-1"))
+    opening = asked.instance.opening + b',"request_id":' + msgspec.json.encode(asked.request_id) + b',"answers":'
+
+    def finish(answers: list[Answer]) -> tuple[bytes, bytes]:
+        return JSON, opening + msgspec.json.encode(plain.finish(served, rows, answers)) + b"}"
+
+    return Question(rows, finish, rows.explain)
+
+
+def _v2(asked: Asked, body: bytes) -> Question:
+    """Read a request of the Open Inference Protocol."""
+    instance, served = asked.instance, asked.instance.served
+    length = asked.headers.get(JSON_LENGTH)
+    if length is not None and not length.isdigit():
+        raise Refused("Inference-Header-Content-Length: give the number of bytes of the JSON")
+    request = requests.decode(served, body, None if length is None else int(length))
+    responses.require_outputs(served, request)
+
+    def finish(answers: list[Answer]) -> tuple[bytes, bytes]:
+        text, size = responses.encode(served, request, answers, instance.name, instance.version)
+        return (JSON if size is None else BINARY + JSON_LENGTH + b": %d\r\n" % size), text
+
+    explains = any(output.name == EXPLANATION for output in request.outputs or ())
+    return Question(request.rows, finish, explains)
+
+
+DECODERS: dict[str, Callable[[Asked, bytes], Question]] = {"predict": _plain, "v2": _v2}

@@ -1,0 +1,38 @@
+"""The limits of a server: sizes, times and counts, each of which a client can meet. Plain values; enforces nothing."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bound what one client or all together may take.
+
+    Attributes:
+        head_bytes: of a request's line and headers.
+        body_bytes: of a request's body.
+        rows: of one request.
+        read_s: for a request to arrive, from its first byte to its last.
+        write_s: for a client to take its answer.
+        idle_s: a connection is kept open between two requests.
+        answer_s: a request may wait where it names no deadline.
+        queued_rows: that wait for a model at a time; deadlines refuse long before where they are short.
+        queued_bytes: of the bodies that wait for a model at a time.
+        batch_rows: that are computed at a time.
+        inline_s: a batch that takes longer is computed in a thread.
+        drain_s: for requests in flight when the server stops.
+        drain_idle_s: for idle connections to send one more request when the server stops.
+    """
+
+    head_bytes: int = 65_536
+    body_bytes: int = 64 * 2**20
+    rows: int = 100_000
+    read_s: float = 30.0
+    write_s: float = 30.0
+    idle_s: float = 15.0
+    answer_s: float = 30.0
+    queued_rows: int = 200_000
+    queued_bytes: int = 256 * 2**20
+    batch_rows: int = 64
+    inline_s: float = 0.001
+    drain_s: float = 30.0
+    drain_idle_s: float = 1.0

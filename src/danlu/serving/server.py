@@ -1,0 +1,266 @@
+"""A worker: one process that answers requests until it is told to stop.
+
+In: models that were loaded before the fork, a listening socket, a channel to the supervisor. It answers the golden
+samples first, then says that it is ready, and drains when it is told to: no request that has begun is lost.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import uvicorn
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from danlu.core.console import ERROR, emit
+from danlu.core.threads import usable_cores
+from danlu.errors import DanluError
+from danlu.serving.control import Channel, Message
+from danlu.serving.http.app import Site, build_app
+from danlu.serving.http.hot import Hot
+from danlu.serving.http.protocol import HotProtocol
+from danlu.serving.instance import Instance
+from danlu.serving.keys import Gate, Key
+from danlu.serving.limits import Limits
+from danlu.serving.loaded import Models
+from danlu.serving.metrics import Table
+
+SWEEP_S = 0.5
+POLL_S = 0.02
+SWITCH_S = 0.0005  # Python's 5 ms between threads would be added to answers while a batch is computed
+BACKLOG = 2048
+
+
+@dataclass(frozen=True)
+class Options:
+    """Hold how a server runs.
+
+    Attributes:
+        limits: of requests.
+        keys: that are let in; none for everybody.
+        certificate, private_key: files for TLS.
+        workers: processes at a time.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    keys: tuple[Key, ...] = ()
+    certificate: Path | None = None
+    private_key: Path | None = None
+    workers: int = 1
+
+
+def serve_worker(
+    models: Models, listener: socket.socket, channel: Channel, table: Table, row: int, options: Options
+) -> int:
+    """Answer requests until told to stop, and return the exit code.
+
+    Args:
+        models: loaded, but not yet asked anything.
+        listener: a bound socket.
+        channel: to the supervisor.
+        table: of metrics.
+        row: of the table, for this worker.
+        options: how to run.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal it goes to all; the supervisor tells us
+    try:
+        served = {
+            name: {version: held.open() for version, held in model.versions.items()} for name, model in models.items()
+        }
+    except DanluError as error:
+        channel.send({"event": "failed", "error": str(error), "code": error.code})
+        return 1
+    _set_threads(options.workers)
+    sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        gate = Gate(options.keys, monotonic, options.workers)
+        hot = Hot(loop, options.limits, gate)
+        own = table.row(row)
+        instances = {
+            name: {
+                version: Instance(name, version, opened, loop, options.limits, own)
+                for version, opened in versions.items()
+            }
+            for name, versions in served.items()
+        }
+        for name, model in models.items():
+            hot.add(model.model, instances[name])
+        supervisor = SupervisorLink(channel, loop)
+        policies = {name: model.model for name, model in models.items()}
+        app = build_app(Site(policies, instances, hot, gate, table, supervisor.ask))
+        server = WorkerServer(_config(app, hot, options), hot, supervisor, own.counter("danlu_connections"))
+        supervisor.on_drain = server.drain
+        loop.add_signal_handler(signal.SIGTERM, server.drain, options.limits.drain_idle_s)
+        await server.serve(sockets=[listener])
+
+    import uvloop
+
+    uvloop.run(run())
+    return 0
+
+
+def _set_threads(workers: int) -> None:
+    """Share the cores among the workers, where torch computes."""
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(max(1, usable_cores() // workers))
+
+
+def _config(app: Any, hot: Hot, options: Options) -> Config:
+    def protocol(
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> HotProtocol:
+        return HotProtocol(hot, config, server_state, app_state, _loop)
+
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    certificate, private_key = options.certificate, options.private_key
+    return Config(
+        app,
+        http=protocol,  # type: ignore[arg-type]  # called as a class would be
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=int(options.limits.drain_s),
+        ssl_certfile=certificate,
+        ssl_keyfile=private_key,
+    )
+
+
+class SupervisorLink:
+    """Speak with the supervisor from the event loop."""
+
+    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
+        self._channel, self._loop = channel, loop
+        self._asked: dict[int, asyncio.Future[Message]] = {}
+        self._number = 0
+        self.on_drain: Any = None
+        channel.link.setblocking(False)
+        loop.add_reader(channel.link.fileno(), self._read)
+
+    def tell(self, message: Message) -> None:
+        """Send a message that needs no answer."""
+        self._channel.send(message)
+
+    async def ask(self, message: Message) -> Message:
+        """Send a question, and wait for its answer."""
+        self._number += 1
+        future: asyncio.Future[Message] = self._loop.create_future()
+        self._asked[self._number] = future
+        self._channel.send({**message, "id": self._number})
+        return await future
+
+    def _read(self) -> None:
+        messages = self._channel.receive()
+        if messages is None:  # the supervisor is gone: nobody else would stop this worker
+            self._loop.remove_reader(self._channel.link.fileno())
+            gone: Message = {"error": "the server is stopping", "code": "", "status": 503}
+            for future in self._asked.values():
+                if not future.done():
+                    future.set_result(gone)
+            self.on_drain(0.0)
+            return
+        for message in messages:
+            if "drain" in message:
+                self.on_drain(message["drain"])
+            elif not (asked := self._asked.pop(message["id"])).done():  # done: its client has left
+                asked.set_result(message)
+
+
+class WorkerServer(uvicorn.Server):
+    """Run uvicorn's server; sweep slow clients, and lose no request at the end."""
+
+    def __init__(self, config: Config, hot: Hot, supervisor: SupervisorLink, connections: Any) -> None:
+        super().__init__(config)
+        self._hot, self._supervisor, self._connections = hot, supervisor, connections
+        self._patience_s = 0.0
+
+    def drain(self, idle_s: float) -> None:
+        """Stop soon.
+
+        Args:
+            idle_s: seconds in which clients that keep a connection may send one more request on it.
+        """
+        self._hot.draining = True
+        for connection in self.server_state.connections:
+            cycle = getattr(connection, "cycle", None)
+            if cycle is not None and not cycle.response_complete:
+                cycle.keep_alive = False  # its client's next connection is another worker's
+        self._patience_s = idle_s
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the worker: uvicorn would not end with 0."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self._supervisor.tell({"event": "ready"})
+
+    async def main_loop(self) -> None:
+        """Look after connections until told to stop."""
+        async with _every(SWEEP_S, self._sweep):
+            await self.on_tick(0)
+            while not self.should_exit:
+                await asyncio.sleep(POLL_S)
+
+    async def _sweep(self) -> None:
+        await self.on_tick(0)  # the header `date`
+        now = monotonic()
+        self._connections.set(len(self.server_state.connections))
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, HotProtocol):
+                connection.sweep(now)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, answer what has come, and end."""
+        for server in self.servers:
+            server.close()
+        self._supervisor.tell({"event": "closed"})
+        until = monotonic() + self._patience_s
+        async with _every(SWEEP_S, self._sweep):
+            while self.server_state.connections and monotonic() < until:
+                await asyncio.sleep(POLL_S)
+            await super().shutdown(sockets)
+        self._connections.set(0)
+
+
+@asynccontextmanager
+async def _every(seconds: float, do: Any) -> AsyncIterator[None]:
+    """Call a function now and then within the block."""
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await do()
+            except Exception as error:
+                emit(f"danlu serve: {type(error).__name__}: {error}", ERROR)
+
+    task = asyncio.get_running_loop().create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()

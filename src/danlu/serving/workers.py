@@ -1,0 +1,495 @@
+"""The supervisor: it loads models, forks workers that share them, replaces those that die, and swaps them on a reload.
+
+A reload is a new generation of workers. It is loaded, forked and asked its golden samples while the old one answers;
+once all of it is ready the old one takes no more connections, answers what it has, and ends. What fails before that
+leaves the old generation as it is. Every slot keeps its listening socket, so no connection is lost in between.
+"""
+
+import gc
+import os
+import selectors
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from danlu.core.console import ERROR, emit
+from danlu.errors import ArgumentError, ArtifactError, DanluError
+from danlu.serving.control import Channel, Message, channel_pair
+from danlu.serving.instance import place_metrics
+from danlu.serving.loaded import LoadedModel, LoadedVersion, Models
+from danlu.serving.metrics import Table
+from danlu.serving.server import Options, serve_worker
+from danlu.serving.store import Model, Policy, model_with, parse_policy, read_model
+from danlu.serving.trial import try_bundle
+
+STARTED_S = 120.0  # for a generation to be ready
+RESPAWNS, RESPAWN_WINDOW_S = 10, 30.0  # more deaths than these in that time end the server
+GRACE_S = 5.0  # beyond the time to drain, before a worker is killed
+Announce = Callable[[Message], None]
+
+
+@dataclass
+class Worker:
+    """Hold what the supervisor knows of one process.
+
+    Attributes:
+        pid: of it.
+        slot: whose listening socket it has.
+        generation: whose models it has.
+        channel: to it.
+        row: of the table of metrics.
+        ready: whether it takes requests.
+        leaving: whether it was told to stop.
+    """
+
+    pid: int
+    slot: int
+    generation: int
+    channel: Channel
+    row: int
+    ready: bool = False
+    leaving: bool = False
+
+
+@dataclass
+class Change:
+    """Hold a change of what is served that is under way.
+
+    Attributes:
+        asker: the worker whose client asked, and the number of its question.
+        name: of the model.
+        before: the model as it was; None where it is new.
+        models: all models afterwards.
+        generation: the new one.
+        until: when it is given up.
+        closing: workers of the old generation, by id, that may still take connections, once the new one is ready.
+    """
+
+    asker: tuple[Worker, int]
+    name: str
+    before: Model | None
+    models: Models
+    generation: int
+    until: float
+    closing: set[int] = field(default_factory=set)
+
+
+class Supervisor:
+    """Run a server.
+
+    Args:
+        models: what is to be served.
+        options: how the workers run.
+        engine: `auto`, or the one engine that may answer.
+        own_code: whether code that bundles name may run.
+        announce: is told of `ready`, `reloaded`, `draining`, `stopped`.
+    """
+
+    def __init__(
+        self, models: Mapping[str, Model], options: Options, engine: str, own_code: bool, announce: Announce
+    ) -> None:
+        self._wanted, self._options, self._engine, self._own_code = models, options, engine, own_code
+        self._announce = announce
+        self._table = Table()
+        self._selector = selectors.DefaultSelector()
+        self._workers: dict[int, Worker] = {}
+        self._sockets: list[socket.socket] = []
+        self._models: Models = {}
+        self._generation = 0
+        self._asked: deque[tuple[Worker, Message]] = deque()
+        self._change: Change | None = None
+        self._before: dict[str, Policy] = {}  # each model's policy before its last change
+        self._deaths: deque[float] = deque(maxlen=RESPAWNS)
+        self._stop_by = 0.0
+        self._signals: set[int] = set()
+
+    def run(self, host: str, port: int) -> int:
+        """Serve until a signal, and return the exit code.
+
+        Raises:
+            ArgumentError: the address cannot be listened at, or an engine cannot answer a bundle.
+            ArtifactError: a bundle is damaged, or workers end as soon as they begin.
+            MissingExtra: a model needs packages that are not installed.
+        """
+        self._sockets = bind(host, port, self._options.workers)
+        self._models = {name: self._load(model) for name, model in self._wanted.items()}
+        for name in ("danlu_workers_lost", "danlu_reloads", "danlu_connections"):
+            self._table.layout.place(name, ())
+        with self._signals_watched():
+            self._start_generation()
+            self._wait_ready()
+            self._announce({"event": "ready", **self._address(), "pid": os.getpid(), "models": self._described()})
+            while not (self._stopping and not self._workers):
+                self._turn()
+        self._announce({"event": "stopped"})
+        return 0
+
+    # -- what is served
+
+    def _load(self, model: Model) -> LoadedModel:
+        """Try a model's versions, and load them without asking them anything.
+
+        What is loaded already is taken as it is where its bundle is the same.
+        """
+        versions: dict[str, LoadedVersion] = {}
+        held = self._models.get(model.name)
+        for version, folder in model.versions.items():
+            tried = try_bundle(folder, self._engine, self._own_code)
+            known = held.versions.get(version) if held else None
+            if known is not None and (known.folder, known.digest, known.engine) == (
+                folder,
+                tried.digest,
+                tried.engine,
+            ):
+                versions[version] = known
+                continue
+            place_metrics(self._table.layout, model.name, version)
+            loaded = LoadedVersion(
+                model.name, version, folder, tried.engine, self._own_code, tried.digest, tried.survives_fork
+            )
+            loaded.load()
+            versions[version] = loaded
+        return LoadedModel(model, versions)
+
+    def _described(self) -> list[Message]:
+        return [version.describe() for model in self._models.values() for version in model.versions.values()]
+
+    def _address(self) -> Message:
+        host, port = self._sockets[0].getsockname()[:2]
+        scheme = "https" if self._options.certificate else "http"
+        return {"url": f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", "grpc": None}
+
+    # -- workers
+
+    def _start_generation(self) -> None:
+        self._generation += 1
+        gc.collect()
+        gc.freeze()  # what is loaded is shared by all workers, as long as no collection writes to it
+        for slot in range(self._options.workers):
+            self._fork(slot, self._models, self._generation)
+
+    def _fork(self, slot: int, models: Models, generation: int) -> None:
+        ours, theirs = channel_pair()
+        row = self._table.take_row()
+        pid = os.fork()
+        if pid == 0:
+            self._be_worker(slot, models, ours, theirs, row)
+        theirs.close()
+        ours.link.setblocking(False)
+        worker = Worker(pid, slot, generation, ours, row)
+        self._workers[pid] = worker
+        self._selector.register(ours.link, selectors.EVENT_READ, worker)
+
+    def _be_worker(self, slot: int, models: Models, ours: Channel, theirs: Channel, row: int) -> None:
+        """In the fork: answer requests, and end."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for handled in (signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(handled, signal.SIG_DFL)
+            ours.close()
+            self._selector.close()
+            for other in self._workers.values():
+                other.channel.close()
+            for number, listener in enumerate(self._sockets):
+                if number != slot:
+                    listener.close()
+            code = serve_worker(models, self._sockets[slot], theirs, self._table, row, self._options)
+        except BaseException as error:
+            emit(f"danlu serve: a worker ended: {type(error).__name__}: {error}", ERROR)
+        finally:
+            os._exit(code)  # nothing of the supervisor's is to be ended twice
+
+    def _wait_ready(self) -> None:
+        """Wait until the first generation is ready.
+
+        Raises:
+            ArtifactError: a worker ended instead.
+        """
+        until = time.monotonic() + STARTED_S
+        while not self._stopping and not all(worker.ready for worker in self._workers.values()):
+            self._turn()
+            if time.monotonic() > until:
+                self._kill_all()
+                raise ArtifactError(f"serve: the workers were not ready after {STARTED_S:g} s", code="DL310")
+
+    def _turn(self) -> None:
+        """Wait for what happens next, and deal with it."""
+        for key, _ in self._selector.select(timeout=1.0):
+            if isinstance(key.data, Worker):
+                self._read(key.data)
+            else:
+                self._signals.update(key.data.recv(4096))
+        if signal.SIGCHLD in self._signals:
+            self._reap()
+        if self._signals & {signal.SIGTERM, signal.SIGINT} and not self._stopping:
+            self._begin_stop()
+        elif signal.SIGINT in self._signals:
+            self._kill_all()
+        self._signals.clear()
+        if self._stopping and time.monotonic() > self._stop_by:
+            self._kill_all()
+        if self._change is None and self._asked and not self._stopping:
+            self._begin_change(*self._asked.popleft())
+        if self._change is not None and not self._change.closing and time.monotonic() > self._change.until:
+            self._give_up(f"the new workers were not ready after {STARTED_S:g} s")
+
+    @property
+    def _stopping(self) -> bool:
+        return self._stop_by > 0
+
+    def _begin_stop(self) -> None:
+        self._announce({"event": "draining"})
+        self._stop_by = time.monotonic() + self._options.limits.drain_s + GRACE_S
+        for listener in self._sockets:
+            listener.close()
+        for worker in self._workers.values():
+            self._tell_to_leave(worker, self._options.limits.drain_idle_s)
+
+    def _tell_to_leave(self, worker: Worker, idle_s: float) -> None:
+        worker.leaving = True
+        if not worker.ready:  # it has not begun to listen to its channel
+            self._signal(worker, signal.SIGKILL)
+        elif not worker.channel.send({"drain": idle_s}):
+            self._signal(worker, signal.SIGTERM)
+
+    def _signal(self, worker: Worker, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(worker.pid, number)
+
+    def _kill_all(self) -> None:
+        for worker in self._workers.values():
+            worker.leaving = True
+            self._signal(worker, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        """Take leave of workers that have ended, and replace those that nobody told to."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            worker = self._workers.pop(pid, None)
+            if worker is None:
+                continue
+            self._read(worker)
+            with suppress(KeyError):
+                self._selector.unregister(worker.channel.link)
+            worker.channel.close()
+            self._table.give_back(worker.row)
+            self._closed(worker)
+            if not worker.leaving:
+                self._replace(worker, status)
+
+    def _replace(self, worker: Worker, status: int) -> None:
+        if self._change is not None and not worker.ready and worker.generation == self._change.generation:
+            self._give_up("a new worker ended before it was ready")
+            return
+        if not worker.ready:
+            self._kill_all()
+            raise ArtifactError("serve: a worker ended before it was ready; its error stands above", code="DL310")
+        self._table.row(0).counter("danlu_workers_lost").add()
+        emit(f"danlu serve: worker {worker.pid} ended ({_ended(status)}); another takes its place", ERROR)
+        now = time.monotonic()
+        if len(self._deaths) == RESPAWNS and now - self._deaths[0] < RESPAWN_WINDOW_S:
+            self._kill_all()
+            raise ArtifactError(f"serve: {RESPAWNS} workers ended within {RESPAWN_WINDOW_S:g} s", code="DL310")
+        self._deaths.append(now)
+        self._fork(worker.slot, self._models, worker.generation)
+
+    # -- changes
+
+    def _read(self, worker: Worker) -> None:
+        messages = worker.channel.receive()
+        if messages is None:
+            with suppress(KeyError):
+                self._selector.unregister(worker.channel.link)
+            return
+        for message in messages:
+            if message.get("event") == "ready":
+                worker.ready = True
+                self._take_over()
+            elif message.get("event") == "closed":
+                self._closed(worker)
+            elif message.get("event") == "failed":
+                self._failed(worker, message)
+            else:
+                self._asked.append((worker, message))
+
+    def _failed(self, worker: Worker, message: Message) -> None:
+        worker.leaving = True
+        if self._change is not None and worker.generation == self._change.generation:
+            self._give_up(message["error"], message["code"])
+            return
+        self._kill_all()
+        raise ArtifactError(message["error"], code=message["code"])
+
+    def _begin_change(self, worker: Worker, message: Message) -> None:
+        """Load what a client asked for, and start the workers that will answer with it."""
+        name, parameters = str(message["name"]), message["parameters"]
+        try:
+            models, before = self._changed_models(str(message["do"]), name, parameters)
+        except DanluError as error:
+            self._answer((worker, message["id"]), _refusal(error))
+            return
+        until = time.monotonic() + STARTED_S
+        kept, self._models = self._models, models
+        self._change = Change((worker, message["id"]), name, before, kept, self._generation + 1, until)
+        self._start_generation()
+
+    def _changed_models(self, do: str, name: str, parameters: Any) -> tuple[Models, Model | None]:
+        held = self._models.get(name)
+        if do == "unload":
+            if held is None:
+                raise ArgumentError(f"no model {name!r} is served here", code="DL301")
+            if len(self._models) == 1:
+                raise ArgumentError(f"{name!r} is the only model; stop the server instead", code="DL402")
+            return {other: model for other, model in self._models.items() if other != name}, held.model
+        model = self._changed_model(name, held.model if held else None, parameters)
+        return {**self._models, name: self._load(model)}, held.model if held else None
+
+    def _changed_model(self, name: str, held: Model | None, parameters: Any) -> Model:
+        """Return a model as its folder and a request's parameters say."""
+        if not isinstance(parameters, dict):
+            raise ArgumentError('parameters: give an object, as {"default": "2"}', code="DL402")
+        if held is None:
+            roots = {model.model.root.parent for model in self._models.values() if model.model.root}
+            found = [root / name for root in roots if (root / name).is_dir()]
+            if not found:
+                raise ArgumentError(f"no model {name!r} is in the folder that is served", code="DL301")
+            return read_model(found[0])
+        if held.root is None:
+            if parameters:
+                raise ArgumentError("a single bundle has one version; serve a folder of NAME/VERSION/", code="DL402")
+            return held
+        if parameters.get("rollback") is True:
+            if name not in self._before:
+                raise ArgumentError(f"{name!r} has no earlier state to go back to", code="DL402")
+            return model_with(held.root, self._before[name])
+        if not parameters:
+            return read_model(held.root)
+        return model_with(held.root, parse_policy({**held.policy.model_dump(), **parameters}, "parameters"))
+
+    def _take_over(self) -> None:
+        """Tell the old generation to leave, once the whole new one is ready."""
+        change = self._change
+        if change is None or change.closing:
+            return
+        if not all(worker.ready for worker in self._workers.values() if worker.generation == change.generation):
+            return
+        for worker in list(self._workers.values()):
+            if worker.generation < change.generation and not worker.leaving:
+                change.closing.add(worker.pid)
+                self._tell_to_leave(worker, self._options.limits.drain_idle_s)
+        self._finish_change()
+
+    def _closed(self, worker: Worker) -> None:
+        if self._change is not None and worker.pid in self._change.closing:
+            self._change.closing.remove(worker.pid)
+            self._finish_change()
+
+    def _finish_change(self) -> None:
+        """Answer the client, once no worker of the old generation takes connections."""
+        change = self._change
+        if change is None or change.closing:
+            return
+        self._change = None
+        self._table.row(0).counter("danlu_reloads").add()
+        if change.before is not None:
+            self._before[change.name] = change.before.policy
+        described = self._described()
+        self._answer(change.asker, {"done": {"models": described}})
+        self._announce({"event": "reloaded", "models": described})
+
+    def _give_up(self, reason: str, code: str = "DL310") -> None:
+        """Keep the old generation, and say why."""
+        change = self._change
+        assert change is not None, "there is a change"
+        self._change, self._models = None, change.models
+        for worker in self._workers.values():
+            if worker.generation == change.generation:
+                worker.leaving = True
+                self._signal(worker, signal.SIGKILL)
+        self._answer(change.asker, {"error": reason, "code": code, "status": 400})
+
+    def _answer(self, asker: tuple[Worker, int], message: Message) -> None:
+        worker, number = asker
+        worker.channel.send({**message, "id": number})
+
+    def _signals_watched(self) -> "SignalsWatched":
+        return SignalsWatched(self._selector)
+
+
+class SignalsWatched:
+    """Turn signals into bytes that a selector sees, within the block."""
+
+    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._here, self._there = socket.socketpair()
+        self._earlier: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for link in (self._here, self._there):
+            link.setblocking(False)
+        self._selector.register(self._here, selectors.EVENT_READ, self._here)
+        signal.set_wakeup_fd(self._there.fileno(), warn_on_full_buffer=False)
+        self._earlier = {number: signal.signal(number, lambda *_: None) for number in self.NUMBERS}
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+        self._selector.close()
+        self._here.close()
+        self._there.close()
+
+
+def bind(host: str, port: int, slots: int) -> list[socket.socket]:
+    """Return a bound socket a slot, all of one address.
+
+    Nothing can connect before a worker listens.
+
+    Raises:
+        ArgumentError: the address cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return list(_bound(family, kind, protocol, address, slots))
+    except OSError as error:
+        said = error.strerror or error
+        raise ArgumentError(f"--host {host} --port {port}: cannot listen there: {said}", code="DL402") from error
+
+
+def _bound(
+    family: socket.AddressFamily, kind: socket.SocketKind, protocol: int, address: Any, slots: int
+) -> Iterator[socket.socket]:
+    for _ in range(slots):
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+        listener.setblocking(False)
+        address = listener.getsockname()  # of port 0, the one that was given
+        yield listener
+
+
+def _ended(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return f"exit code {os.waitstatus_to_exitcode(status)}"
+
+
+def _refusal(error: DanluError) -> Message:
+    status = 404 if error.code == "DL301" else 400
+    return {"error": str(error), "code": error.code, "status": status}

@@ -1,0 +1,52 @@
+"""Bundles that the tests of serving answer from."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("msgspec", reason="the extra [serve] is not installed")
+
+import danlu
+from danlu.serving.answering import Served
+from tests.support.export_cases import run_language, run_words
+
+BERT = {"name": "hf:bert", "config": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+                                      "intermediate_size": 64}}  # fmt: skip
+LLAMA = {**BERT, "name": "hf:llama"}
+
+
+@pytest.fixture(scope="session")
+def wine(table_run: Path) -> Served:
+    """Numbers with gaps, a category and a date."""
+    return Served.open(table_run)
+
+
+@pytest.fixture(scope="session")
+def cancer(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """Numbers alone."""
+    recipe = {
+        "data": {"source": "builtin:breast-cancer"},
+        "training": {"max_steps": 20},
+        "evaluation": {"baselines": False},
+    }
+    return Served.open(danlu.run(recipe, output=tmp_path_factory.mktemp("cancer")).path)
+
+
+@pytest.fixture(scope="session")
+def digits(image_run: Path) -> Served:
+    return Served.open(image_run)
+
+
+@pytest.fixture(scope="session")
+def eras(text_run: Path) -> Served:
+    return Served.open(text_run)
+
+
+@pytest.fixture(scope="session")
+def tags(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return Served.open(run_words(tmp_path_factory.mktemp("words"), BERT))
+
+
+@pytest.fixture(scope="session", params=["corpus", "chat", "preference"])
+def language(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return Served.open(run_language(tmp_path_factory.mktemp(request.param), request.param, LLAMA))
