@@ -12,7 +12,7 @@ import polars as pl
 
 from danlu.core.component import Frozen
 from danlu.data.added_columns import added_by_program
-from danlu.data.frames import COLUMNS_AT_ONCE, DiskFrame, Table
+from danlu.data.frames import DiskFrame, Table, present, statistics
 from danlu.data.messages import reason
 from danlu.data.questions import Question
 from danlu.data.reading.dates import EIGHT_DIGITS, are_dates, date_layouts, dates_among, parse_dates
@@ -97,10 +97,10 @@ def infer_columns(
     guesses: dict[str, Guess] = {}
     for name in frame.columns:
         values, options = frame[name], said.get(name, ColumnOptions())
-        present = (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()
-        guess = _said(present, options) if options.type else _infer(values, present, counts[name], origin, added)
+        held = present(values)
+        guess = _said(held, options) if options.type else _infer(values, held, counts[name], origin, added)
         guess = replace(guess, formats=allowed(guess.formats, options))
-        missing = len(values) - len(present)
+        missing = len(values) - len(held)
         columns.append(
             Column(
                 name=name, type=guess.type, reason=guess.reason, used=guess.used, missing=missing, unique=counts[name]
@@ -166,15 +166,12 @@ def _distinct(frame: Table) -> dict[str, int]:
 def _counted(frame: Table, names: Sequence[str], count: Callable[[pl.Expr], pl.Expr]) -> dict[str, int]:
     """Count the values of some columns that are present.
 
-    A plan of thousands of columns takes polars longer than many plans of some. A table on disk is counted column by
-    column: polars counts by holding what it counts, so all columns together would be the whole table.
+    A table on disk is counted column by column: polars counts by holding what it counts, so all columns together would
+    be the whole table.
     """
-    at_once = 1 if isinstance(frame, DiskFrame) else COLUMNS_AT_ONCE
-    together = [names[start : start + at_once] for start in range(0, len(names), at_once)]
     counts: dict[str, int] = {}
-    for some in together:
-        found = frame.lazy().select(count(pl.col(list(some)).drop_nulls()))
-        counts |= found.collect(engine="streaming").row(0, named=True)
+    for some in [[name] for name in names] if isinstance(frame, DiskFrame) else [names]:
+        counts |= statistics(frame, lambda chosen: count(pl.col(chosen).drop_nulls()), some)
     return counts
 
 

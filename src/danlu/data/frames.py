@@ -1,8 +1,8 @@
 """Frames in memory or on disk: a table too large for memory stays in a file, read by columns and rows on demand."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import polars as pl
@@ -84,6 +84,33 @@ Table = pl.DataFrame | DiskFrame
 def collect_like(table: Table, changed: pl.LazyFrame) -> Table:
     """Return a changed table in memory or on disk, as the table itself is."""
     return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+
+
+def statistics(table: Table, of: Callable[[list[str]], pl.Expr], names: Sequence[str]) -> dict[str, Any]:
+    """Compute a figure of each of some columns.
+
+    A table on disk is streamed, some columns at a time; polars' streaming engine takes a time that grows with the
+    square of the columns of a plan, so wide tables in memory are left to the other.
+
+    Args:
+        table: the rows.
+        of: makes the figure of columns by their names.
+        names: of the columns.
+    """
+    if isinstance(table, pl.DataFrame) and len(names) > COLUMNS_AT_ONCE:
+        return table.lazy().select(of(list(names))).collect(engine="in-memory").row(0, named=True)
+    found: dict[str, Any] = {}
+    for start in range(0, len(names), COLUMNS_AT_ONCE):
+        asked = of(list(names[start : start + COLUMNS_AT_ONCE]))
+        found |= table.lazy().select(asked).collect(engine="streaming").row(0, named=True)
+    return found
+
+
+def present(values: pl.Series) -> pl.Series:
+    """Return a column without its missing values, NaN included; as it is where it has none."""
+    if values.dtype.is_float() and values.null_count() == 0 and not np.isnan(values.to_numpy()).any():
+        return values
+    return (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()
 
 
 def rows_within(table: pl.LazyFrame, size: int, most: int | None = MOST_ROWS) -> int:

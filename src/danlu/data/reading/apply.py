@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from danlu.data.frames import Table, collect_like
+from danlu.data.frames import Table, collect_like, statistics
 from danlu.data.reading.dates import EIGHT_DIGITS, ISO, parse_any_date, parse_dates, parse_numbered_dates
 from danlu.data.reading.infinity import LARGEST, parse_infinity
 from danlu.data.reading.numbers import NumberFormat
@@ -82,7 +82,7 @@ def refuse_beyond_float32(table: Table, names: Sequence[str], origin: str) -> No
     floats = [name for name in names if schema[name] == pl.Float64]
     if not floats:
         return
-    sizes = table.lazy().select(pl.col(floats).abs().max()).collect(engine="streaming").row(0, named=True)
+    sizes = statistics(table, lambda some: pl.col(some).abs().max(), floats)
     for name in (name for name, size in sizes.items() if size is not None and size > LARGEST):
         numbers = table[name]
         beyond = numbers.is_finite() & (numbers.abs() > LARGEST)
