@@ -87,17 +87,26 @@ def collect_like(table: Table, changed: pl.LazyFrame) -> Table:
 
 
 def describe_columns(table: Table, names: Sequence[str], statistic: Callable[[pl.Expr], pl.Expr]) -> dict[str, Any]:
-    """Compute one figure of each of some columns, some columns at a time.
+    """Compute one figure of each of some columns.
 
     A table on disk is asked column by column: polars reads ahead as many batches as it has threads, and counts by
-    holding what it counts, so all columns together could be the whole table.
+    holding what it counts, so all columns together could be the whole table. Polars' streaming engine takes a time
+    that grows with the square of the columns of a plan, so wide tables in memory are left to the other.
     """
-    at_once = 1 if isinstance(table, DiskFrame) else COLUMNS_AT_ONCE
+    wide = isinstance(table, pl.DataFrame) and len(names) > COLUMNS_AT_ONCE
+    at_once = 1 if isinstance(table, DiskFrame) else max(1, len(names))
     figures: dict[str, Any] = {}
     for start in range(0, len(names), at_once):
         asked = table.lazy().select(statistic(pl.col(list(names[start : start + at_once]))))
-        figures |= asked.collect(engine="streaming").row(0, named=True)
+        figures |= asked.collect(engine="in-memory" if wide else "streaming").row(0, named=True)
     return figures
+
+
+def present(values: pl.Series) -> pl.Series:
+    """Return a column without its missing values, NaN included; as it is where it has none."""
+    if values.dtype.is_float() and values.null_count() == 0 and not np.isnan(values.to_numpy()).any():
+        return values
+    return (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()
 
 
 def rows_within(table: pl.LazyFrame, size: int, most: int | None = MOST_ROWS) -> int:
