@@ -1,9 +1,7 @@
 """`danlu export --to onnx | openvino | torch-export`: what is written, what its engine answers, and what is refused."""
 
-import errno
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,10 @@ from danlu.artifacts.bundle import open_bundle
 from danlu.core import imports
 from danlu.errors import ArgumentError, ArtifactError, MissingExtra
 from danlu.exporters import proof
+from danlu.exporters.write_failures import translate_write_failures
 from danlu.models.predictor import Predictor
 from tests.conftest import Command
+from tests.support.disk import files_of_at_most
 
 pytestmark = pytest.mark.training
 
@@ -146,26 +146,31 @@ def test_packages_that_are_missing_are_named(table_run: Path, tmp_path: Path, mo
         package.export(table_run, tmp_path / "out", to="onnx")
 
 
-def test_a_full_disk_leaves_nothing_behind(table_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ArtifactError, match="No space left"):
-        package.export(table_run, tmp_path / "out", to="onnx")
+@pytest.mark.parametrize(
+    ("form", "into"),
+    [
+        ("torch-export", False),
+        pytest.param("onnx", False, marks=pytest.mark.slow),
+        pytest.param("onnx", True, marks=pytest.mark.slow),
+        pytest.param("openvino", False, marks=pytest.mark.slow),
+        pytest.param("openvino", True, marks=pytest.mark.slow),
+        pytest.param("numpy", False, marks=pytest.mark.slow),
+    ],
+)
+def test_a_full_disk_leaves_nothing_behind(form: str, into: bool, table_run: Path, tmp_path: Path) -> None:
+    """torch's own writer would end the whole process."""
+    with files_of_at_most(2000), pytest.raises(ArtifactError, match="cannot be written: File too large"):
+        package.export(table_run, tmp_path / "out", to=form, into=into)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_for_torch_leaves_nothing_behind(
-    table_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
-
-    monkeypatch.setattr(torch.export, "save", full)
-    with pytest.raises(ArtifactError, match=r"model\.pt2: cannot be written"):
-        package.export(table_run, tmp_path / "out", to="torch-export")
-    assert list(tmp_path.iterdir()) == []
+def test_openvinos_words_for_a_full_disk_are_known(table_run: Path, tmp_path: Path) -> None:
+    """Its files are smaller than the graph that is converted, which meets the limit before them."""
+    with (
+        pytest.raises(ArtifactError, match=r"model\.xml: cannot be written"),
+        translate_write_failures(Path("model.xml")),
+    ):
+        raise RuntimeError("Exception from src/core/src/pass/serialize.cpp:121: basic_ios::clear: iostream error")
 
 
 def test_a_bundle_with_a_graph_is_answered_by_its_engine(table_run: Path, table_file: Path, kept: Path) -> None:
@@ -219,6 +224,52 @@ def test_an_onnx_file_becomes_nothing_but_openvino(onnx_folder: Path, tmp_path: 
         package.export(onnx_folder / "model.onnx", tmp_path / "out", to="openvino")
     with pytest.raises(ArgumentError, match="say the form with --to"):
         package.export(onnx_folder / "model.onnx", tmp_path / "out")
+
+
+def test_a_graph_whose_weights_lie_beside_it_becomes_openvinos_files(tmp_path: Path) -> None:
+    """As torch.onnx.export writes them by default."""
+    import onnx
+
+    numbers = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    shapes = [("x", ["n", 8]), ("y", ["n", 3])]
+    given, found = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes)
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", [given], [found], [onnx.numpy_helper.from_array(numbers, "w")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, tmp_path / "own.onnx", save_as_external_data=True, location="own.data", size_threshold=0)
+    said = said_of(package.export(tmp_path / "own.onnx", tmp_path / "out", to="openvino"))
+    assert said["check"]["max_deviation"] <= 1e-5
+    assert [port["name"] for port in said["inputs"]] == ["x"]
+
+
+def test_damaged_files_of_ones_own_are_refused_in_words(tmp_path: Path) -> None:
+    def refused(name: str, to: str, message: str) -> None:
+        with pytest.raises(ArtifactError, match=message):
+            package.export(tmp_path / name, tmp_path / "out", to=to)
+        assert not (tmp_path / "out").exists()
+
+    (tmp_path / "own.onnx").write_bytes(b"not a graph")
+    refused("own.onnx", "openvino", "ONNX Runtime cannot open it")
+    refused("other.onnx", "openvino", r"other\.onnx: does not exist")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
+    (tmp_path / "folder" / "config.json").write_text("[]")
+    refused("folder", "onnx", r"config\.json: describes no network")
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "intermediate_size": 8}
+    (tmp_path / "folder" / "config.json").write_text(json.dumps({**config, "num_attention_heads": 2}))
+    refused("folder", "onnx", "transformers cannot open it")
+
+
+def test_options_that_a_file_of_ones_own_has_not_are_refused(onnx_folder: Path, tmp_path: Path) -> None:
+    file = onnx_folder / "model.onnx"
+    with pytest.raises(ArgumentError, match="--into writes a new bundle"):
+        package.export(file, tmp_path / "out", to="openvino", into=True)
+    with pytest.raises(ArgumentError, match="has its own version of ONNX's operators"):
+        package.export(file, tmp_path / "out", to="openvino", opset=20)
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose" / "model.safetensors").touch()
+    with pytest.raises(ArgumentError, match="does not become timm; choose --to onnx, openvino, torch-export, or gguf"):
+        package.export(tmp_path / "loose", tmp_path / "out", to="timm")
 
 
 @pytest.mark.slow
