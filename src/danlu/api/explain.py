@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from danlu.api.explain_file import explain_file, exported_file
 from danlu.artifacts.bundle import Bundle
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.ownership import RECIPE
@@ -21,6 +20,7 @@ from danlu.data.reading.later import ROW_ERROR
 from danlu.errors import ArgumentError, DataError
 from danlu.experiment.bundle_labels import labelled_for_bundle, target_columns
 from danlu.experiment.data_evaluation import labelled_rows
+from danlu.experiment.file_explanation import explain_file, exported_file
 from danlu.experiment.run_data import load_run_data
 from danlu.experiment.training_record import refuse_record, training_record
 from danlu.models.bundle_form import open_checked
