@@ -41,15 +41,15 @@ class OddKernel:
         targets = np.append(differences[inside], whole) / scale
         chosen = np.append(_spread_out(len(inside), TUNED_PAIRS), len(inside))
         relevances, noise = _tune(signs[chosen], targets[chosen], linear.values)
-        weights, left_out = _fit(signs, targets, relevances, noise)
+        weights, left_out, fitted = _fit(signs, targets, relevances, noise)
         values = _value_covariances(signs, relevances) @ weights
         values += (targets[-1] - values.sum()) / players  # what rounding leaves
         residuals, errors = np.empty(len(pairs)), np.empty(len(pairs))
         outside = np.setdiff1d(np.arange(len(pairs)), inside)
-        for start in range(0, len(pairs), 4096):
-            block = slice(start, start + 4096)
-            fitted = _kernel(pairs.signs[block], signs, relevances) @ weights
-            residuals[block] = differences[block] / scale - fitted
+        residuals[inside] = targets[:-1] - fitted[:-1]
+        for start in range(0, len(outside), 4096):
+            block = outside[start : start + 4096]
+            residuals[block] = differences[block] / scale - _kernel(pairs.signs[block], signs, relevances) @ weights
         errors[inside], errors[outside] = left_out[:-1], residuals[outside]
         return Proxy(values * scale, residuals * scale, errors * scale, players if len(outside) == 0 else 0)
 
@@ -75,9 +75,7 @@ def _kernel(first: np.ndarray, second: np.ndarray, relevances: np.ndarray) -> np
 
 def _sinh_ratio(values: np.ndarray, top: float) -> np.ndarray:
     """Return sinh(values) / sinh(top) without overflow, |values| <= top."""
-    size = np.abs(values)
-    ratio = np.exp(size - top) * (-np.expm1(-2 * size)) / -np.expm1(-2 * top)
-    return np.asarray(np.sign(values) * ratio)
+    return np.asarray((np.exp(values - top) - np.exp(-values - top)) / -np.expm1(-2 * top))
 
 
 def _value_covariances(signs: np.ndarray, relevances: np.ndarray) -> np.ndarray:
@@ -101,14 +99,17 @@ def _value_covariances(signs: np.ndarray, relevances: np.ndarray) -> np.ndarray:
     return np.asarray((relevances * signs * found).T)
 
 
-def _fit(signs: np.ndarray, targets: np.ndarray, relevances: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights of the observations and the errors without each of them, [observations] both."""
+def _fit(
+    signs: np.ndarray, targets: np.ndarray, relevances: np.ndarray, noise: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the observations' weights, the errors without each of them, and what is fitted, [observations] each."""
     covariance = _kernel(signs, signs, relevances)
-    covariance[np.diag_indices_from(covariance)] += np.append(np.full(len(targets) - 1, noise), 1e-10)
+    noises = np.append(np.full(len(targets) - 1, noise), 1e-10)
+    covariance[np.diag_indices_from(covariance)] += noises
     found = _inverse(covariance)
     inverse = np.linalg.pinv(covariance, hermitian=True) if found is None else found[0]
     weights = inverse @ targets
-    return weights, weights / np.diag(inverse)
+    return weights, weights / np.diag(inverse), covariance @ weights - noises * weights
 
 
 def _tune(signs: np.ndarray, targets: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, float]:

@@ -81,9 +81,12 @@ class TabularAnswers:
 
     def outputs_of_prepared(self, rows: PreparedRows) -> np.ndarray:
         """Return calibrated outputs of prepared rows, [rows, ...]."""
+        return self._calibrated(self.scores(rows))
+
+    def _calibrated(self, scores: np.ndarray) -> np.ndarray:
         answer = self.predictor.head.answer
         assert answer is not None, "every task of tables answers from arrays"
-        return self.predictor.target.calibrate(answer(self.scores(rows), None))
+        return self.predictor.target.calibrate(answer(scores, None))
 
     def scores(self, rows: PreparedRows) -> np.ndarray:
         """Return the network's outputs, [rows, outputs] float32, or [rows, members, outputs]."""
@@ -114,18 +117,23 @@ class TabularAnswers:
             return self._mixed_frames(row, background, answer)
         own, others = self.prepare(row), self.prepare(background)
         numeric_owners, code_owners = self.owners[: self.num_numbers], self.owners[self.num_numbers :]
+        target, step = self.predictor.target, max(1, BATCH // len(others))
+
+        def block(kept: np.ndarray) -> np.ndarray:
+            rows = len(kept) * len(others)
+            numeric = np.where(kept[:, None, numeric_owners], own.numeric, others.numeric[None])
+            codes = np.where(kept[:, None, code_owners], own.codes, others.codes[None])
+            return self.scores(PreparedRows(numeric.reshape(rows, self.num_numbers), codes.reshape(rows, len(code_owners))))
 
         def answers(coalitions: np.ndarray) -> np.ndarray:
-            kept, rows = coalitions[:, None, :], len(coalitions) * len(others)
-            numeric = np.where(kept[..., numeric_owners], own.numeric, others.numeric[None])
-            codes = np.where(kept[..., code_owners], own.codes, others.codes[None])
-            mixed = PreparedRows(numeric.reshape(rows, own.numeric.shape[1]), codes.reshape(rows, own.codes.shape[1]))
-            target = self.predictor.target
+            # Mixed and answered block by block, so that what is mixed never leaves the processor's cache.
+            starts = range(0, len(coalitions), step)
+            scores = np.concatenate([block(coalitions[start : start + step]) for start in starts])
             if of_scores:
-                found = answer.score_of(target, self.scores(mixed).astype(np.float64))
+                found = answer.score_of(target, scores.astype(np.float64))
                 assert found is not None, "only tasks with scores are explained by them"
             else:
-                found = answer.of(target, self.outputs_of_prepared(mixed))
+                found = answer.of(target, self._calibrated(scores))
             return found.reshape(len(coalitions), len(others))
 
         return answers
