@@ -22,14 +22,10 @@ class _Decoding:
         return pl.DataFrame({"prediction": outputs[:, 0]})
 
 
-class _Predictor:
-    target = _Decoding()
-
-
 class _Known:
     """A model whose answer is a sum: 3 a + b squared + a shift of c + 2 n, with a product of a and b on demand."""
 
-    columns, owners, predictor = ("a", "b", "c", "n"), None, _Predictor()
+    columns, target = ("a", "b", "c", "n"), _Decoding()
 
     def __init__(self, product: float = 0.0) -> None:
         self.product = product

@@ -188,8 +188,11 @@ def test_permutation_importance_of_a_labelled_file_is_that_of_the_split_it_is(ru
     assert danlu.explain(runs["odd"], unlabelled, rows=[0], budget=200).overall == ()
     with pytest.raises(DataError, match="no column 'diagnosis', which holds what the model predicts"):
         danlu.explain(runs["odd"], unlabelled, methods=["permutation"])
-    with pytest.raises(ArgumentError, match="permutation needs a run, and rows with the target"):
-        danlu.explain(runs["odd"] / "model", frame, methods=["permutation"])
+    of_bundle = danlu.explain(runs["odd"] / "model", frame, methods=["permutation"]).overall[0]
+    assert of_bundle.columns == split.columns  # a bundle alone knows what it predicts
+    assert danlu.explain(runs["odd"] / "model", unlabelled, rows=[0], budget=200).overall == ()
+    with pytest.raises(DataError, match="no column 'diagnosis', which holds what the model predicts"):
+        danlu.explain(runs["odd"] / "model", unlabelled, methods=["permutation"])
 
 
 def test_predictions_have_their_explanation_beside_them(runs: dict[str, Path], danlu: Command, tmp_path: Path) -> None:
@@ -257,13 +260,17 @@ def test_several_labels_and_several_numbers_are_explained_one_at_a_time(tmp_path
     assert (one.label, one.estimator) == ("y", "linear")
     importance = danlu.explain(numbers, frame, methods=["permutation"], label="x").overall[0]
     assert importance.metric == "mse" and importance.columns[0].plain.value > 20 * importance.columns[1].plain.value
-    assert danlu.explain(numbers, frame, methods=["permutation"]).overall[0].metric == "relative-mse"
+    both = danlu.explain(numbers, frame, methods=["permutation"]).overall[0]
+    assert both.metric == "relative-mse"
+    assert danlu.explain(numbers.path / "model", frame, methods=["permutation"]).overall[0] == both
     labels = danlu.train(
         {"name": "l", "data": {"target": "tags", "target_separator": ";"}, **options},
         data=frame.select("a", "b", "tags"),
         name="l",
         output=tmp_path,
     )
+    with pytest.raises(DataError, match="multi-label does not say how its answers are written"):
+        danlu.explain(labels.path / "model", frame, methods=["permutation"])
     two = danlu.explain(labels, frame[:40], label="up", rows=range(40)).local
     shares = np.array([[each.share.value for each in one.values] for one in two])
     predictor = Predictor.load(labels.path)

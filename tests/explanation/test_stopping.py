@@ -50,3 +50,33 @@ def test_a_model_that_answers_all_rows_alike_is_named(run: Path, monkeypatch: py
     monkeypatch.setattr(TabularAnswers, "outputs", same)
     found = danlu.explain(run, frame, rows=[0], budget=60)
     assert "constant-model" in [code for code, _ in found.warnings]
+
+
+@pytest.mark.parametrize(
+    ("method", "place", "unit"),
+    [
+        ("permutation", "danlu.explanation.permutation._Shuffled.losses", "columns"),
+        ("partial-dependence", "danlu.explanation.edits.EditableRows.outputs", "columns"),
+        ("lime", "danlu.explanation.lime.fit_linear", "rows"),
+        ("counterfactual", "danlu.explanation.counterfactuals.Search.find", "rows"),
+    ],
+)
+def test_a_stop_of_any_method_keeps_what_is_done(
+    run: Path, monkeypatch: pytest.MonkeyPatch, method: str, place: str, unit: str
+) -> None:
+    from pkgutil import resolve_name
+
+    original, seen = resolve_name(place), []
+
+    def stopped(*arguments: Any) -> Any:
+        seen.append(1)
+        if len(seen) == 6:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(place, stopped)
+    found = danlu.explain(run, rows=range(8), methods=[method])
+    (said,) = [message for code, message in found.warnings if code == "stopped"]
+    assert said.endswith(unit)
+    done = found.local or found.counterfactuals or found.overall[0].columns  # type: ignore[union-attr]
+    assert 0 < len(done) < 8

@@ -15,6 +15,7 @@ from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.data.reading.later import ROW_ERROR
 from danlu.errors import ArgumentError, DataError
+from danlu.experiment.bundle_labels import labelled_for_bundle, target_columns
 from danlu.experiment.data_evaluation import labelled_rows
 from danlu.experiment.run_data import load_run_data
 from danlu.models.bundle_form import open_checked
@@ -55,8 +56,7 @@ def explain(
         rows: numbers of the rows to explain, from 0; by default the first 20.
         split: of the run: validation or test.
         methods: shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate,
-            counterfactual, trust; by default the first two. Permutation importance needs a run, and rows with the
-            target.
+            counterfactual, trust; by default the first two. Permutation importance needs rows with the target.
         label: the label or output to explain; by default what is predicted. Of counterfactuals the label to reach; by
             default any other.
         error: stop when no interval is wider to either side: in units of probability, for numbers as a share of the
@@ -131,15 +131,19 @@ def _rows_of(
 def _labelled(
     bundle: Bundle, folder: Path, predictor: "Predictor", data: object, methods: Sequence[str] | None
 ) -> pl.DataFrame | None:
-    """Return the rows of data that have the target, if there are any."""
-    if not (folder / RECIPE).is_file() or (methods is not None and "permutation" not in methods):
+    """Return the rows of data that have the target, if there are any; of a run or a bundle alone."""
+    if methods is not None and "permutation" not in methods:
         return None
-    read, run = read_for(bundle, data, labelled=True), RunDirectory.open(folder)
-    recipe = load_run_recipe(run.path / RECIPE)
-    if methods is None and not _has_target(recipe.data.target, read.frame.columns):
+    read = read_for(bundle, data, labelled=True)
+    recipe = load_run_recipe(folder / RECIPE) if (folder / RECIPE).is_file() else None
+    named = target_columns(predictor.target) if recipe is None else recipe.data.target
+    if methods is None and not _has_target(named, read.frame.columns):
         return None
     try:
-        labelled = labelled_rows(run, recipe, predictor, read)
+        if recipe is None:
+            labelled = labelled_for_bundle(bundle.manifest, predictor.target, read)
+        else:
+            labelled = labelled_rows(RunDirectory.open(folder), recipe, predictor, read)
     except DataError as error:
         if methods is not None:
             raise

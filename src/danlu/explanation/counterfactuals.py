@@ -15,7 +15,7 @@ import polars as pl
 
 from danlu.explanation.answers import PREDICTION, labels_of
 from danlu.explanation.results import Counterfactual, cell_of
-from danlu.explanation.tabular import TabularAnswers
+from danlu.explanation.row_answers import RowAnswers
 
 STARTS = 5  # kept rows
 MOST_JOINED = 10  # single changes that are joined
@@ -37,7 +37,7 @@ class Search:
         wanted: the label that is to be predicted; None for any other than now.
     """
 
-    rows: TabularAnswers
+    rows: RowAnswers
     kept: pl.DataFrame
     ranges: Mapping[str, tuple[float, ...]]
     columns: tuple[str, ...]
@@ -66,7 +66,7 @@ class Search:
         return Counterfactual(number, changes, self._labels(_changed(row, [best]))[0], goal.distance(best))
 
     def _labels(self, frame: pl.DataFrame) -> list[str]:
-        target = self.rows.predictor.target
+        target = self.rows.target
         return [str(label) for label in target.decode(self.rows.outputs(frame))[PREDICTION].to_list()]
 
     def _starts(self, row: pl.DataFrame) -> list[dict[str, Any]]:
@@ -128,7 +128,7 @@ class _Goal:
 
     def _likely(self, changes: Sequence[Change]) -> np.ndarray:
         """Return the log odds of the wanted label, or of any other than now, [changes]."""
-        target = self.search.rows.predictor.target
+        target = self.search.rows.target
         wanted = self.search.wanted
         outputs = self.search.rows.outputs(_changed(self.row, changes)).astype(np.float64)
         own = outputs[:, labels_of(target).index(self.now if wanted is None else wanted)].clip(1e-12, 1 - 1e-12)

@@ -14,7 +14,7 @@ import polars as pl
 from danlu.core.seeds import Seed
 from danlu.explanation.answers import Answer
 from danlu.explanation.edits import EditableRows
-from danlu.explanation.tabular import TabularAnswers
+from danlu.explanation.row_answers import RowAnswers
 
 PLACES = 20  # of a curve, at quantiles of the cells
 CATEGORIES = 20  # the most frequent ones
@@ -50,31 +50,32 @@ def choose_rows(frame: pl.DataFrame, columns: tuple[str, ...], seed: Seed, most:
     return ordered.sample(most, seed=seed.derive("rows").value % 2**63)
 
 
-def partial_dependence(rows: TabularAnswers, frame: pl.DataFrame, answer: Answer) -> Iterator[Curve]:
+def partial_dependence(rows: RowAnswers, frame: pl.DataFrame, answer: Answer) -> Iterator[Curve]:
     """Compute the mean answer with a column set to each place, but for empty ones."""
-    edits, count = EditableRows(rows, frame), frame.height
-    for name in rows.columns:
-        places = _places(frame[name])
+    every = {name: _places(frame[name]) for name in rows.columns}
+    edits, count = EditableRows(rows, frame, every), frame.height
+    for name, places in every.items():
         if len(places) == 0:
             continue
-        every = np.tile(np.arange(count), len(places))
-        outputs = edits.outputs(every, name, places, np.repeat(np.arange(len(places)), count))
-        single = answer.of(rows.predictor.target, outputs).reshape(len(places), count).T
+        edited = np.tile(np.arange(count), len(places))
+        outputs = edits.outputs(edited, name, np.repeat(np.arange(len(places)), count))
+        single = answer.of(rows.target, outputs).reshape(len(places), count).T
         yield Curve(name, places, single.mean(axis=0), _half_widths(single), single, count)
 
 
-def accumulated_effects(rows: TabularAnswers, frame: pl.DataFrame, answer: Answer) -> Iterator[Curve]:
+def accumulated_effects(rows: RowAnswers, frame: pl.DataFrame, answer: Answer) -> Iterator[Curve]:
     """Compute what moves within bins add up to, but for columns of one value."""
-    edits = EditableRows(rows, frame)
-    for name in rows.columns:
-        cells = frame[name]
-        places = _places(cells) if _is_ordered(cells) else _similar(frame, name, rows.columns)
+    every = {
+        name: _places(frame[name]) if _is_ordered(frame[name]) else _similar(frame, name, rows.columns)
+        for name in rows.columns
+    }
+    edits = EditableRows(rows, frame, every)
+    for name, places in every.items():
         if len(places) < 2:
             continue
-        known, lower = _moves(cells, places)
-        own = np.concatenate([lower, lower + 1])
-        outputs = edits.outputs(np.tile(known, 2), name, places, own)
-        low, high = answer.of(rows.predictor.target, outputs).reshape(2, len(known))
+        known, lower = _moves(frame[name], places)
+        outputs = edits.outputs(np.tile(known, 2), name, np.concatenate([lower, lower + 1]))
+        low, high = answer.of(rows.target, outputs).reshape(2, len(known))
         yield _accumulate(name, places, lower, high - low)
 
 

@@ -24,9 +24,10 @@ from danlu.explanation.curves import Curve, accumulated_effects, choose_rows, pa
 from danlu.explanation.interactions import ROWS, pair_interactions
 from danlu.explanation.lime import lime_rows
 from danlu.explanation.local_shap import explain_rows
-from danlu.explanation.permutation import permutation_importance
+from danlu.explanation.permutation import measure_columns, permutation_measure
 from danlu.explanation.results import (
     ColumnCurve,
+    ColumnImportance,
     Counterfactual,
     Curves,
     Explanation,
@@ -37,6 +38,7 @@ from danlu.explanation.results import (
     Trust,
     cell_of,
 )
+from danlu.explanation.row_answers import RowAnswers
 from danlu.explanation.surrogate import FEWEST_ROWS, MOST_ROWS, fit_surrogate
 from danlu.explanation.tabular import TabularAnswers
 from danlu.explanation.trust import Asked, measure_trust
@@ -69,7 +71,7 @@ class ExplainRequest:
         actionable: columns that a counterfactual may change; None for all.
     """
 
-    answers: TabularAnswers
+    answers: RowAnswers
     frame: pl.DataFrame
     labelled: pl.DataFrame | None
     rows: tuple[int, ...]
@@ -86,11 +88,11 @@ class ExplainRequest:
 
         The label that is asked for, else the positive class, else what is predicted most often.
         """
-        predictor = self.answers.predictor
-        outputs = self.answers.outputs(choose_rows(self.frame, self.answers.columns, self.seed))
-        positive = predictor.manifest.positive
+        answers = self.answers
+        outputs = answers.outputs(choose_rows(self.frame, answers.columns, self.seed))
+        positive = answers.positive
         label = self.label if self.label is not None or positive is None else str(positive)
-        found = choose_answers(predictor.target, outputs, label)
+        found = choose_answers(answers.target, outputs, label)
         return max(sorted(set(found), key=lambda each: each.position), key=found.count)
 
 
@@ -199,13 +201,23 @@ class Permutation:
     is_usual: ClassVar[bool] = True
 
     def refusal(self, request: ExplainRequest) -> str | None:
-        return "needs a run, and rows with the target" if request.labelled is None else None
+        if request.labelled is None:
+            return "needs rows with the target"
+        return None if request.labelled.height > 1 else "needs at least 2 rows with the target"
 
     def explain(self, request: ExplainRequest) -> Found:
         assert request.labelled is not None
-        found = permutation_importance(request.answers, request.labelled, request.seed, label=request.label)
-        apart = [each.name for each in found.columns if each.differs]
+        measure = permutation_measure(request.answers, request.labelled, request.seed, label=request.label)
+        done: list[ColumnImportance] = []
         warnings: Warnings = []
+        try:
+            with progress("explaining", len(request.answers.columns), "columns") as bar:
+                for one in measure_columns(request.answers, measure, request.seed):
+                    done.append(one)
+                    bar.advance(1)
+        except KeyboardInterrupt:
+            warnings.append(("stopped", f"stopped after {len(done)} of {len(request.answers.columns)} columns"))
+        apart = [each.name for each in done if each.differs]
         if apart:
             named = ", ".join(apart[:LISTED]) + (" …" if len(apart) > LISTED else "")
             warnings.append(
@@ -215,7 +227,7 @@ class Permutation:
                     "shuffling asks for rows that do not occur",
                 )
             )
-        return Found(overall=(found,), warnings=tuple(warnings))
+        return Found(overall=(measure.result(done),), warnings=tuple(warnings))
 
 
 class CurvesOf:
@@ -223,7 +235,7 @@ class CurvesOf:
 
     is_usual: ClassVar[bool] = False
 
-    def __init__(self, name: str, curves: Callable[[TabularAnswers, pl.DataFrame, Answer], Iterator[Curve]]) -> None:
+    def __init__(self, name: str, curves: Callable[[RowAnswers, pl.DataFrame, Answer], Iterator[Curve]]) -> None:
         self.name, self.curves = name, curves
 
     def refusal(self, request: ExplainRequest) -> str | None:
@@ -277,7 +289,7 @@ class SurrogateTree:
     def explain(self, request: ExplainRequest) -> Found:
         answer, answers = request.answer, request.answers
         frame = choose_rows(request.frame, answers.columns, request.seed, MOST_ROWS)
-        numbers = answer.of(answers.predictor.target, answers.outputs(frame))
+        numbers = answer.of(answers.target, answers.outputs(frame))
         found = fit_surrogate(frame, numbers, answer.name, request.seed)
         warnings: Warnings = []
         if found.fidelity.value < LEAST_FIDELITY:
@@ -292,20 +304,20 @@ class Counterfactuals:
     is_usual: ClassVar[bool] = False
 
     def refusal(self, request: ExplainRequest) -> str | None:
-        if not isinstance(request.answers.predictor.target, ClassTarget):
+        if not isinstance(request.answers.target, ClassTarget):
             return "needs a model that predicts one label a row"
-        if request.background is None or request.answers.predictor.bundle.reference() is None:
+        if request.background is None or _reference_of(request.answers) is None:
             return "needs the training rows that a bundle keeps (bundle.reference: rows)"
         return None
 
     def explain(self, request: ExplainRequest) -> Found:
         answers = request.answers
-        kept = answers.predictor.bundle.reference()
+        kept = _reference_of(answers)
         assert kept is not None and request.background is not None
         ranges = {name: tuple(told["quantiles"]) for name, told in kept["columns"].items() if told.get("quantiles")}
         numbers = {name for name in answers.columns if request.frame[name].dtype.is_numeric()}
         if request.label is not None:
-            choose_answers(answers.predictor.target, answers.outputs(request.frame[:1]), request.label)
+            choose_answers(answers.target, answers.outputs(request.frame[:1]), request.label)
         search = Search(
             answers,
             request.background.select(answers.columns),
@@ -327,6 +339,11 @@ class Counterfactuals:
             named = ", ".join(without[:LISTED]) + (" …" if len(without) > LISTED else "")
             warnings.append(("no-counterfactual", f"no change within the training rows' ranges flips row {named}"))
         return Found(counterfactuals=tuple(one for one in found.values() if one), warnings=tuple(warnings))
+
+
+def _reference_of(answers: RowAnswers) -> dict[str, Any] | None:
+    """Return how the training rows were distributed, where a bundle keeps it."""
+    return answers.predictor.bundle.reference() if isinstance(answers, TabularAnswers) else None
 
 
 class TrustInShap:
@@ -394,9 +411,46 @@ def explain_bundle(
         ArtifactError: values do not add up to the answer.
     """
     require_explainable(predictor)
+    head = Explanation(bundle.manifest.digest, bundle.manifest.task, predictor.engine.name, source)
+    return explain_answers(
+        TabularAnswers(predictor),
+        head,
+        background,
+        frame,
+        labelled=labelled,
+        methods=methods,
+        rows=rows,
+        label=label,
+        error=error,
+        budget=budget,
+        actionable=actionable,
+        seed=seed,
+    )
+
+
+def explain_answers(
+    answers: RowAnswers,
+    head: Explanation,
+    background: pl.DataFrame | None,
+    frame: pl.DataFrame,
+    *,
+    labelled: pl.DataFrame | None,
+    methods: Sequence[str] | None = None,
+    rows: Sequence[int] | None = None,
+    label: str | None = None,
+    error: float | None = None,
+    budget: int | None = None,
+    actionable: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Explanation:
+    """Explain whatever answers rows; arguments are those of `explain_bundle`.
+
+    Args:
+        head: what is explained, with nothing explained yet.
+    """
     _check_figures(error, budget)
     request = ExplainRequest(
-        TabularAnswers(predictor),
+        answers,
         frame,
         labelled,
         _checked_rows(rows, frame.height),
@@ -405,10 +459,9 @@ def explain_bundle(
         label,
         error,
         budget,
-        _checked_columns(actionable, predictor.preprocessor.columns),
+        _checked_columns(actionable, answers.columns),
     )
-    explanation = Explanation(bundle.manifest.digest, bundle.manifest.task, predictor.engine.name, source)
-    warnings = _warnings_of(request)
+    explanation, warnings = head, [*head.warnings, *_warnings_of(request)]
     for name in _checked_methods(methods, request):
         found = METHODS[name].explain(request)
         warnings += found.warnings
@@ -473,7 +526,7 @@ def _warnings_of(request: ExplainRequest) -> Warnings:
         seen.append(background.select(request.answers.columns))
     rows = pl.concat(seen, how="vertical_relaxed")
     outputs = request.answers.outputs(rows)
-    target = request.answers.predictor.target
+    target = request.answers.target
     first = choose_answers(target, outputs[:1], request.label)[0]
     numbers = first.of(target, outputs)
     if len(numbers) > 1 and float(np.ptp(numbers)) <= 1e-6 * max(abs(float(numbers[0])), 1e-6):

@@ -15,7 +15,7 @@ from danlu.core.seeds import Seed
 from danlu.explanation.answers import Answer
 from danlu.explanation.games import interventional_value
 from danlu.explanation.results import Interactions, Interval, Pair
-from danlu.explanation.tabular import TabularAnswers
+from danlu.explanation.row_answers import RowAnswers
 
 ROWS = 60  # that are places and background alike
 MOST_COLUMNS = 12  # those with the largest partial dependence
@@ -23,7 +23,7 @@ RESAMPLES = 1000
 LEAST_SHARE = 1e-9  # of the answers' variance, below which a pair says nothing
 
 
-def pair_interactions(rows: TabularAnswers, frame: pl.DataFrame, answer: Answer, seed: Seed) -> Interactions:
+def pair_interactions(rows: RowAnswers, frame: pl.DataFrame, answer: Answer, seed: Seed) -> Interactions:
     """Compute H of all pairs of up to 12 columns, the largest first.
 
     Args:
@@ -54,7 +54,7 @@ def pair_interactions(rows: TabularAnswers, frame: pl.DataFrame, answer: Answer,
     return Interactions(answer.name, frame.height, tuple(ordered))
 
 
-def _values(rows: TabularAnswers, frame: pl.DataFrame, answer: Answer, coalitions: np.ndarray) -> np.ndarray:
+def _values(rows: RowAnswers, frame: pl.DataFrame, answer: Answer, coalitions: np.ndarray) -> np.ndarray:
     """Return the values of coalitions at each row, [rows, coalitions]."""
     found = []
     with progress("explaining", frame.height, "rows") as bar:

@@ -14,7 +14,7 @@ import polars as pl
 from danlu.core.seeds import Seed
 from danlu.explanation.answers import choose_answers
 from danlu.explanation.results import ColumnValue, Interval, LocalExplanation, cell_of
-from danlu.explanation.tabular import TabularAnswers
+from danlu.explanation.row_answers import RowAnswers
 
 FEWEST_CALLS, CALLS_PER_COLUMN = 1000, 20
 KERNEL_WIDTH = 0.75  # times the root of the number of columns, as in the paper's code
@@ -39,7 +39,7 @@ class LinearFit:
 
 
 def lime_rows(
-    rows: TabularAnswers,
+    rows: RowAnswers,
     frame: pl.DataFrame,
     numbers: list[int],
     background: pl.DataFrame,
@@ -50,12 +50,12 @@ def lime_rows(
 ) -> Iterator[LocalExplanation]:
     """Explain rows one after the other; arguments are those of `local_shap.explain_rows`."""
     calls = budget or max(FEWEST_CALLS, CALLS_PER_COLUMN * len(rows.columns))
-    answers = choose_answers(rows.predictor.target, rows.outputs(frame), label)
+    answers = choose_answers(rows.target, rows.outputs(frame), label)
     for place, (number, answer) in enumerate(zip(numbers, answers, strict=True)):
         row = frame[place : place + 1].select(rows.columns)
         near, moves = draw_near(row, background, calls, seed)
-        said = answer.of(rows.predictor.target, rows.outputs(near))
-        own = float(answer.of(rows.predictor.target, rows.outputs(row))[0])
+        said = answer.of(rows.target, rows.outputs(near))
+        own = float(answer.of(rows.target, rows.outputs(row))[0])
         fit = fit_linear(moves, said, kernel(moves))
         values = tuple(
             ColumnValue(name, cell_of(row[name][0]), Interval(value, value - half, value + half))

@@ -15,6 +15,7 @@ from danlu.explanation.answers import Answer, choose_answers
 from danlu.explanation.estimates import Estimate
 from danlu.explanation.games import Game, interventional_value
 from danlu.explanation.results import ColumnValue, Interval, LocalExplanation, cell_of
+from danlu.explanation.row_answers import RowAnswers
 from danlu.explanation.shapley import shapley_values
 from danlu.explanation.structure import estimator_by_structure, path_values, sum_values, tree_values
 from danlu.explanation.tabular import TabularAnswers
@@ -29,7 +30,7 @@ BY_STRUCTURE: dict[str, Callable[[TabularAnswers, pl.DataFrame, pl.DataFrame, An
 
 
 def explain_rows(
-    rows: TabularAnswers,
+    rows: RowAnswers,
     frame: pl.DataFrame,
     numbers: list[int],
     background: pl.DataFrame | None,
@@ -52,7 +53,7 @@ def explain_rows(
         ArgumentError: there is no background and the model needs one, or a label or the budget is wrong.
         ArtifactError: values do not add up to the answer.
     """
-    answers = choose_answers(rows.predictor.target, rows.outputs(frame), label)
+    answers = choose_answers(rows.target, rows.outputs(frame), label)
     for place, (number, answer) in enumerate(zip(numbers, answers, strict=True)):
         row = frame[place : place + 1]
         wanted = _in_units(rows, background, answer, error)
@@ -61,7 +62,7 @@ def explain_rows(
 
 
 def _estimate(
-    rows: TabularAnswers,
+    rows: RowAnswers,
     row: pl.DataFrame,
     background: pl.DataFrame | None,
     answer: Answer,
@@ -72,14 +73,14 @@ def _estimate(
     structure = estimator_by_structure(rows, answer)
     score = "score" if answer.is_probability else "number"
     if background is None:
-        if structure != "trees" or rows.predictor.options.name != "boosting":
+        if structure != "trees" or not isinstance(rows, TabularAnswers) or rows.predictor.options.name != "boosting":
             raise ArgumentError(
                 "the bundle keeps no rows of its training split, which stand for absent columns; set bundle.reference: "
                 "rows and train again",
                 code="DL409",
             )
         return path_values(rows, row, answer), score
-    if structure is not None:
+    if structure is not None and isinstance(rows, TabularAnswers):
         return BY_STRUCTURE[structure](rows, row, background, answer), score
     value = interventional_value(rows.mixed(row, background, answer), background.height, len(rows.columns))
     game = Game(len(rows.columns), value)
@@ -87,17 +88,15 @@ def _estimate(
     return found, "probability" if answer.is_probability else "number"
 
 
-def _in_units(
-    rows: TabularAnswers, background: pl.DataFrame | None, answer: Answer, error: float | None
-) -> float | None:
+def _in_units(rows: RowAnswers, background: pl.DataFrame | None, answer: Answer, error: float | None) -> float | None:
     """Return an error in the answer's unit; numbers are scaled by their deviation."""
     if error is None or background is None or answer.is_probability:
         return error
-    return error * float(answer.of(rows.predictor.target, rows.outputs(background)).std())
+    return error * float(answer.of(rows.target, rows.outputs(background)).std())
 
 
 def _described(
-    rows: TabularAnswers,
+    rows: RowAnswers,
     row: pl.DataFrame,
     number: int,
     answer: Answer,

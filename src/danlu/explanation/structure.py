@@ -9,6 +9,7 @@ import polars as pl
 
 from danlu.explanation.answers import Answer
 from danlu.explanation.estimates import Estimate
+from danlu.explanation.row_answers import RowAnswers
 from danlu.explanation.tabular import PreparedRows, TabularAnswers
 from danlu.explanation.trees import Trees, interventional_tree_values, path_dependent_tree_values
 from danlu.models.engines.numpy_engine import network_spec
@@ -18,22 +19,24 @@ SUMS = ("linear", "additive")  # families whose score is a sum of functions of o
 TREES = ("tree", "boosting")
 
 
-def estimator_by_structure(rows: TabularAnswers, answer: Answer) -> str | None:
+def estimator_by_structure(rows: RowAnswers, answer: Answer) -> str | None:
     """Name the exact estimator of a model; None where its structure gives none."""
-    if rows.owners is None or answer.score_of(rows.predictor.target, np.zeros((1, _outputs(rows)))) is None:
+    if not isinstance(rows, TabularAnswers) or rows.owners is None:
+        return None
+    if answer.score_of(rows.target, np.zeros((1, _outputs(rows)))) is None:
         return None
     family = rows.predictor.options.name
     return family if family in SUMS else "trees" if family in TREES else None
 
 
 def _outputs(rows: TabularAnswers) -> int:
-    return rows.predictor.target.outputs
+    return rows.target.outputs
 
 
 def sum_values(rows: TabularAnswers, row: pl.DataFrame, background: pl.DataFrame, answer: Answer) -> Estimate:
     """Compute the values of a sum: each column's part less its mean."""
     assert rows.owners is not None
-    own, others = rows.prepare(row), rows.prepare(background)
+    own, others = rows.prepare(row), rows.prepare_once(background)
     parts = _parts(rows, own)[0] - _parts(rows, others).mean(axis=0)
     values = np.zeros((len(rows.columns), parts.shape[1]))
     np.add.at(values, rows.owners, parts)
@@ -71,14 +74,14 @@ def _estimate(
 ) -> Estimate:
     """Return an estimate from the values of the scores, [columns, outputs]."""
     full, empty = float(_score(rows, own, answer)[0]), float(_score(rows, others, answer).mean())
-    target = rows.predictor.target
+    target = rows.target
     found, zero = (answer.score_of(target, scores) for scores in (values, np.zeros((1, values.shape[1]))))
     assert found is not None and zero is not None
     return Estimate(found - zero, np.zeros(len(values)), empty, full, 0, name, True)
 
 
 def _score(rows: TabularAnswers, prepared: PreparedRows, answer: Answer) -> np.ndarray:
-    found = answer.score_of(rows.predictor.target, rows.scores(prepared).astype(np.float64))
+    found = answer.score_of(rows.target, rows.scores(prepared).astype(np.float64))
     assert found is not None
     return found
 
@@ -86,7 +89,7 @@ def _score(rows: TabularAnswers, prepared: PreparedRows, answer: Answer) -> np.n
 def tree_values(rows: TabularAnswers, row: pl.DataFrame, background: pl.DataFrame, answer: Answer) -> Estimate:
     """Compute the values of trees with each background row for what is absent."""
     assert rows.owners is not None
-    own, others = rows.prepare(row), rows.prepare(background)
+    own, others = rows.prepare(row), rows.prepare_once(background)
     values = interventional_tree_values(_trees(rows), _features(own), _features(others), rows.owners, len(rows.columns))
     return _estimate(rows, own, others, answer, values, "trees")
 
@@ -97,7 +100,7 @@ def path_values(rows: TabularAnswers, row: pl.DataFrame, answer: Answer) -> Esti
     own, players = rows.prepare(row), len(rows.columns)
     counts = read_node_counts(rows.predictor.bundle.require(MODEL_FILE).read_text(encoding="utf-8"))
     values, mean = path_dependent_tree_values(_trees(rows), _features(own), counts, rows.owners, players)
-    found = answer.score_of(rows.predictor.target, np.concatenate([values, mean[None], np.zeros((1, len(mean)))]))
+    found = answer.score_of(rows.target, np.concatenate([values, mean[None], np.zeros((1, len(mean)))]))
     assert found is not None
     full = float(_score(rows, own, answer)[0])
     return Estimate(found[:-2] - found[-1], np.zeros(players), float(found[-2]), full, 0, "trees", True)

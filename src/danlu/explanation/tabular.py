@@ -19,6 +19,7 @@ from danlu.data.splits import Split
 from danlu.data.tabular.preprocessor import NAMES, TabularPreprocessor
 from danlu.explanation.answers import Answer
 from danlu.explanation.games import MixedAnswers
+from danlu.tasks.base import Label, Target
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
@@ -54,9 +55,25 @@ class TabularAnswers:
         assert isinstance(predictor.preprocessor, TabularPreprocessor)
         self.predictor, self.preprocessor = predictor, predictor.preprocessor
         self.columns = predictor.preprocessor.columns
+        self._background: tuple[pl.DataFrame, PreparedRows] | None = None
         made_of = predictor.preprocessor.feature_columns
         positions = {name: place for place, name in enumerate(self.columns)}
         self.owners = None if made_of is None else np.array([positions[name] for name in made_of], dtype=np.int64)
+
+    @property
+    def target(self) -> Target:
+        """What the bundle predicts."""
+        return self.predictor.target
+
+    @property
+    def positive(self) -> Label | None:
+        """The label of two that the bundle's figures are about."""
+        return self.predictor.manifest.positive
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that computes the bundle."""
+        return self.predictor.engine.name
 
     @property
     def num_numbers(self) -> int:
@@ -75,18 +92,25 @@ class TabularAnswers:
         """Prepare rows for the network."""
         return PreparedRows(*self.preprocessor.arrays(frame, ORIGIN))
 
+    def prepare_once(self, frame: pl.DataFrame) -> PreparedRows:
+        """Prepare the rows that stand for absent columns; the same frame is not prepared again."""
+        if self._background is None or self._background[0] is not frame:
+            self._background = (frame, self.prepare(frame))
+        return self._background[1]
+
     def outputs(self, frame: pl.DataFrame) -> np.ndarray:
         """Return calibrated outputs of rows as they were read, [rows, ...]."""
         return self.predictor.outputs(Split.of(frame), Origin(ORIGIN, Path.cwd()), batch_size=BATCH)
 
     def outputs_of_prepared(self, rows: PreparedRows) -> np.ndarray:
         """Return calibrated outputs of prepared rows, [rows, ...]."""
-        return self._calibrated(self.scores(rows))
+        return self.calibrated(self.scores(rows))
 
-    def _calibrated(self, scores: np.ndarray) -> np.ndarray:
+    def calibrated(self, scores: np.ndarray) -> np.ndarray:
+        """Return calibrated outputs of the network's, [rows, ...]."""
         answer = self.predictor.head.answer
         assert answer is not None, "every task of tables answers from arrays"
-        return self.predictor.target.calibrate(answer(scores, None))
+        return self.target.calibrate(answer(scores, None))
 
     def scores(self, rows: PreparedRows) -> np.ndarray:
         """Return the network's outputs, [rows, outputs] float32, or [rows, members, outputs]."""
@@ -115,15 +139,17 @@ class TabularAnswers:
         """Return answers to mixtures of a row and background rows, or their scores."""
         if self.owners is None:
             return self._mixed_frames(row, background, answer)
-        own, others = self.prepare(row), self.prepare(background)
+        own, others = self.prepare(row), self.prepare_once(background)
         numeric_owners, code_owners = self.owners[: self.num_numbers], self.owners[self.num_numbers :]
-        target, step = self.predictor.target, max(1, BATCH // len(others))
+        target, step = self.target, max(1, BATCH // len(others))
 
         def block(kept: np.ndarray) -> np.ndarray:
             rows = len(kept) * len(others)
             numeric = np.where(kept[:, None, numeric_owners], own.numeric, others.numeric[None])
             codes = np.where(kept[:, None, code_owners], own.codes, others.codes[None])
-            return self.scores(PreparedRows(numeric.reshape(rows, self.num_numbers), codes.reshape(rows, len(code_owners))))
+            return self.scores(
+                PreparedRows(numeric.reshape(rows, self.num_numbers), codes.reshape(rows, len(code_owners)))
+            )
 
         def answers(coalitions: np.ndarray) -> np.ndarray:
             # Mixed and answered block by block, so that what is mixed never leaves the processor's cache.
@@ -133,7 +159,7 @@ class TabularAnswers:
                 found = answer.score_of(target, scores.astype(np.float64))
                 assert found is not None, "only tasks with scores are explained by them"
             else:
-                found = answer.of(target, self._calibrated(scores))
+                found = answer.of(target, self.calibrated(scores))
             return found.reshape(len(coalitions), len(others))
 
         return answers
@@ -147,7 +173,7 @@ class TabularAnswers:
             for place, name in enumerate(self.columns):
                 sources = np.where(coalitions[:, place][:, None], 0, numbers)
                 columns.append(together[name].gather(sources.ravel()))
-            found = answer.of(self.predictor.target, self.outputs(pl.DataFrame(columns)))
+            found = answer.of(self.target, self.outputs(pl.DataFrame(columns)))
             return found.reshape(len(coalitions), background.height)
 
         return answers

@@ -17,6 +17,7 @@ from danlu.explanation.games import interventional_value
 from danlu.explanation.lime import draw_near
 from danlu.explanation.local_shap import explain_rows
 from danlu.explanation.results import Interval, LocalExplanation, Trust
+from danlu.explanation.row_answers import RowAnswers
 from danlu.explanation.tabular import TabularAnswers
 
 MOST_ROWS = 10
@@ -34,7 +35,7 @@ class Asked:
     error: float | None
     budget: int | None
 
-    def explain(self, rows: TabularAnswers, frame: pl.DataFrame, label: str | None) -> list[LocalExplanation]:
+    def explain(self, rows: RowAnswers, frame: pl.DataFrame, label: str | None) -> list[LocalExplanation]:
         """Return the SHAP values of rows."""
         numbers = list(range(frame.height))
         found = explain_rows(
@@ -43,7 +44,7 @@ class Asked:
         return list(found)
 
 
-def measure_trust(rows: TabularAnswers, frame: pl.DataFrame, asked: Asked, label: str | None) -> Trust:
+def measure_trust(rows: RowAnswers, frame: pl.DataFrame, asked: Asked, label: str | None) -> Trust:
     """Measure SHAP values of rows, 10 at most.
 
     Args:
@@ -96,10 +97,10 @@ def _removed(players: int, seed: Seed) -> np.ndarray:
 
 
 def _lost(
-    rows: TabularAnswers, row: pl.DataFrame, background: pl.DataFrame, one: LocalExplanation, removed: np.ndarray
+    rows: RowAnswers, row: pl.DataFrame, background: pl.DataFrame, one: LocalExplanation, removed: np.ndarray
 ) -> np.ndarray:
     """Return what the explained number loses without sets of columns, [sets]."""
-    answer = choose_answers(rows.predictor.target, rows.outputs(row), one.label)[0]
+    answer = choose_answers(rows.target, rows.outputs(row), one.label)[0]
     is_score = one.estimator in ("linear", "additive", "trees")
     mixed = rows.mixed(row, background, answer, of_scores=is_score)
     value = interventional_value(mixed, background.height, len(rows.columns))
@@ -127,7 +128,7 @@ def _sizes(row: pl.DataFrame, background: pl.DataFrame) -> np.ndarray:
     return np.array(found)
 
 
-def _moved(rows: TabularAnswers, row: pl.DataFrame, asked: Asked, one: LocalExplanation) -> float:
+def _moved(rows: RowAnswers, row: pl.DataFrame, asked: Asked, one: LocalExplanation) -> float:
     """Return how far values move, relatively, where the row hardly moves."""
     near, moves = draw_near(row, asked.background, 1, asked.seed)
     cells = []
@@ -140,15 +141,13 @@ def _moved(rows: TabularAnswers, row: pl.DataFrame, asked: Asked, one: LocalExpl
     return float(np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), np.finfo(np.float64).tiny))
 
 
-def _randomised(
-    rows: TabularAnswers, frame: pl.DataFrame, asked: Asked, local: list[LocalExplanation]
-) -> Interval | None:
+def _randomised(rows: RowAnswers, frame: pl.DataFrame, asked: Asked, local: list[LocalExplanation]) -> Interval | None:
     """Return the rank correlation with a shuffled model's values, if it can be had."""
     from scipy.stats import spearmanr
 
-    shuffled = rows.with_weights(_shuffled(rows.weights, asked.seed)) if rows.predictor.engine.name == "numpy" else None
-    if shuffled is None or len(rows.columns) < 3:
+    if not isinstance(rows, TabularAnswers) or rows.engine != "numpy" or len(rows.columns) < 3:
         return None
+    shuffled = rows.with_weights(_shuffled(rows.weights, asked.seed))
     found = []
     for place, one in enumerate(local):
         other = asked.explain(shuffled, frame[place : place + 1], one.label)[0]
