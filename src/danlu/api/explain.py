@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from danlu.api.explain_file import explain_file, exported_file
 from danlu.artifacts.bundle import Bundle
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.ownership import RECIPE
@@ -40,6 +41,7 @@ def explain(
     error: float | None = None,
     budget: int | None = None,
     actionable: Sequence[str] | None = None,
+    target: str | None = None,
     seed: int = 0,
     output: str | Path | None = None,
     own_code: bool = False,
@@ -51,7 +53,7 @@ def explain(
     Permutation importance says how much worse the model answers without a column. No look at the test split is counted.
 
     Args:
-        bundle: a bundle or a run.
+        bundle: a bundle or a run; or an exported ONNX file of a table, or its folder, which needs rows.
         data: rows to explain, as in `danlu.predict`; by default a split of the run.
         rows: numbers of the rows to explain, from 0; by default the first 20.
         split: of the run: validation or test.
@@ -63,6 +65,7 @@ def explain(
             answers' standard deviation.
         budget: most coalitions per row; by default 40 per column, or all where they are few.
         actionable: columns that counterfactuals may change; by default all.
+        target: of an exported file: the column of the rows that holds what it predicts, for permutation importance.
         seed: of the coalitions and shuffles.
         output: folder for explanation.json and values.npz.
         own_code: import the module that the bundle names, if its model is your own.
@@ -82,22 +85,37 @@ def explain(
         >>> abs(one.base + sum(each.share.value for each in one.values) - one.answer) < 1e-6
         True
     """
+    file = exported_file(Path(bundle))
+    if file is not None:
+        found = explain_file(
+            file,
+            data,
+            target=target,
+            rows=rows,
+            methods=methods,
+            label=label,
+            error=error,
+            budget=budget,
+            actionable=actionable,
+            seed=seed,
+        )
+        return _written(found, output)
+    if target is not None:
+        raise ArgumentError("target: is for exported files; a bundle knows what it predicts", code="DL402")
     opened = open_checked(bundle)
     frame, source = _rows_of(opened, Path(bundle), data, split)
     from danlu.explanation.beside_predictions import background_of
     from danlu.explanation.explain import explain_bundle
-    from danlu.explanation.written import write_explanation
     from danlu.models.predictor import Predictor
 
     predictor = Predictor.load(opened, own_code=own_code)
-    labelled = frame if data is None else _labelled(opened, Path(bundle), predictor, data, methods)
     found = explain_bundle(
         predictor,
         opened,
         background_of(opened),
         frame,
         source,
-        labelled=labelled,
+        labelled=frame if data is None else _labelled(opened, Path(bundle), predictor, data, methods),
         methods=methods,
         rows=rows,
         label=label,
@@ -106,7 +124,15 @@ def explain(
         actionable=actionable,
         seed=seed,
     )
-    return found if output is None else write_explanation(found, Path(output))
+    return _written(found, output)
+
+
+def _written(found: "Explanation", output: str | Path | None) -> "Explanation":
+    if output is None:
+        return found
+    from danlu.explanation.written import write_explanation
+
+    return write_explanation(found, Path(output))
 
 
 def _rows_of(

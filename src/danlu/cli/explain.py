@@ -1,4 +1,4 @@
-"""danlu explain RUN|BUNDLE [DATA]"""
+"""danlu explain RUN|BUNDLE|FILE.onnx [DATA]"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ SHOWN = 10  # columns of a row in the terminal
 
 
 def explain(
-    bundle: Annotated[Path, Parameter(help="A bundle's or a run's folder.")],
+    bundle: Annotated[Path, Parameter(help="A bundle's or a run's folder, or an exported ONNX file of a table.")],
     data: Annotated[
         str | None, Parameter(help="Rows to explain: a file, folder, glob or builtin:NAME; else a split of the run.")
     ] = None,
@@ -35,6 +35,9 @@ def explain(
     budget: Annotated[int | None, Parameter(help="Most coalitions per row; by default 40 per column.")] = None,
     actionable: Annotated[
         str | None, Parameter(help="Columns that counterfactuals may change, with commas; by default all.")
+    ] = None,
+    target: Annotated[
+        str | None, Parameter(help="Of an exported file: the column of DATA that holds what it predicts.")
     ] = None,
     seed: Annotated[int, Parameter(help="Seed of what is drawn.")] = 0,
     output: Annotated[
@@ -58,6 +61,7 @@ def explain(
         error=error,
         budget=budget,
         actionable=None if actionable is None else [name.strip() for name in actionable.split(",")],
+        target=target,
         seed=seed,
         output=output,
         own_code=own_code,
