@@ -22,6 +22,7 @@ BATCH = 2**14  # coalitions at a time, of an enumeration
 FIRST_CALLS = 10  # calls per column that a search for a wanted error begins with
 USUAL_CALLS = 40
 MOST_CALLS = 320
+MOST_UNASKED = 20_000  # calls of a row, however many columns there are; at least 4 a column
 FEWEST_CALLS = 4
 ODD_CALLS = 5  # calls per column from which the odd kernel has half the error of paired Kernel SHAP
 MAX_ODD_PLAYERS = 300  # the regression has a number to choose for each
@@ -101,14 +102,16 @@ def shapley_values(
         seed: of the coalitions that are drawn.
         error: stop when no interval is wider to either side; the budget ends it, too.
         answers: of the model that a call costs: background rows.
-        budget: most calls; by default 40 per column, and 320 per column where an error is asked for.
+        budget: most calls; by default 40 per column, but 20,000 in all of more than 500 columns (at least 4 per
+            column), and 320 per column where an error is asked for.
     """
     players = game.players
     everything = 2**players if players <= MAX_ENUMERATED_PLAYERS else None
     affordable = MOST_ANSWERS // answers if budget is None else budget
     if players == 1 or (everything is not None and error is None and everything <= affordable):
         return enumerate_all(game)
-    most = budget if budget is not None else (USUAL_CALLS if error is None else MOST_CALLS) * players
+    unasked = max(min(USUAL_CALLS * players, MOST_UNASKED), FEWEST_CALLS * players + 2)
+    most = budget if budget is not None else unasked if error is None else MOST_CALLS * players
     calls = most if error is None else min(max(FIRST_CALLS * players, FEWEST_CALLS * players + 2), most)
     while True:
         if everything is not None and calls >= everything and most >= everything:
