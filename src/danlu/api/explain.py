@@ -19,10 +19,13 @@ from danlu.errors import ArgumentError, DataError
 from danlu.experiment.bundle_labels import labelled_for_bundle, target_columns
 from danlu.experiment.data_evaluation import labelled_rows
 from danlu.experiment.run_data import load_run_data
+from danlu.experiment.training_record import refuse_record, training_record
 from danlu.models.bundle_form import open_checked
 from danlu.models.read_for import read_for
 
 if TYPE_CHECKING:
+    from danlu.experiment.data_context import DataContext
+    from danlu.explanation.influence import TrainingRecord
     from danlu.explanation.results import Explanation
     from danlu.models.predictor import Predictor
 
@@ -58,7 +61,7 @@ def explain(
         rows: numbers of the rows to explain, from 0; by default the first 20.
         split: of the run: validation or test.
         methods: shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate,
-            counterfactual, trust; by default the first two. Permutation importance needs rows with the target.
+            counterfactual, trust, tracin; by default the first two. Permutation importance needs rows with the target.
         label: the label or output to explain; by default what is predicted. Of counterfactuals the label to reach; by
             default any other.
         error: stop when no interval is wider to either side: in units of probability, for numbers as a share of the
@@ -103,19 +106,21 @@ def explain(
     if target is not None:
         raise ArgumentError("target: is for exported files; a bundle knows what it predicts", code="DL402")
     opened = open_checked(bundle)
-    frame, source = _rows_of(opened, Path(bundle), data, split)
+    frame, source, context = _rows_of(opened, Path(bundle), data, split)
     from danlu.explanation.beside_predictions import background_of
     from danlu.explanation.explain import explain_bundle
     from danlu.models.predictor import Predictor
 
     predictor = Predictor.load(opened, own_code=own_code)
+    labelled = frame if data is None else _labelled(opened, Path(bundle), predictor, data, methods)
+    wants_training = methods is not None and "tracin" in methods
     found = explain_bundle(
         predictor,
         opened,
         background_of(opened),
         frame,
         source,
-        labelled=frame if data is None else _labelled(opened, Path(bundle), predictor, data, methods),
+        labelled=labelled,
         methods=methods,
         rows=rows,
         label=label,
@@ -123,8 +128,29 @@ def explain(
         budget=budget,
         actionable=actionable,
         seed=seed,
+        training=_training(Path(bundle), context, predictor, frame, labelled) if wants_training else "",
     )
     return _written(found, output)
+
+
+def _training(
+    folder: Path,
+    context: "DataContext | None",
+    predictor: "Predictor",
+    frame: pl.DataFrame,
+    labelled: pl.DataFrame | None,
+) -> "TrainingRecord | str":
+    """Return what the run kept of its training, or why there is nothing."""
+    if not (folder / RECIPE).is_file():
+        return "needs a run, whose kept checkpoints it reads"
+    run = RunDirectory.open(folder)
+    context = context or load_run_data(load_run_recipe(run.path / RECIPE), run)
+    refusal = refuse_record(context, run)
+    if refusal is None and (labelled is None or labelled.height != frame.height):
+        refusal = "needs rows that all have the target"
+    if refusal is not None or labelled is None:
+        return str(refusal)
+    return training_record(context, run, predictor, labelled)
 
 
 def _written(found: "Explanation", output: str | Path | None) -> "Explanation":
@@ -137,11 +163,11 @@ def _written(found: "Explanation", output: str | Path | None) -> "Explanation":
 
 def _rows_of(
     bundle: Bundle, folder: Path, data: object | None, split: str
-) -> tuple[pl.DataFrame, dict[str, str | int]]:
-    """Return the rows, and what is said of them."""
+) -> "tuple[pl.DataFrame, dict[str, str | int], DataContext | None]":
+    """Return the rows, what is said of them, and the run's data where it was loaded."""
     if data is not None:
         frame, origin = _read(bundle, data)
-        return frame, {"origin": origin, "rows": frame.height}
+        return frame, {"origin": origin, "rows": frame.height}, None
     if not (folder / RECIPE).is_file():
         raise ArgumentError(f"{folder}: a bundle has no rows of its own; give DATA, or the run", code="DL401")
     if split not in SPLITS:
@@ -151,14 +177,14 @@ def _rows_of(
     part = dict(context.splits.items())[split]
     if len(part) == 0:
         raise ArgumentError(f"{folder}: its {split} split has no rows; give DATA, or another split", code="DL402")
-    return part.frame, {"split": split, "rows": len(part)}
+    return part.frame, {"split": split, "rows": len(part)}, context
 
 
 def _labelled(
     bundle: Bundle, folder: Path, predictor: "Predictor", data: object, methods: Sequence[str] | None
 ) -> pl.DataFrame | None:
     """Return the rows of data that have the target, if there are any; of a run or a bundle alone."""
-    if methods is not None and "permutation" not in methods:
+    if methods is not None and not {"permutation", "tracin"} & set(methods):
         return None
     read = read_for(bundle, data, labelled=True)
     recipe = load_run_recipe(folder / RECIPE) if (folder / RECIPE).is_file() else None

@@ -27,7 +27,7 @@ def explain(
         str | None,
         Parameter(
             help="shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate, "
-            "counterfactual or trust, several with commas; by default the first two."
+            "counterfactual, trust or tracin, several with commas; by default the first two."
         ),
     ] = None,
     label: Annotated[str | None, Parameter(help="The label or output; by default what is predicted.")] = None,
@@ -90,6 +90,12 @@ def explain(
         figures = {"infidelity": trust.infidelity, "stability": trust.stability, "randomisation": trust.randomisation}
         figures |= {f"infidelity of {name} values": each for name, each in trust.dummies.items()}
         print_table([{"figure": name, **_shown(each)} for name, each in figures.items() if each is not None])
+    for one in found.influence:
+        print(f"\nrow {one.row}: training rows that taught this answer, and rows that spoke against it")
+        sides = (("for", one.helped), ("against", one.hindered))
+        print_table(
+            [{"side": side, "row": row, "influence": f"{value:.3g}"} for side, each in sides for row, value in each]
+        )
     for overall in found.overall:
         PRINTERS[overall.method](overall)
     if output is not None:

@@ -21,6 +21,7 @@ from danlu.explanation.answers import Answer, choose_answers
 from danlu.explanation.beside_predictions import require_explainable
 from danlu.explanation.counterfactuals import Search
 from danlu.explanation.curves import Curve, accumulated_effects, choose_rows, partial_dependence
+from danlu.explanation.influence import Influence, TrainingRecord, training_influences
 from danlu.explanation.interactions import ROWS, pair_interactions
 from danlu.explanation.lime import lime_rows
 from danlu.explanation.local_shap import explain_rows
@@ -53,6 +54,8 @@ FEW_BACKGROUND = 20
 LEAST_FIDELITY = 0.7  # of a surrogate, below which its rules are not the model's
 LISTED = 5  # columns that a warning names
 
+NO_TRAINING = "needs a run, whose kept checkpoints it reads"
+
 Warnings = list[tuple[str, str]]
 
 
@@ -69,6 +72,7 @@ class ExplainRequest:
         error: the half width that is enough; None for a fixed number of calls.
         budget: most coalitions per row; None for the usual number.
         actionable: columns that a counterfactual may change; None for all.
+        training: what the run kept of its training, or why it is not to be had.
     """
 
     answers: RowAnswers
@@ -81,6 +85,7 @@ class ExplainRequest:
     error: float | None = None
     budget: int | None = None
     actionable: tuple[str, ...] | None = None
+    training: TrainingRecord | str = NO_TRAINING
 
     @cached_property
     def answer(self) -> Answer:
@@ -104,6 +109,7 @@ class Found:
     overall: tuple[Overall, ...] = ()
     counterfactuals: tuple[Counterfactual, ...] = ()
     trust: tuple[Trust, ...] = ()
+    influence: tuple[Influence, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
 
 
@@ -366,6 +372,28 @@ class TrustInShap:
         return Found(trust=(found,), warnings=tuple(warnings))
 
 
+class TracIn:
+    """Name the training rows that taught single answers."""
+
+    is_usual: ClassVar[bool] = False
+
+    def refusal(self, request: ExplainRequest) -> str | None:
+        return request.training if isinstance(request.training, str) else None
+
+    def explain(self, request: ExplainRequest) -> Found:
+        assert not isinstance(request.training, str)
+        done: list[Influence] = []
+        warnings: Warnings = []
+        try:
+            with progress("explaining", len(request.rows), "rows") as bar:
+                for one in training_influences(request.training, list(request.rows)):
+                    done.append(one)
+                    bar.advance(1)
+        except KeyboardInterrupt:
+            warnings.append(("stopped", f"stopped after {len(done)} of {len(request.rows)} rows"))
+        return Found(influence=tuple(done), warnings=tuple(warnings))
+
+
 METHODS: dict[str, Method] = {
     "shap": Shap(),
     "permutation": Permutation(),
@@ -376,6 +404,7 @@ METHODS: dict[str, Method] = {
     "surrogate": SurrogateTree(),
     "counterfactual": Counterfactuals(),
     "trust": TrustInShap(),
+    "tracin": TracIn(),
 }
 
 
@@ -394,6 +423,7 @@ def explain_bundle(
     budget: int | None = None,
     actionable: Sequence[str] | None = None,
     seed: int = 0,
+    training: TrainingRecord | str = NO_TRAINING,
 ) -> Explanation:
     """Explain answers of a bundle, and its model.
 
@@ -405,6 +435,7 @@ def explain_bundle(
         methods: of `METHODS`; by default the usual ones that can be had here.
         rows: numbers from 0; by default the first 20.
         actionable: columns that counterfactuals may change; by default all.
+        training: what the run kept of its training, or why it is not to be had.
 
     Raises:
         ArgumentError: a method is unknown or not to be had, a row is not there, or a label or figure is wrong.
@@ -425,6 +456,7 @@ def explain_bundle(
         budget=budget,
         actionable=actionable,
         seed=seed,
+        training=training,
     )
 
 
@@ -442,6 +474,7 @@ def explain_answers(
     budget: int | None = None,
     actionable: Sequence[str] | None = None,
     seed: int = 0,
+    training: TrainingRecord | str = NO_TRAINING,
 ) -> Explanation:
     """Explain whatever answers rows; arguments are those of `explain_bundle`.
 
@@ -460,6 +493,7 @@ def explain_answers(
         error,
         budget,
         _checked_columns(actionable, answers.columns),
+        training,
     )
     explanation, warnings = head, [*head.warnings, *_warnings_of(request)]
     for name in _checked_methods(methods, request):
@@ -471,6 +505,7 @@ def explain_answers(
             overall=explanation.overall + found.overall,
             counterfactuals=explanation.counterfactuals + found.counterfactuals,
             trust=explanation.trust + found.trust,
+            influence=explanation.influence + found.influence,
         )
         if any(code == "stopped" for code, _ in found.warnings):
             break

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from danlu.explanation.influence import Influence
+
 FORMAT = 1
 
 
@@ -385,6 +387,7 @@ class Explanation:
         overall: of the model.
         counterfactuals: changes that flip an answer, by row.
         trust: how far local methods can be trusted, where it was measured.
+        influence: training rows that taught an answer, by row.
         recommended: the method that danlu recommends here.
         warnings: code and message of what limits it.
         arrays: path of values.npz, where it was written.
@@ -398,6 +401,7 @@ class Explanation:
     overall: tuple[Overall, ...] = ()
     counterfactuals: tuple[Counterfactual, ...] = ()
     trust: tuple[Trust, ...] = ()
+    influence: tuple[Influence, ...] = ()
     recommended: str = "shap"
     warnings: tuple[tuple[str, str], ...] = ()
     arrays: str | None = field(default=None)
@@ -414,6 +418,7 @@ class Explanation:
             "global": [each.to_json() for each in self.overall],
             "counterfactuals": [each.to_json() for each in self.counterfactuals],
             "trust": self._trust(),
+            "influence": [each.to_json() for each in self.influence],
             "recommended": self.recommended,
             "arrays": self.arrays,
             "warnings": [{"code": code, "message": message} for code, message in self.warnings],
@@ -440,6 +445,8 @@ class Explanation:
             found[f"local/{method}/answer"] = np.array([each.answer for each in local])
         for overall in self.overall:
             found |= overall.to_arrays()
+        for one in self.influence:
+            found[f"influence/{one.row}/{one.method}"] = one.shares
         return found
 
 
