@@ -90,6 +90,9 @@ def explain(
         figures = {"infidelity": trust.infidelity, "stability": trust.stability, "randomisation": trust.randomisation}
         figures |= {f"infidelity of {name} values": each for name, each in trust.dummies.items()}
         print_table([{"figure": name, **_shown(each)} for name, each in figures.items() if each is not None])
+        areas, told = trust.removal.areas, " > ".join(", ".join(group) for group in trust.removal.ranks)
+        print(f"without the largest columns the answer moves by (told apart: {told})")
+        print_table([{"method": name, **_shown(each)} for name, each in areas.items()])
     for one in found.influence:
         print(f"\nrow {one.row}: training rows that taught this answer, and rows that spoke against it")
         sides = (("for", one.helped), ("against", one.hindered))
@@ -162,5 +165,7 @@ def _numbers(rows: str) -> list[int]:
 
 
 def _shown(share: Any) -> dict[str, str]:
+    if share.low is None:
+        return {"value": f"{share.value:.3g}", "interval": "-"}
     interval = "exact" if share.low == share.high else f"{share.low:.3g} to {share.high:.3g}"
     return {"value": f"{share.value:.3g}", "interval": interval}

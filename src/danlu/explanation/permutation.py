@@ -15,7 +15,8 @@ from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
 from danlu.explanation.answers import labels_of
 from danlu.explanation.edits import EditableRows
-from danlu.explanation.results import ColumnImportance, GlobalExplanation, Interval
+from danlu.explanation.intervals import mean_interval
+from danlu.explanation.results import ColumnImportance, GlobalExplanation
 from danlu.explanation.row_answers import RowAnswers
 from danlu.tasks.base import Target
 from danlu.tasks.classification import ClassTarget
@@ -27,7 +28,6 @@ REPEATS = 10
 GOES_WITH = 0.3  # rank correlation from which columns go together
 MOST_TOGETHER = 32  # columns that a column is conditioned on, those that go with it most
 ROWS_OF_LEAF = 10
-CONFIDENCE = 0.95
 MOST_ROWS, MOST_ANSWERS = 10_000, 20_000_000  # of these, one for each row, column and shuffle
 FEWEST_ROWS = 500  # however many columns there are
 LEAST_PROBABILITY = 1e-7
@@ -100,9 +100,9 @@ def measure_columns(rows: RowAnswers, measure: Measure, seed: Seed) -> Iterator[
         plain = shuffled.losses(column, np.zeros(frame.height, dtype=np.int64), draws, loss) - before
         groups = _alike(ranks, together[column], column)
         given = plain if groups is None else shuffled.losses(column, groups, draws, loss) - before
-        apart = _interval(plain - given)
+        apart = mean_interval(plain - given)
         differs = groups is not None and not (apart.low or 0.0) <= 0.0 <= (apart.high or 0.0)
-        yield ColumnImportance(name, _interval(plain), _interval(given), differs)
+        yield ColumnImportance(name, mean_interval(plain), mean_interval(given), differs)
 
 
 def _row_loss(target: Target, frame: pl.DataFrame, label: str | None) -> tuple[str, pl.DataFrame, RowLoss]:
@@ -196,12 +196,3 @@ def _alike(ranks: np.ndarray, together: np.ndarray, column: int) -> np.ndarray |
         return None
     tree = DecisionTreeRegressor(min_samples_leaf=ROWS_OF_LEAF, random_state=0)
     return np.asarray(tree.fit(ranks[:, others], ranks[:, column]).apply(ranks[:, others]))
-
-
-def _interval(differences: np.ndarray) -> Interval:
-    """Return the mean over rows with Student's interval."""
-    from scipy.stats import t
-
-    mean, count = float(differences.mean()), len(differences)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1) * differences.std(ddof=1) / np.sqrt(count))
-    return Interval(mean, mean - half, mean + half)

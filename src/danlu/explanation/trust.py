@@ -3,6 +3,7 @@
 Infidelity (Yeh et al. 2019, https://arxiv.org/abs/1901.09392): what values say that columns are worth, against what the
 answer loses without them. Stability: how much values move with a row that hardly moves. Randomisation (Adebayo et al.
 2018, https://arxiv.org/abs/1810.03292): how alike the values of a model with shuffled weights are; alike is bad.
+Removal curves stand in `removal`.
 """
 
 from collections.abc import Mapping
@@ -14,8 +15,10 @@ import polars as pl
 from danlu.core.seeds import Seed
 from danlu.explanation.answers import choose_answers
 from danlu.explanation.games import interventional_value
-from danlu.explanation.lime import draw_near
+from danlu.explanation.intervals import mean_interval
+from danlu.explanation.lime import draw_near, lime_rows
 from danlu.explanation.local_shap import explain_rows
+from danlu.explanation.removal import lost_by_removal, sum_up
 from danlu.explanation.results import Interval, LocalExplanation, Trust
 from danlu.explanation.row_answers import RowAnswers
 from danlu.explanation.tabular import TabularAnswers
@@ -23,7 +26,7 @@ from danlu.explanation.tabular import TabularAnswers
 MOST_ROWS = 10
 REMOVALS = 64  # sets of columns that are taken from each row
 SMALL_MOVE = 0.01  # standard deviations
-CONFIDENCE = 0.95
+DUMMIES = ("random", "input-magnitude")  # that know nothing of the model
 
 
 @dataclass(frozen=True)
@@ -53,27 +56,33 @@ def measure_trust(rows: RowAnswers, frame: pl.DataFrame, asked: Asked, label: st
     frame = frame.select(rows.columns)[:MOST_ROWS]
     local = asked.explain(rows, frame, label)
     own, random, size = (np.empty(len(local)) for _ in range(3))
-    moves = np.empty(len(local))
-    for place, one in enumerate(local):
+    moves, lost_by = np.empty(len(local)), []
+    slopes = lime_rows(rows, frame, list(range(len(local))), asked.background, asked.seed, label=label)
+    for place, (one, near) in enumerate(zip(local, slopes, strict=True)):
         row = frame[place : place + 1]
         removed = _removed(len(rows.columns), asked.seed)
         lost = _lost(rows, row, asked.background, one, removed)
-        values = _values(one)
+        values, sizes = _values(one), _sizes(row, asked.background)
         own[place] = infidelity(values, removed, lost)
-        rng = np.random.default_rng(asked.seed.derive("dummy", "random").value)
-        random[place] = infidelity(_scaled(rng.standard_normal(len(values)), removed, lost), removed, lost)
-        size[place] = infidelity(_scaled(_sizes(row, asked.background), removed, lost), removed, lost)
+        drawn = np.random.default_rng(asked.seed.derive("dummy", "random").value).standard_normal(len(values))
+        random[place] = infidelity(_scaled(drawn, removed, lost), removed, lost)
+        size[place] = infidelity(_scaled(sizes, removed, lost), removed, lost)
         moves[place] = _moved(rows, row, asked, one)
+        answer = choose_answers(rows.target, rows.outputs(row), one.label)[0]
+        shuffled = np.random.default_rng(asked.seed.derive("dummy", "random", place).value).permutation(len(values))
+        tried = {"shap": values, "lime": _values(near), "random": shuffled + 1.0, "input-magnitude": sizes}
+        lost_by.append(lost_by_removal(rows, row, asked.background, answer, tried))
     best = np.minimum(random, size)
     return Trust(
         method="shap",
         rows=len(local),
         completeness=Interval(max(one.completeness_error or 0.0 for one in local)),
-        infidelity=_interval(own),
-        dummies={"random": _interval(random), "input-magnitude": _interval(size)},
-        beats_dummies=(_interval(own - best).high or 0.0) < 0,
-        stability=_interval(moves),
+        infidelity=mean_interval(own),
+        dummies={"random": mean_interval(random), "input-magnitude": mean_interval(size)},
+        beats_dummies=(mean_interval(own - best).high or 0.0) < 0,
+        stability=mean_interval(moves),
         randomisation=_randomised(rows, frame, asked, local),
+        removal=sum_up(lost_by, len(rows.columns), DUMMIES),
     )
 
 
@@ -154,7 +163,7 @@ def _randomised(rows: RowAnswers, frame: pl.DataFrame, asked: Asked, local: list
         sizes = [np.abs(_values(each)) for each in (one, other)]
         if all(float(np.ptp(each)) > 0 for each in sizes):
             found.append(float(spearmanr(*sizes).statistic))
-    return _interval(np.array(found)) if found else None
+    return mean_interval(np.array(found)) if found else None
 
 
 def _shuffled(weights: Mapping[str, np.ndarray], seed: Seed) -> dict[str, np.ndarray]:
@@ -185,14 +194,3 @@ def _shuffled_trees(weights: Mapping[str, np.ndarray], rng: np.random.Generator)
 
 def _values(one: LocalExplanation) -> np.ndarray:
     return np.array([each.share.value for each in one.values])
-
-
-def _interval(figures: np.ndarray) -> Interval:
-    """Return the mean over rows with Student's interval; of one row the figure alone."""
-    from scipy.stats import t
-
-    mean, count = float(figures.mean()), len(figures)
-    if count < 2:
-        return Interval(mean)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1) * figures.std(ddof=1) / np.sqrt(count))
-    return Interval(mean, mean - half, mean + half)
