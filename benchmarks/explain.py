@@ -30,12 +30,12 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent))
 from danlu.core.seeds import Seed
+from danlu.data.builtin import read_builtin
 from danlu.explanation.answers import Answer
 from danlu.explanation.games import Game, interventional_value
 from danlu.explanation.permutation import permutation_importance
 from danlu.explanation.shapley import ESTIMATORS, choose_estimator, estimate_with, shapley_values
 from danlu.explanation.tabular import TabularAnswers
-from danlu.models.predictor import Predictor
 from explanation import cases
 from explanation.games import GAMES, all_members, exact_values, make_game
 
@@ -202,60 +202,135 @@ def speed() -> None:
     """Print calls per second beside KernelExplainer, and permutation importance beside scikit-learn.
 
     Seconds are of this process on the CPU, single-threaded, since other work on a machine lengthens those of a clock.
+    Both sides are timed in turn, and a ratio is of neighbours. Memory is what the process grows by at most.
     """
     import tempfile
 
+    with tempfile.TemporaryDirectory() as folder:
+        cancer = read_builtin("builtin:breast-cancer").frame.lazy().collect()
+        for name, hidden in (("mlp of 128 x 128", [128, 128]), ("mlp of 16", [16])):
+            rows = _trained(Path(folder), f"cancer{hidden[0]}", cancer, "diagnosis", hidden)
+            for background in (1, 10, 100):
+                _kernel_speed(f"breast-cancer, {name}", rows, cancer, background, True)
+        customers = _customers()
+        words = _trained(Path(folder), "customers", customers, "churned", [128, 128])
+        for background in (1, 10, 100):
+            _kernel_speed(
+                "customers (5 of 10 columns are words), mlp of 128 x 128", words, customers, background, False
+            )
+        _permutation_speed(_trained(Path(folder), "again", cancer, "diagnosis", [128, 128]), cancer)
+
+
+def _trained(folder: Path, name: str, frame: pl.DataFrame, target: str, hidden: list[int]) -> TabularAnswers:
     import danlu
     from danlu.core.console import silenced
-    from danlu.data.builtin import read_builtin
 
-    recipe = {"name": "p", "data": {"source": "builtin:breast-cancer"}, "model": "mlp", "training": {"epochs": 3}}
-    with tempfile.TemporaryDirectory() as folder, silenced():
-        run = danlu.train(recipe, name="p", output=folder).path
-        predictor, in_torch = danlu.load(run), danlu.load(run, engine="torch")
-    frame = read_builtin("builtin:breast-cancer").frame.lazy().collect()
-    rows = TabularAnswers(predictor)
-    for background in (1, 10, 100):
-        _kernel_speed(rows, in_torch, frame, background)
-    _permutation_speed(rows, frame)
+    recipe = {
+        "name": name, "data": {"target": target}, "model": {"name": "mlp", "hidden": hidden}, "training": {"epochs": 3}
+    }  # fmt: skip
+    with silenced():
+        run = danlu.train(recipe, data=frame, name=name, output=folder).path
+        return TabularAnswers(danlu.load(run))
 
 
-def _kernel_speed(rows: TabularAnswers, in_torch: Predictor, frame: pl.DataFrame, background: int) -> None:
+def _customers() -> pl.DataFrame:
+    """A table as companies have it: words, counts, amounts, gaps."""
+    rng = np.random.default_rng(0)
+    words = {f"word {at}": rng.choice([f"value {n}" for n in range(5 + at)], 500) for at in range(5)}
+    numbers = {f"amount {at}": rng.gamma(2, 10, 500).round(2) for at in range(5)}
+    frame = pl.DataFrame({**words, **numbers})
+    gap = pl.int_range(pl.len()) % 9 == 0
+    leaves = (pl.col("word 0") == "value 1") & (pl.col("amount 0") < 25)
+    churned = pl.when(leaves).then(pl.lit("yes")).otherwise(pl.lit("no"))
+    return frame.with_columns(churned=churned).with_columns(
+        pl.when(gap).then(None).otherwise(pl.col("amount 1")).alias("amount 1")
+    )
+
+
+def _kernel_speed(name: str, rows: TabularAnswers, frame: pl.DataFrame, background: int, has_network: bool) -> None:
     """The same bundle, row and background: shap is given the network's own function, or `Predictor.predict`."""
     import shap
     import torch
 
-    chosen, calls = frame.select(rows.columns), 1200
-    prepared, answer = rows.prepare(chosen), Answer("malignant", 0, True)
-    names = list(rows.columns)
+    import danlu
+
+    columns = list(rows.columns)
+    chosen, calls = frame.select(columns), 40 * len(columns)
+    prepared, answer = rows.prepare(chosen), Answer(None, 0, True)
+    label = str(rows.predictor.target.labels[0])
+    in_torch = danlu.load(rows.predictor.bundle.folder, engine="torch").model
 
     def network(table: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            logits = in_torch.model(torch.from_numpy(table.astype(np.float32)))
+            logits = in_torch(torch.from_numpy(table.astype(np.float32)))
         return np.asarray(torch.softmax(logits, dim=1)[:, 0])
 
-    def predict(table: np.ndarray) -> np.ndarray:
-        return rows.predictor.predict(pl.DataFrame(table, schema=names))["probability_malignant"].to_numpy()
+    # shap mixes tables of numbers: words go in as their places in lists, and come back within the function.
+    lists = {each: chosen[each].unique().sort().to_list() for each in columns if not chosen[each].dtype.is_numeric()}
+    raw = np.stack(
+        [
+            np.array([lists[each].index(cell) for cell in chosen[each]], dtype=np.float64)
+            if each in lists
+            else chosen[each].to_numpy()
+            for each in columns
+        ],
+        axis=1,
+    )
 
-    raw = chosen.to_numpy()
-    for name, function, table, repeats in (("network", network, prepared.numeric, 8), ("predict", predict, raw, 2)):
-        ratios, ours = [], []
-        for repeat in range(repeats):
+    def predict(table: np.ndarray) -> np.ndarray:
+        cells = {
+            each: pl.Series(lists[each])[table[:, at].astype(np.int64)] if each in lists else table[:, at]
+            for at, each in enumerate(columns)
+        }
+        return rows.predictor.predict(pl.DataFrame(cells))[f"probability_{label}"].to_numpy()
+
+    def theirs(function: Callable[[np.ndarray], np.ndarray], table: np.ndarray) -> None:
+        explainer = shap.KernelExplainer(function, table[1 : 1 + background])
+        explainer.shap_values(table[:1], nsamples=calls - 2, l1_reg=False, silent=True)
+
+    def ours(repeat: int) -> None:
+        value = interventional_value(
+            rows.mixed(chosen[:1], chosen[1 : 1 + background], answer), background, len(columns)
+        )
+        estimate_with(choose_estimator(len(columns), calls), Game(len(columns), value), calls, Seed(repeat))
+
+    functions = [("predict", predict, raw)]
+    functions[:0] = [("network", network, prepared.numeric)] if has_network else []
+    for on, function, table in functions:
+        ratios, speeds = [], []
+        for repeat in range(4):
             start = time.process_time()
-            explainer = shap.KernelExplainer(function, table[1 : 1 + background])
-            explainer.shap_values(table[:1], nsamples=calls - 2, l1_reg=False, silent=True)
+            theirs(function, table)
             middle = time.process_time()
-            value = interventional_value(rows.mixed(chosen[:1], chosen[1 : 1 + background], answer), background, 30)
-            shapley_values(Game(30, value), Seed(repeat), budget=calls)
+            ours(repeat)
             end = time.process_time()
             ratios.append((middle - start) / (end - middle))
-            ours.append(calls / (end - middle))
+            speeds.append(calls / (end - middle))
         spread = np.quantile(ratios, [0.25, 0.75]).round(1).tolist()
+        memory = [_growth(part) for part in (partial(theirs, function, table), partial(ours, 0))]
         print(
-            f"background {background:3}, shap on {name:7}: danlu {np.median(ours):,.0f} calls/s, "
-            f"{np.median(ratios):.1f} times KernelExplainer {spread}",
+            f"{name}, background {background:3}, shap on {on:7}: danlu {np.median(speeds):,.0f} calls/s, "
+            f"{np.median(ratios):.1f} times KernelExplainer {spread}; memory {memory[0]:.0f} MB there, {memory[1]:.0f} "
+            "MB in danlu",
             flush=True,
         )
+
+
+def _growth(work: Callable[[], object]) -> float:
+    """Return by how many MB this process grows at most while it does something (Linux)."""
+    import ctypes
+    import gc
+
+    def kilobytes(key: str) -> int:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith(key)).split()[1])
+
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier work left behind would be taken again
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the highest size
+    before = kilobytes("VmRSS")
+    work()
+    return (kilobytes("VmHWM") - before) / 1024
 
 
 def _permutation_speed(rows: TabularAnswers, frame: pl.DataFrame) -> None:
@@ -266,29 +341,33 @@ def _permutation_speed(rows: TabularAnswers, frame: pl.DataFrame) -> None:
     label = frame[rows.predictor.target.columns[0]].to_numpy()
 
     class Wrapped:
-        def __init__(self, batch_size: int | None) -> None:
-            self.batch_size = batch_size
-
         def fit(self, *_: Any) -> "Wrapped":
             return self
 
         def score(self, table: Any, truth: Any) -> float:
-            answers = rows.predictor.predict(pl.from_pandas(table), batch_size=self.batch_size)
+            answers = rows.predictor.predict(pl.from_pandas(table), batch_size=8192)
             return float((answers["prediction"].to_numpy() == truth).mean())
 
-    for batch_size in (None, 8192):
-        ratios = []
-        for _ in range(3):
-            start = time.process_time()
-            theirs(Wrapped(batch_size), features, label, n_repeats=10, random_state=0)
-            middle = time.process_time()
-            permutation_importance(rows, frame, Seed(0), repeats=10)
-            ratios.append((middle - start) / (time.process_time() - middle))
-        print(
-            f"permutation importance, 30 columns x 10 repeats: {np.median(ratios):.1f} times scikit-learn's with "
-            f"batches of {batch_size or 'the usual size'}; plain and conditional in danlu, plain alone there",
-            flush=True,
-        )
+    def sklearn_importance() -> object:
+        return theirs(Wrapped(), features, label, n_repeats=10, random_state=0)
+
+    def own_importance() -> object:
+        return permutation_importance(rows, frame, Seed(0), repeats=10)
+
+    ratios = []
+    for _ in range(3):
+        start = time.process_time()
+        sklearn_importance()
+        middle = time.process_time()
+        own_importance()
+        ratios.append((middle - start) / (time.process_time() - middle))
+    spread = np.quantile(ratios, [0.25, 0.75]).round(1).tolist()
+    print(
+        f"permutation importance, {len(rows.columns)} columns x 10 repeats: {np.median(ratios):.1f} times "
+        f"scikit-learn's {spread}; memory {_growth(sklearn_importance):.0f} MB there, {_growth(own_importance):.0f} MB "
+        "in danlu; plain and conditional in danlu, plain alone there",
+        flush=True,
+    )
 
 
 def planted() -> None:
