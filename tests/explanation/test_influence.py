@@ -1,5 +1,6 @@
 """Which training rows taught an answer: products of gradients, and rows whose absence costs the answer most."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -60,11 +61,15 @@ def test_the_influence_of_a_row_is_the_sum_of_rates_times_products_of_gradients(
 
 
 def test_the_document_holds_the_rows_on_both_sides(run: Path, danlu: Command, tmp_path: Path) -> None:
-    ran = danlu("explain", run, "--method", "tracin", "--rows", "0,2", "-o", tmp_path / "out")
+    ran = danlu("explain", run, "--method", "shap,tracin", "--rows", "0,2", "-o", tmp_path / "out")
     assert ran.returncode == 0 and "row 2: training rows that taught this answer" in ran.stdout, ran.stderr
-    import json
-
-    influence = json.loads((tmp_path / "out" / "explanation.json").read_text())["influence"]
+    document = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    influence = document["influence"]
+    page = (Path(__file__).parents[2] / "docs" / "explain.md").read_text(encoding="utf-8")
+    shown = json.loads(page.split("```json\n")[1].split("```")[0])
+    assert list(document) == list(shown)
+    for name in ("local", "influence"):
+        assert list(document[name][0]) == list(shown[name][0])
     assert [each["row"] for each in influence] == [0, 2] and influence[0]["method"] == "tracin"
     assert {"row", "value"} == set(influence[0]["helped"][0])
     with np.load(tmp_path / "out" / "values.npz") as arrays:

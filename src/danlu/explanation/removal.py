@@ -22,7 +22,8 @@ NEIGHBOURS = 5  # background rows that fill
 def removal_sizes(columns: int) -> list[int]:
     """Return how many columns are taken away at each place of a curve: 1 to all but one, evenly spread."""
     most = max(columns - 1, 1)
-    return np.unique(np.linspace(1, most, min(most, MOST_SIZES)).round().astype(np.int64)).tolist()
+    places = np.linspace(1, most, min(most, MOST_SIZES)).round().astype(np.int64)
+    return [int(size) for size in np.unique(places)]
 
 
 def lost_by_removal(
