@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from danlu.api.explain_file import explain_file, exported_file
 from danlu.artifacts.bundle import Bundle
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.ownership import RECIPE
@@ -18,6 +17,7 @@ from danlu.data.reading.later import ROW_ERROR
 from danlu.errors import ArgumentError, DataError
 from danlu.experiment.bundle_labels import labelled_for_bundle, target_columns
 from danlu.experiment.data_evaluation import labelled_rows
+from danlu.experiment.file_explanation import explain_file, exported_file
 from danlu.experiment.run_data import load_run_data
 from danlu.experiment.training_record import refuse_record, training_record
 from danlu.models.bundle_form import open_checked
@@ -164,7 +164,7 @@ def _written(found: "Explanation", output: str | Path | None) -> "Explanation":
 def _rows_of(
     bundle: Bundle, folder: Path, data: object | None, split: str
 ) -> "tuple[pl.DataFrame, dict[str, str | int], DataContext | None]":
-    """Return the rows, what is said of them, and the run's data where it was loaded."""
+    """Return the rows, what is said of them, and the run's data if it was loaded."""
     if data is not None:
         frame, origin = _read(bundle, data)
         return frame, {"origin": origin, "rows": frame.height}, None
@@ -183,7 +183,7 @@ def _rows_of(
 def _labelled(
     bundle: Bundle, folder: Path, predictor: "Predictor", data: object, methods: Sequence[str] | None
 ) -> pl.DataFrame | None:
-    """Return the rows of data that have the target, if there are any; of a run or a bundle alone."""
+    """Return the rows of data that have the target, if there are any."""
     if methods is not None and not {"permutation", "tracin"} & set(methods):
         return None
     read = read_for(bundle, data, labelled=True)

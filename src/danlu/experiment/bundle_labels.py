@@ -16,14 +16,14 @@ from danlu.tasks.multi_output import MultiNumericTarget
 
 
 def target_columns(target: Target) -> tuple[str, ...]:
-    """Return the columns of a file that hold what a bundle predicts; none where it does not say."""
+    """Return the columns that hold what a bundle predicts; none if it does not say."""
     if isinstance(target, MultiLabelTarget):
         return ()
     return target.names if isinstance(target, MultiNumericTarget) else target.columns
 
 
 def labelled_for_bundle(manifest: Manifest, target: Target, read: RawData) -> LabelledData:
-    """Bring rows into the form of a bundle's training data; those without an answer are left out.
+    """Bring rows into the form of a bundle's training data; unanswered ones go.
 
     Raises:
         DataError: the target is missing, unknown to the model, or written in a way that only the run knows.

@@ -172,7 +172,7 @@ def _inputs(session: Any, frame: pl.DataFrame, origin: str) -> tuple[FileInput, 
 
 
 def _in_order(given: Any, frame: pl.DataFrame, origin: str) -> tuple[str, ...]:
-    """Return the columns of the one input of a file: all, or those of numbers, in the rows' order."""
+    """Return the columns of a file's one input: all, or those of numbers."""
     width = given.shape[1] if isinstance(given.shape[1], int) else frame.width
     numbers = [name for name in frame.columns if frame[name].dtype.is_numeric()]
     for columns in (frame.columns, numbers):

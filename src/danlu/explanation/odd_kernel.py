@@ -102,7 +102,7 @@ def _value_covariances(signs: np.ndarray, relevances: np.ndarray) -> np.ndarray:
 def _fit(
     signs: np.ndarray, targets: np.ndarray, relevances: np.ndarray, noise: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the observations' weights, the errors without each of them, and what is fitted, [observations] each."""
+    """Return weights, errors without each observation, and what is fitted, [observations] each."""
     covariance = _kernel(signs, signs, relevances)
     noises = np.append(np.full(len(targets) - 1, noise), 1e-10)
     covariance[np.diag_indices_from(covariance)] += noises

@@ -157,11 +157,11 @@ class _Shuffled:
 
     def losses(self, column: int, groups: np.ndarray, draws: list[Seed], loss: RowLoss) -> np.ndarray:
         """Return each row's mean loss over the shuffles, [rows]."""
-        name, every, total = self.rows.columns[column], np.arange(self.frame.height), np.zeros(self.frame.height)
-        for draw in draws:
-            sources = _shuffle_within(groups, np.random.default_rng(draw.value))
-            total += loss(self.edits.outputs(every, name, sources))
-        return np.asarray(total / len(draws))
+        name, count = self.rows.columns[column], self.frame.height
+        sources = np.concatenate([_shuffle_within(groups, np.random.default_rng(draw.value)) for draw in draws])
+        outputs = self.edits.outputs(np.tile(np.arange(count), len(draws)), name, sources)
+        split = outputs.reshape(len(draws), count, *outputs.shape[1:])
+        return np.asarray(np.mean([loss(part) for part in split], axis=0))
 
 
 def _shuffle_within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:

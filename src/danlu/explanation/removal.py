@@ -20,7 +20,7 @@ NEIGHBOURS = 5  # background rows that fill
 
 
 def removal_sizes(columns: int) -> list[int]:
-    """Return how many columns are taken away at each place of a curve: 1 to all but one, evenly spread."""
+    """Return how many columns each place of a curve takes away, from 1 on."""
     most = max(columns - 1, 1)
     places = np.linspace(1, most, min(most, MOST_SIZES)).round().astype(np.int64)
     return [int(size) for size in np.unique(places)]
@@ -51,7 +51,7 @@ def lost_by_removal(
 
 
 def _distances(row: pl.DataFrame, background: pl.DataFrame) -> np.ndarray:
-    """Return how far background rows are in each column, [columns, background]; 1 is a deviation or another word."""
+    """Return how far background rows are, [columns, background], in deviations; another word is 1."""
     found = []
     for name in background.columns:
         own, others = row[name][0], background[name]
@@ -66,7 +66,7 @@ def _distances(row: pl.DataFrame, background: pl.DataFrame) -> np.ndarray:
 
 
 def sum_up(lost: list[dict[str, np.ndarray]], columns: int, dummies: tuple[str, ...]) -> Removal:
-    """Sum up the curves of rows: the mean height of each method, and the ranks that intervals tell apart.
+    """Sum up the curves of rows, and rank what intervals tell apart.
 
     Args:
         lost: as `lost_by_removal` gives it, an entry a row.

@@ -340,7 +340,7 @@ class Counterfactual:
 
 @dataclass(frozen=True)
 class Removal:
-    """Hold how far an answer moves where a method's largest columns are taken away and filled.
+    """Hold how far answers move where a method's largest columns are taken away.
 
     Attributes:
         sizes: how many columns are taken away at each place.

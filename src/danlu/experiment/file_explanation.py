@@ -1,4 +1,7 @@
-"""`danlu explain FILE.onnx`: an exported file without its bundle, by the methods that ask for answers alone."""
+"""`danlu explain FILE.onnx`: an exported file without its bundle, by the methods that ask for answers alone.
+
+In: the file and rows. Out: an `Explanation`. What the file reads and answers is `explanation.file_answers`' to say.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +26,7 @@ ONNX_FILE, DOCUMENT = "model.onnx", "danlu.json"
 
 
 def exported_file(path: Path) -> Path | None:
-    """Return the ONNX file that a path names: itself, or that of an exported folder; None for all else."""
+    """Return the ONNX file that a path is or an exported folder holds; else None."""
     if path.is_file():
         return path if path.suffix == ".onnx" else None
     is_bundle = (path / MANIFEST).is_file() or (path / "model" / MANIFEST).is_file()
