@@ -87,6 +87,50 @@ def test_a_bundle_and_its_export_do_not_part(image_run: Path, corpus_run: Path, 
         assert [file.name for file in found.files] == [f"difference.{end}" for end in ("html", "svg", "png", "json")]
 
 
+def _onnx_does_not_part(run: Path, folder: Path) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    danlu.export(run, folder / "onnx", to="onnx")
+    quantization.quantize_dynamic(folder / "onnx" / "model.onnx", folder / "small.onnx")
+    exact = danlu.visualize(run, against=folder / "onnx", output=folder / "exact").json["difference"]
+    assert exact["layers"] and exact["first_below"] is None and exact["answers"]["largest"] < 1e-4
+    assert all(layer["equal"] or layer["snr_db"] > 90 for layer in exact["layers"])
+    rough = danlu.visualize(run, against=folder / "small.onnx", output=folder / "rough").json["difference"]
+    named = [layer for layer in rough["layers"] if layer["matched"] == "name"]
+    assert [layer["name"] for layer in named] == [layer["name"] for layer in exact["layers"]]
+    assert 20 < min(layer["snr_db"] or 200 for layer in named) < 60 and rough["samples"]
+    assert rough["answers"]["largest"] > exact["answers"]["largest"]
+
+
+def test_a_run_and_its_onnx_file_do_not_part_and_a_quantized_one_shows_its_noise(
+    table_run: Path, tmp_path: Path
+) -> None:
+    _onnx_does_not_part(table_run, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["image_run", "text_run", "corpus_run"])
+def test_images_texts_and_language_models_do_not_part_from_their_onnx_files(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    _onnx_does_not_part(request.getfixturevalue(kind), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["linear", "resnet", "ft-transformer", "tabm", "additive", "tree", "boosting"])
+@pytest.mark.parametrize("problem", ["classification", "regression"])
+def test_answers_of_every_family_of_tables_are_those_of_its_onnx_file(
+    model: str, problem: str, table_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    target = {"target": "cultivar" if problem == "classification" else "proline"}
+    recipe = {"data": {**table_recipe["data"], **target}, "model": model, "training": {"epochs": 1}}
+    run = danlu.run(recipe, output=tmp_path).path
+    danlu.export(run, tmp_path / "onnx", to="onnx")
+    found = danlu.visualize(run, against=tmp_path / "onnx", output=tmp_path / "look").json["difference"]
+    assert found["first_below"] is None
+    scale = 1 if problem == "classification" else 1500
+    assert found["answers"]["largest"] < 1e-4 * scale
+
+
 def test_two_runs_part_and_the_rows_that_part_most_are_shown(
     table_recipe: dict[str, Any], table_run: Path, danlu: Command, tmp_path: Path
 ) -> None:

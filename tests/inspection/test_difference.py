@@ -7,10 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from danlu.inspection.difference import Difference, compare_networks, compare_weights
+from danlu.inspection import difference as inspected
+from danlu.inspection.difference import Difference, WeightDifference
+from danlu.inspection.layers import TorchLayers
 from tests.support.small_models import batch, build
 
 KINDS = ("mlp", "image", "text", "corpus")
+
+
+def compare_networks(one: nn.Module, other: nn.Module, batches: Any, **options: Any) -> Difference:
+    return inspected.compare_networks(TorchLayers(one), TorchLayers(other), batches, **options)
+
+
+def compare_weights(one: nn.Module, other: nn.Module) -> list[WeightDifference]:
+    return inspected.compare_weights(TorchLayers(one), TorchLayers(other))
 
 
 def difference(one: nn.Module, other: nn.Module, kind: str, **options: Any) -> Difference:

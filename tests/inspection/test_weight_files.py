@@ -10,6 +10,7 @@ from torch import nn
 
 import danlu
 from danlu.errors import ArgumentError, DataError
+from danlu.inspection.onnx_graph import onnx_graph
 from danlu.inspection.weight_files import file_graph, file_tensors
 
 
@@ -57,35 +58,12 @@ def test_a_gguf_file_gives_the_numbers_that_its_bits_stand_for(tmp_path: Path) -
     assert {node.id: node.outputs for node in graph.nodes} == {"blk.0.attn_q": ((3, 64),), "output_norm": ((64,),)}
 
 
-def test_an_onnx_file_shows_its_nodes_with_shapes_and_edges(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-    from onnx import TensorProto, helper, numpy_helper
-
-    weight = numpy_helper.from_array(np.ones((4, 2), dtype=np.float32), "w")
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["h"], name="dense"),
-        helper.make_node("Relu", ["h"], ["y"], name="act"),
-    ]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, 4])]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [5, 2])]
-    onnx.save(helper.make_model(helper.make_graph(nodes, "small", inputs, outputs, [weight])), tmp_path / "small.onnx")
-    graph = file_graph(tmp_path / "small.onnx")
-    assert [(node.id, node.type, node.outputs, node.parameters) for node in graph.nodes] == [
-        ("input.x", "Input", ((5, 4),), 0),
-        ("dense", "MatMul", ((5, 2),), 8),
-        ("act", "Relu", ((5, 2),), 0),
-        ("output.y", "Output", ((5, 2),), 0),
-    ]
-    assert graph.edges == (("input.x", "dense"), ("dense", "act"), ("act", "output.y"))
-    assert [name for name, _ in file_tensors(tmp_path / "small.onnx")] == ["w"]
-
-
 @pytest.mark.parametrize("suffix", [".safetensors", ".gguf", ".onnx"])
 def test_a_damaged_file_is_named(suffix: str, tmp_path: Path) -> None:
     pytest.importorskip({".gguf": "gguf", ".onnx": "onnx"}.get(suffix, "safetensors"))
     file = tmp_path / f"broken{suffix}"
     file.write_bytes(b"\x07no such thing" * 9)
-    for read in (file_graph, lambda path: list(file_tensors(path))):
+    for read in (onnx_graph if suffix == ".onnx" else file_graph, lambda path: list(file_tensors(path))):
         with pytest.raises(DataError, match="is damaged or no") as caught:
             read(file)
         assert caught.value.code == "DL272"

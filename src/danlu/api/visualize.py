@@ -17,13 +17,14 @@ from danlu.core.arguments import checked
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError, Problem, RecipeError
 from danlu.experiment.data_context import load_input
-from danlu.experiment.network_pairs import open_other
+from danlu.experiment.network_pairs import open_files, open_other
 from danlu.experiment.visualization import (
     FORMAT,
     PICTURES,
     RESULT,
     draw_pictures,
     measure_difference,
+    measure_file_difference,
     pictures_of,
     pictures_of_file,
 )
@@ -86,14 +87,15 @@ def visualize(
 
     Args:
         source: a recipe in any form; a run or a bundle; a folder of transformers or timm; a file of weights
-            (.safetensors, .gguf, .onnx), of which graph and weights are drawn.
+            (.safetensors, .gguf, .onnx), of which graph and weights are drawn; an ONNX file is run for its measures.
         data: with a recipe, rows in memory instead of its `data.source`: a frame of polars or pandas, an Arrow table,
             a dict of columns … (see the guide).
         only: one picture or several. Of a recipe: `augment` (by default), training samples next to their augmented
             versions exactly as training sees them, or `graph`, the network that it builds. Of all else: every picture
             that the model can have, by default.
         against: another network to compare with, layer by layer on the same rows: a bundle, a run, or an export that
-            transformers, sentence-transformers or timm opens. Alone it is the only picture.
+            ONNX Runtime, transformers, sentence-transformers or timm opens, quantized ONNX files among them. Two ONNX
+            files are compared on drawn inputs. Alone it is the only picture.
         threshold_db: signal to noise, in decibels, under which a layer counts as parted.
         rows: of a run: how many rows the network is run on; 0 for a few hundred.
         output: with `augment`, the file: .png for images, .html for texts and tables. Else the folder: `visualize` in a
@@ -133,7 +135,7 @@ def visualize(
     if data is not None and not is_recipe:
         raise ArgumentError("data: goes with a recipe; a run has its own rows, a bundle keeps some", code="DL401")
     if not is_recipe and is_weight_file(Path(source)):  # type: ignore[arg-type]
-        return _of_file(t, Path(source), names, output, overwrite, against)  # type: ignore[arg-type]
+        return _of_file(t, Path(source), names, output, overwrite, against, threshold_db)  # type: ignore[arg-type]
     subject, folder = _subject(source, data, rows, own_code)
     folder = _chosen_folder(folder, output, overwrite, is_own=subject.run is not None)
     wanted = names or (() if against is not None else tuple(PICTURES))
@@ -156,12 +158,15 @@ def _of_file(
     output: str | Path | None,
     overwrite: bool,
     against: StrPath | None,
+    threshold_db: float,
 ) -> Visualization:
-    """Draw what a file of weights tells without a network."""
-    if against is not None:
-        raise ArgumentError(f"against: {path.name} holds no network that could be run", code="DL401")
+    """Draw what a file of weights tells, and where two ONNX files part."""
     folder = _chosen_folder(Path(f"{path.stem}-visualize"), output, overwrite, is_own=False)
-    pictures = pictures_of_file(path, names or tuple(PICTURES), is_asked=bool(names))
+    wanted = names or (() if against is not None else tuple(PICTURES))
+    pictures = pictures_of_file(path, wanted, is_asked=bool(names))
+    if against is not None:
+        compared = open_files(path, Path(against))
+        pictures["difference"] = partial(measure_file_difference, compared, threshold_db)
     found, files = draw_pictures(t, path.name, pictures, folder)
     result = {"format": FORMAT, "model": path.name, "rows": 0, "files": files, **found}
     write_json(folder / RESULT, result)

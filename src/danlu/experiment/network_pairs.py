@@ -3,10 +3,10 @@
 In: a `Subject` and the path of a bundle, a run or an export. Out: the network and batches of inputs of both.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,27 +14,40 @@ from danlu.artifacts.files import read_json
 from danlu.data.descriptors import Origin
 from danlu.data.loader import PreparedDataset, Tensors
 from danlu.errors import ArgumentError
+from danlu.models.engines.onnxruntime_engine import ONNX_FILE
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from danlu.experiment.onnx_pair import Taken
+    from danlu.inspection.layers import Layered
+    from danlu.inspection.onnx_file import OnnxFile
     from danlu.inspection.subject import Subject
 
+ONNX_SUFFIX = ".onnx"
 OTHER_ROWS = 256  # more tell no more of where two networks part
 
 
 @dataclass(frozen=True)
 class NetworkPair:
-    """Hold another network with the rows of the first, as it takes them."""
+    """Hold two networks that are compared.
+
+    Attributes:
+        name: of the second.
+        one: what is looked at.
+        other: what it is compared with.
+        inputs: gives the inputs of both for rows.
+    """
 
     name: str
-    network: "nn.Module"
-    dataset: PreparedDataset
+    one: "Layered"
+    other: "Layered"
+    inputs: "Taken"
 
-    def batches(self, subject: "Subject") -> Iterator[tuple[Tensors, Tensors]]:
+    def batches(self, subject: "Subject") -> Iterator[tuple[Tensors, Mapping[str, Any]]]:
         """Yield the inputs of both networks, of the same rows."""
         for rows, mine, _ in subject.batches(OTHER_ROWS):
-            yield mine, self.dataset.take(rows, subject.device)[0]
+            yield self.inputs(rows, mine)
 
 
 def open_other(subject: "Subject", path: Path, own_code: bool = False) -> NetworkPair:
@@ -45,17 +58,68 @@ def open_other(subject: "Subject", path: Path, own_code: bool = False) -> Networ
         ArtifactError, DataError: it cannot be opened.
     """
     from danlu.exporters.document import DOCUMENT
-    from danlu.inspection.subject import folder_subject, is_library_folder
+    from danlu.inspection.subject import is_library_folder
 
+    is_export = (path / DOCUMENT).is_file()
+    if path.is_file() and path.suffix.lower() == ONNX_SUFFIX:
+        return _onnx(subject, path)
     if not path.is_dir():
-        raise ArgumentError(f"--against {path}: is no folder of a bundle, a run or an export", code="DL402")
-    if not is_library_folder(path) and not (path / DOCUMENT).is_file():
-        return _bundle(subject, path, own_code)
+        raise ArgumentError(
+            f"--against {path}: is no folder of a bundle, a run or an export, and no ONNX file", code="DL402"
+        )
+    if is_export and (path / ONNX_FILE).is_file():
+        return _onnx(subject, path / ONNX_FILE)
+    if is_export or is_library_folder(path):
+        return _of_library(subject, path)
+    return _bundle(subject, path, own_code)
+
+
+def open_files(path: Path, against: Path) -> "tuple[OnnxFile, OnnxFile]":
+    """Open two ONNX files that are compared.
+
+    Raises:
+        ArgumentError: one is no ONNX file, or they take other inputs.
+        DataError: one is damaged.
+    """
+    from danlu.inspection.onnx_file import OnnxFile
+
+    if path.suffix.lower() != ONNX_SUFFIX:
+        raise ArgumentError(f"against: {path.name} holds no network that could be run", code="DL401")
+    if against.suffix.lower() != ONNX_SUFFIX or not against.is_file():
+        raise ArgumentError(
+            f"--against {against}: is no ONNX file; a bundle or a run comes first, with --against {path}", code="DL402"
+        )
+    one, other = OnnxFile(path), OnnxFile(against)
+    if one.inputs != other.inputs:
+        raise ArgumentError(f"--against {against}: takes other inputs than {path.name}", code="DL407")
+    return one, other
+
+
+def _onnx(subject: "Subject", path: Path) -> NetworkPair:
+    from danlu.experiment.onnx_pair import open_onnx_pair
+
+    one, other, inputs = open_onnx_pair(subject, path)
+    return NetworkPair(path.name, one, other, inputs)
+
+
+def _of_library(subject: "Subject", path: Path) -> NetworkPair:
+    """Open a folder of transformers or timm, which takes what the first network takes."""
+    from danlu.inspection.subject import folder_subject
+
     if subject.predictor is not None:
-        return NetworkPair(path.resolve().name, _exported(subject, path), subject.dataset)
+        return _torch_pair(subject, path.resolve().name, _exported(subject, path), subject.dataset)
     other = folder_subject(path)
     _require_same_inputs(subject, other.dataset, path)
-    return NetworkPair(other.name, other.network, subject.dataset)
+    return _torch_pair(subject, other.name, other.network, subject.dataset)
+
+
+def _torch_pair(subject: "Subject", name: str, network: "nn.Module", dataset: PreparedDataset) -> NetworkPair:
+    from danlu.inspection.layers import TorchLayers
+
+    def take(rows: np.ndarray, mine: Tensors) -> tuple[Tensors, Tensors]:
+        return mine, dataset.take(rows, subject.device)[0]
+
+    return NetworkPair(name, TorchLayers(subject.network), TorchLayers(network), take)
 
 
 def _bundle(subject: "Subject", path: Path, own_code: bool) -> NetworkPair:
@@ -76,7 +140,7 @@ def _bundle(subject: "Subject", path: Path, own_code: bool) -> NetworkPair:
     dataset = other.preprocessor.transform(rows, Origin(f"the rows of {subject.name}", Path.cwd()))
     if len(dataset) != len(subject.dataset):
         raise ArgumentError(f"--against {path}: it cuts the rows into other pieces than {subject.name}", code="DL407")
-    return NetworkPair(name, other.model, dataset)
+    return _torch_pair(subject, name, other.model, dataset)
 
 
 def _exported(subject: "Subject", path: Path) -> "nn.Module":

@@ -18,6 +18,7 @@ from danlu.artifacts.files import json_bytes, translate_write_errors, write_byte
 from danlu.core.console import info
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError, ArtifactError
+from danlu.experiment.network_pairs import ONNX_SUFFIX
 from danlu.reporting.i18n import Translator
 from danlu.reporting.sections.network import RESULT as RESULT
 from danlu.tasks.classification import ClassTarget
@@ -25,6 +26,7 @@ from danlu.tasks.classification import ClassTarget
 if TYPE_CHECKING:
     from danlu.experiment.network_pairs import NetworkPair
     from danlu.inspection.loss import Batch
+    from danlu.inspection.onnx_file import OnnxFile
     from danlu.inspection.subject import Subject
 
 Json = dict[str, Any]
@@ -34,6 +36,7 @@ LANDSCAPE_ROWS, GRADIENT_ROWS = 32, 128
 MOST_CLASSES = 1000  # of labels; more are numbers, and no classes
 PAIRS, EXAMPLES = 12, 4  # of confused classes, and rows of each
 TOKENS = 48
+DRAWN_ROWS = 16  # of inputs, where two files are compared and there are no rows
 
 
 @dataclass(frozen=True)
@@ -318,9 +321,11 @@ def pictures_of_file(path: Path, names: Sequence[str], is_asked: bool) -> dict[s
 
 
 def _file_graph(path: Path) -> Measured:
+    from danlu.inspection.onnx_graph import onnx_graph
     from danlu.inspection.weight_files import file_graph
 
-    return Measured(file_graph(path).as_json())
+    read = onnx_graph if path.suffix.lower() == ONNX_SUFFIX else file_graph
+    return Measured(read(path).as_json())
 
 
 def _file_weights(path: Path) -> Measured:
@@ -424,10 +429,21 @@ def measure_difference(subject: "Subject", other: "NetworkPair", threshold_db: f
     """Compare a network with another on the same rows, layer by layer."""
     from danlu.inspection.difference import compare_networks
 
-    found = compare_networks(subject.network, other.network, other.batches(subject), threshold_db)
+    found = compare_networks(other.one, other.other, other.batches(subject), threshold_db)
     samples = describe_samples(subject, found.rows)
     apart = [{**sample, "apart": found.answers[row]} for sample, row in zip(samples, found.rows, strict=True)]
     return Measured({**found.as_json(), "against": other.name, "samples": apart})
+
+
+def measure_file_difference(files: "tuple[OnnxFile, OnnxFile]", threshold_db: float) -> Measured:
+    """Compare two ONNX files on drawn inputs, layer by layer."""
+    from danlu.inspection.difference import compare_networks
+
+    one, other = files
+    inputs: Any = one.drawn(DRAWN_ROWS)
+    found = compare_networks(one, other, [(inputs, inputs)], threshold_db)
+    drawn = [{"row": row, "fields": {}, "image": "", "apart": found.answers[row]} for row in found.rows]
+    return Measured({**found.as_json(), "against": other.path.name, "samples": drawn})
 
 
 def describe_samples(subject: "Subject", rows: Sequence[int]) -> list[Json]:

@@ -1,26 +1,30 @@
 """Where two networks part: their layers side by side on the same rows, by signal to noise and cosine.
 
-In: two networks and batches of inputs. Out: a `Difference`. Layers are matched by name, else by shape in the order
-in which they run; the first layer under the threshold is where the answers begin to part.
+In: two networks that tell what their layers give, and batches of inputs. Out: a `Difference`. Layers are matched by
+name, else by shape and place; the first layer under the threshold is where the answers begin to part.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from danlu.data.loader import Tensors
-from danlu.inspection.layers import observed
-from danlu.inspection.trace import tensors_of
+from danlu.inspection.layers import Layered, Outputs
 
 Json = dict[str, Any]
 THRESHOLD_DB = 20.0  # noise is a tenth of the signal's size
 MOST_ROWS_SHOWN = 8
 MOST_CHANNELS = 4096  # of a layer, whose order is compared
+MOST_DEPTH = 4  # of wrappers that stand before a name in one network alone
+# Other engines' names of what torch's layers compute.
+KINDS = {"gemm": "linear", "matmul": "linear", "matmulinteger": "linear", "convinteger": "conv"}
+NORM = "BatchNorm"  # which exporters fold into the layer before it
 EQUAL_DB = 120.0  # beyond, two layers differ by rounding of float32 alone
 
 
@@ -48,6 +52,8 @@ class LayerDifference:
     def add(self, one: Tensor, other: Tensor) -> None:
         """Add the outputs of one batch."""
         self.shapes = tuple(one.shape[1:]), tuple(other.shape[1:])
+        if one.shape != other.shape and one.numel() == other.numel() and one.shape[-1:] == other.shape[-1:]:
+            other = other.reshape(one.shape)  # positions may stand among the rows
         if one.shape != other.shape:
             self.noise = math.inf
             return
@@ -146,13 +152,13 @@ class Difference:
 
 
 def compare_networks(
-    one: nn.Module, other: nn.Module, batches: Iterable[tuple[Tensors, Tensors]], threshold_db: float = THRESHOLD_DB
+    one: Layered, other: Layered, batches: Iterable[tuple[Tensors, Tensors]], threshold_db: float = THRESHOLD_DB
 ) -> Difference:
     """Run two networks on the same rows and compare their layers.
 
     Args:
         one: the reference, whose outputs are the signal.
-        other: what is compared with it, on the same device.
+        other: what is compared with it.
         batches: inputs of the first and of the second network, of the same rows.
         threshold_db: signal to noise under which a layer counts as parted.
 
@@ -161,8 +167,8 @@ def compare_networks(
     """
     found: Difference | None = None
     for mine, theirs in batches:
-        first, answer = _outputs(one, mine)
-        second, other_answer = _outputs(other, theirs)
+        first, answer = one.outputs(mine)
+        second, other_answer = other.outputs(theirs)
         if found is None:
             matches = match_layers(first, second)
             unmatched = (
@@ -177,40 +183,61 @@ def compare_networks(
     return found or Difference([], ((), ()), compare_weights(one, other), threshold_db=threshold_db)
 
 
-Outputs = dict[str, tuple[str, Tensor]]
-
-
-def _outputs(network: nn.Module, inputs: Tensors) -> tuple[Outputs, Tensor]:
-    outputs: Outputs = {}
-
-    def keep(layer: str, kind: str, output: Tensor) -> None:
-        outputs[layer] = (kind, output.clone())  # the next layer may write into it
-
-    with torch.no_grad(), observed(network, keep):
-        returned = tensors_of(network(**{name: values.clone() for name, values in inputs.items()}))
-    return outputs, returned[0]
-
-
 def match_layers(one: Outputs, other: Outputs) -> list[LayerDifference]:
-    """Match the layers of two networks by name, the others by shape in order."""
+    """Match the layers of two networks by name, then by place: those of one kind and shape, at last of one shape."""
     names = _same_names(tuple(one), tuple(other))
-    left, right = [name for name in one if name not in names], [name for name in other if name not in names.values()]
-    keys_left = [_key(*one[name]) for name in left]
-    keys_right = [_key(*other[name]) for name in right]
-    by_shape: dict[str, str] = {}
-    for block in SequenceMatcher(None, keys_left, keys_right, autojunk=False).get_matching_blocks():
-        for step in range(block.size):
-            by_shape[left[block.a + step]] = right[block.b + step]
+    found = _without_folded(one, names | _between(one, other, names, _kind_and_shape))
+    found |= _between(one, other, found, _shape)
     return [
-        LayerDifference(name, names.get(name) or by_shape[name], kind, "name" if name in names else "shape")
+        LayerDifference(name, found[name], kind, "name" if found[name] in names.values() else "shape")
         for name, (kind, _) in one.items()
-        if name in names or name in by_shape
+        if name in found
     ]
 
 
-def _key(kind: str, output: Tensor) -> tuple[int, ...]:
-    """Identify a layer without a name: the shape of what it gives for one row."""
+Key = Callable[[str, Tensor], Hashable]
+
+
+def _between(one: Outputs, other: Outputs, known: Mapping[str, str], key: Key) -> dict[str, str]:
+    """Match layers that stand between the same matched ones and have equal keys, in order."""
+    order, taken = {name: place for place, name in enumerate(other)}, set(known.values())
+    found: dict[str, str] = {}
+    gap: list[str] = []
+    last = 0
+    for name in (*one, None):
+        if name is not None and name not in known:
+            gap.append(name)
+            continue
+        until = len(order) if name is None else order[known[name]]
+        free = [each for each in list(other)[last:until] if each not in taken]
+        keys = [[key(*outputs[each]) for each in names] for outputs, names in ((one, gap), (other, free))]
+        for block in SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks():
+            found |= {gap[block.a + step]: free[block.b + step] for step in range(block.size)}
+        gap, last = [], max(last, until)
+    return found
+
+
+def _shape(kind: str, output: Tensor) -> Hashable:
+    """Identify a layer by the shape of what it gives for one row."""
     return tuple(output.shape[1:])
+
+
+def _kind_and_shape(kind: str, output: Tensor) -> Hashable:
+    """Identify a layer by what it computes and the shape of what it gives for one row."""
+    plain = kind.lower().rstrip("123d")
+    return KINDS.get(plain, plain), _shape(kind, output)
+
+
+def _without_folded(one: Outputs, names: dict[str, str]) -> dict[str, str]:
+    """Move a match from a layer to the batch norm behind it, where the other network has none.
+
+    There the norm was folded into the layer's weights, so the layer's output is the norm's.
+    """
+    moved = dict(names)
+    for before, name in pairwise(one):
+        if NORM in one[name][0] and name not in names and before in moved and NORM not in one[before][0]:
+            moved[name] = moved.pop(before)
+    return {name: moved[name] for name in one if name in moved}
 
 
 def _same_names(one: Sequence[str], other: Sequence[str]) -> dict[str, str]:
@@ -225,11 +252,11 @@ def _same_names(one: Sequence[str], other: Sequence[str]) -> dict[str, str]:
 
 
 def _prefixes(names: Sequence[str]) -> list[str]:
-    """Return the first parts of names, up to three deep."""
+    """Return the first parts of names."""
     found = dict[str, None]()
     for name in names:
         parts = name.split(".")
-        for depth in range(1, min(3, len(parts) - 1) + 1):
+        for depth in range(1, min(MOST_DEPTH, len(parts) - 1) + 1):
             found[".".join(parts[:depth]) + "."] = None
     return list(found)[:8]
 
@@ -242,12 +269,12 @@ def _apart(one: Tensor, other: Tensor) -> list[float]:
     return [float(value) for value in apart.nan_to_num(nan=float("inf")).amax(dim=1)]
 
 
-def compare_weights(one: nn.Module, other: nn.Module) -> list[WeightDifference]:
+def compare_weights(one: Layered, other: Layered) -> list[WeightDifference]:
     """Compare the weights of two networks that have the same name and shape."""
-    mine, theirs = dict(one.named_parameters()), dict(other.named_parameters())
+    mine, theirs = one.weights(), other.weights()
     names = _same_names(tuple(mine), tuple(theirs))
     return [
-        _weight_difference(name, mine[name].detach(), theirs[names[name]].detach())
+        _weight_difference(name, mine[name], theirs[names[name]])
         for name in mine
         if name in names and mine[name].shape == theirs[names[name]].shape
     ]

@@ -1,13 +1,16 @@
 """What the layers of a network give while it runs: modules without modules inside, and activation functions between.
 
 In: a torch module. Out: calls of an observer with a layer's name, kind and output. Names are those of the graph.
+`Layered` is what a network must tell of itself to be compared: a torch module, or a file that another engine runs.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from danlu.core.torch_compat import TorchDispatchMode
@@ -30,8 +33,51 @@ ACTIVATIONS = (
 )
 BY_CHANNEL = ("Conv", "BatchNorm", "GroupNorm", "InstanceNorm")  # modules whose units stand in the second dimension
 
+# What each layer gives for some rows: its kind and its output, by name in the order in which they run.
+Outputs = dict[str, tuple[str, Tensor]]
 # (layer, kind, output): kind is the module's class or the operator's name.
 Observer = Callable[[str, str, Tensor], None]
+
+
+class Layered(Protocol):
+    """Say what a network must tell of itself to be compared with another."""
+
+    def outputs(self, inputs: Mapping[str, Any]) -> tuple[Outputs, Tensor]:
+        """Return what every layer gives for some rows, and the answer."""
+        ...
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class TorchLayers:
+    """Tell what the layers of a torch module give.
+
+    Attributes:
+        network: in evaluation mode.
+        answer: makes of its output what is compared.
+    """
+
+    network: nn.Module
+    answer: Callable[[Tensor], Tensor] = lambda output: output
+
+    def outputs(self, inputs: Mapping[str, Tensor]) -> tuple[Outputs, Tensor]:
+        """Return what every layer gives for some rows, and the answer."""
+        found: Outputs = {}
+
+        def keep(layer: str, kind: str, output: Tensor) -> None:
+            found[layer] = (kind, output.clone())  # the next layer may write into it
+
+        with torch.no_grad():
+            with observed(self.network, keep):
+                returned = tensors_of(self.network(**{name: values.clone() for name, values in inputs.items()}))
+            return found, self.answer(returned[0])
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the parameters by name."""
+        return {name: values.detach() for name, values in self.network.named_parameters()}
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Files that hold weights or a graph and no code: safetensors, GGUF, ONNX.
+"""Files that hold weights and no code: safetensors, GGUF, ONNX.
 
-In: a file. Out: named tensors read one at a time, and the graph that the file tells of: ONNX its nodes, others the
-modules that the tensors' names spell.
+In: a file. Out: named tensors read one at a time, and the modules that the tensors' names spell. What an ONNX file
+computes is `onnx_graph`'s.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from danlu.core.imports import require_extra
 from danlu.errors import DataError, MissingExtra
-from danlu.inspection.graph import INPUT, OUTPUT, Graph, Module, Node
+from danlu.inspection.graph import Graph, Module, Node
+from danlu.inspection.onnx_names import tensor_name
 from danlu.inspection.trace import Shape
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 SUFFIXES = (".safetensors", ".gguf", ".onnx")
@@ -45,16 +47,18 @@ def file_tensors(path: Path) -> "Iterator[tuple[str, Tensor]]":
 
 
 def file_graph(path: Path) -> Graph:
-    """Return the graph that a file tells of; nothing is run, so nothing is measured.
+    """Return the modules that the names of a file's tensors spell; nothing is run, so nothing is measured.
+
+    Args:
+        path: of a safetensors or GGUF file.
 
     Raises:
         DataError: the file is damaged or of another format.
         MissingExtra: the package that reads it is not installed.
     """
     readers = {".safetensors": _safetensors_shapes, ".gguf": _gguf_shapes}
-    suffix = path.suffix.lower()
     try:
-        return _graph_of_names(readers[suffix](path)) if suffix in readers else _onnx_graph(path)
+        return _graph_of_names(readers[path.suffix.lower()](path))
     except (MissingExtra, DataError):
         raise
     except Exception as error:  # each library has errors of its own
@@ -103,24 +107,51 @@ def _gguf(path: Path) -> "Iterator[tuple[str, Tensor]]":
         yield str(tensor.name), values.reshape(tuple(int(size) for size in reversed(tensor.shape)))
 
 
-def _onnx(path: Path) -> Any:
+def onnx_model(path: Path) -> Any:
+    """Return an ONNX file as onnx has it.
+
+    Raises:
+        DataError: it is damaged.
+        MissingExtra: onnx is not installed.
+    """
     try:
         import onnx
     except ImportError as error:
         raise MissingExtra(f"{path} {ONNX}", code="DL701") from error
-    return onnx.load(path)
+    try:
+        return onnx.load(path)
+    except Exception as error:  # of protobuf, of files with weights of their own
+        raise _damaged(path, error) from error
+
+
+def onnx_tensors(path: Path, model: Any) -> "Iterator[tuple[str, Tensor]]":
+    """Yield the named tensors of an ONNX file; quantized ones as the numbers that they stand for."""
+    import numpy as np
+    import torch
+    from onnx import numpy_helper
+
+    stored = {each.name: each for each in model.graph.initializer}
+    for name, each in stored.items():
+        values = numpy_helper.to_array(each, base_dir=str(path.parent))
+        scale, zero = (stored.get(name.removesuffix("_quantized") + part) for part in ("_scale", "_zero_point"))
+        if name.endswith("_quantized") and scale is not None and zero is not None:
+            steps, zeros = numpy_helper.to_array(scale), numpy_helper.to_array(zero)
+            yield tensor_name(name), torch.from_numpy(_dequantized(values, steps, zeros))
+        elif values.dtype.kind == "f" and not name.endswith("_scale"):
+            yield tensor_name(name), torch.from_numpy(np.ascontiguousarray(values).copy())
+
+
+def _dequantized(values: "np.ndarray", steps: "np.ndarray", zeros: "np.ndarray") -> "np.ndarray":
+    """Return whole numbers as what they stand for; scales of channels lie along the last axis that fits them."""
+    if steps.ndim == 1 and steps.size > 1:
+        axis = max(at for at, size in enumerate(values.shape) if size == steps.size)
+        shape = [steps.size if at == axis else 1 for at in range(values.ndim)]
+        steps, zeros = steps.reshape(shape), zeros.reshape(shape)
+    return ((values.astype("float32") - zeros.astype("float32")) * steps).astype("float32")
 
 
 def _onnx_tensors(path: Path) -> "Iterator[tuple[str, Tensor]]":
-    import torch
-
-    model = _onnx(path)
-    from onnx import numpy_helper
-
-    for stored in model.graph.initializer:
-        values = torch.from_numpy(numpy_helper.to_array(stored).copy())
-        if values.is_floating_point():
-            yield stored.name, values
+    yield from onnx_tensors(path, onnx_model(path))
 
 
 def _graph_of_names(tensors: Iterable[tuple[str, Shape]]) -> Graph:
@@ -149,49 +180,3 @@ def _graph_of_names(tensors: Iterable[tuple[str, Shape]]) -> Graph:
             )
         )
     return Graph(tuple(nodes), (), tuple(modules.values()))
-
-
-def _onnx_graph(path: Path) -> Graph:
-    """Return ONNX's nodes, with the shapes that its own inference finds; unknown sizes are 0."""
-    model = _onnx(path)
-    from onnx import shape_inference
-
-    inferred = shape_inference.infer_shapes(model).graph
-    shapes = {each.name: _onnx_shape(each) for each in (*inferred.value_info, *inferred.input, *inferred.output)}
-    weights = {each.name: tuple(each.dims) for each in inferred.initializer}
-    producer: dict[str, str] = {}
-    nodes: list[Node] = []
-    edges: list[tuple[str, str]] = []
-    for given in inferred.input:
-        if given.name not in weights:
-            producer[given.name] = f"input.{given.name}"
-            nodes.append(Node(f"input.{given.name}", given.name, INPUT, (shapes[given.name],), (shapes[given.name],)))
-    taken, counted = {node.id for node in nodes}, set[str]()
-    for place, each in enumerate(inferred.node):
-        own = each.name or f"{each.op_type}_{place}"
-        own = own if own not in taken else f"{own}#{place}"
-        taken.add(own)
-        read = [name for name in each.input if name and name not in weights]
-        used = [name for name in each.input if name in weights and name not in counted]
-        counted.update(used)
-        edges += [(producer[name], own) for name in read if name in producer]
-        producer |= dict.fromkeys(each.output, own)
-        nodes.append(
-            Node(
-                id=own,
-                name=own,
-                type=each.op_type,
-                inputs=tuple(shapes.get(name, ()) for name in read),
-                outputs=tuple(shapes.get(name, ()) for name in each.output),
-                parameters=sum(prod(weights[name]) for name in used),
-            )
-        )
-    for given in inferred.output:
-        nodes.append(Node(f"output.{given.name}", given.name, OUTPUT, (shapes[given.name],), (shapes[given.name],)))
-        if given.name in producer:
-            edges.append((producer[given.name], f"output.{given.name}"))
-    return Graph(tuple(nodes), tuple(dict.fromkeys(edges)), (Module("", "", "ONNX", None, (), ()),))
-
-
-def _onnx_shape(value: Any) -> Shape:
-    return tuple(int(size.dim_value) for size in value.type.tensor_type.shape.dim)

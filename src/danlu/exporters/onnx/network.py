@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from danlu.data.specs import InputSpec
 from danlu.errors import ArgumentError
+from danlu.exporters.answer_module import Answered
 from danlu.exporters.ports import Port, network_ports, sample_inputs
 from danlu.exporters.tracing import module_of, quiet, trace
+from danlu.inspection.onnx_names import scope_of
 
 if TYPE_CHECKING:
     import onnx
@@ -78,6 +80,7 @@ def module_graph(
     assert written is not None
     model: onnx.ModelProto = written.model_proto
     _name_sizes(model, ports)
+    _name_nodes(model, wrappers=2 if isinstance(network, Answered) else 1)
     _forget_origins(model)
     return model
 
@@ -125,6 +128,20 @@ def _name_sizes(model: "onnx.ModelProto", ports: tuple[Port, ...]) -> None:
         for size in value.type.tensor_type.shape.dim:
             size.dim_param = renamed.get(size.dim_param, size.dim_param)
     del model.graph.value_info[:]
+
+
+def _name_nodes(model: "onnx.ModelProto", wrappers: int) -> None:
+    """Name each node after the module whose code it is, as `layer1.0.conv1/Conv_3`, which viewers show as a tree.
+
+    Args:
+        model: as torch's exporter wrote it.
+        wrappers: modules of danlu's own around the network, each of which calls it `network`.
+    """
+    for node in model.graph.node:
+        parts = scope_of(node).split(".")
+        for _ in range(wrappers):
+            parts = parts[1:] if parts[:1] == ["network"] else parts
+        node.name = "/".join(part for part in (".".join(parts), node.name.removeprefix("node_")) if part)
 
 
 def _forget_origins(model: "onnx.ModelProto") -> None:
