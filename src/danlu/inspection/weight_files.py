@@ -147,7 +147,8 @@ def _dequantized(values: "np.ndarray", steps: "np.ndarray", zeros: "np.ndarray")
         axis = max(at for at, size in enumerate(values.shape) if size == steps.size)
         shape = [steps.size if at == axis else 1 for at in range(values.ndim)]
         steps, zeros = steps.reshape(shape), zeros.reshape(shape)
-    return ((values.astype("float32") - zeros.astype("float32")) * steps).astype("float32")
+    meant: np.ndarray = ((values.astype("float32") - zeros.astype("float32")) * steps).astype("float32")
+    return meant
 
 
 def _onnx_tensors(path: Path) -> "Iterator[tuple[str, Tensor]]":

@@ -11,9 +11,10 @@ from danlu.recipe.sections.bundle import BundleOptions
 from danlu.recipe.sections.data import Data
 from danlu.recipe.sections.evaluation import Evaluation
 from danlu.recipe.sections.explanation import Explanation
-from danlu.recipe.sections.planned import Compression, Deployment, Picture
+from danlu.recipe.sections.planned import Compression, Deployment
 from danlu.recipe.sections.training import Training
 from danlu.recipe.sections.tuning import Tuning
+from danlu.recipe.sections.visualization import Visualization
 
 # pydantic's type of error -> the problem's code; any other is a wrong type or range.
 CODES = {
@@ -52,7 +53,7 @@ class Recipe(Frozen):
     evaluation: Evaluation = Field(default_factory=Evaluation)
     bundle: BundleOptions = Field(default_factory=BundleOptions)
     explanation: Explanation | None = None
-    visualization: tuple[Picture, ...] = ()
+    visualization: Visualization | None = None
     tuning: Tuning | None = None
     compression: Compression | None = None
     deployment: Deployment | None = None
