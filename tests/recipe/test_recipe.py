@@ -203,6 +203,10 @@ def test_what_is_not_built_yet_is_refused_and_never_ignored(section: dict[str, A
     assert "is not built yet" in message
 
 
+def test_recipes_of_earlier_runs_have_an_empty_list_of_pictures() -> None:
+    assert check_recipe({"data": {"source": "a.csv"}, "visualization": []}).visualization is None
+
+
 def test_a_split_must_leave_rows_to_train_on() -> None:
     assert "leave nothing to train on" in refusal({"data": {"source": "a", "split": {"validation": 0.6, "test": 0.5}}})
 

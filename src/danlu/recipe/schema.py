@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic import BeforeValidator, Field, NonNegativeInt, ValidationError
 
 from danlu.core.component import Frozen, OneOf
 from danlu.errors import Problem, RecipeError
@@ -26,6 +26,11 @@ CODES = {
 }
 WRONG = "DL108"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+def _none_of_empty(value: object) -> object:
+    """Read the empty list, which runs of earlier versions wrote into their recipes, as no section."""
+    return None if value in ([], ()) else value
 
 
 class Recipe(Frozen):
@@ -53,7 +58,7 @@ class Recipe(Frozen):
     evaluation: Evaluation = Field(default_factory=Evaluation)
     bundle: BundleOptions = Field(default_factory=BundleOptions)
     explanation: Explanation | None = None
-    visualization: Visualization | None = None
+    visualization: Annotated[Visualization | None, BeforeValidator(_none_of_empty)] = None
     tuning: Tuning | None = None
     compression: Compression | None = None
     deployment: Deployment | None = None
