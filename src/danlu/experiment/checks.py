@@ -147,7 +147,7 @@ def check_explanation(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def check_visualization(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise RecipeError if a picture is asked for that no model of this data can have."""
+    """Raise RecipeError for a picture that no model of this data has."""
     options = recipe.visualization
     if options is None:
         return

@@ -184,7 +184,10 @@ def compare_networks(
 
 
 def match_layers(one: Outputs, other: Outputs) -> list[LayerDifference]:
-    """Match the layers of two networks by name, then by place: those of one kind and shape, at last of one shape."""
+    """Match the layers of two networks by name, then by place, kind and shape.
+
+    What is left is matched by place and shape alone.
+    """
     names = _same_names(tuple(one), tuple(other))
     found = _without_folded(one, names | _between(one, other, names, _kind_and_shape))
     found |= _between(one, other, found, _shape)
@@ -223,13 +226,13 @@ def _shape(kind: str, output: Tensor) -> Hashable:
 
 
 def _kind_and_shape(kind: str, output: Tensor) -> Hashable:
-    """Identify a layer by what it computes and the shape of what it gives for one row."""
+    """Identify a layer by what it computes and the shape it gives."""
     plain = kind.lower().rstrip("123d")
     return KINDS.get(plain, plain), _shape(kind, output)
 
 
 def _without_folded(one: Outputs, names: dict[str, str]) -> dict[str, str]:
-    """Move a match from a layer to the batch norm behind it, where the other network has none.
+    """Move matches to batch norms that the other network lacks.
 
     There the norm was folded into the layer's weights, so the layer's output is the norm's.
     """

@@ -29,7 +29,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 def _none_of_empty(value: object) -> object:
-    """Read the empty list, which runs of earlier versions wrote into their recipes, as no section."""
+    """Read the empty list, which earlier versions wrote, as no section."""
     return None if value in ([], ()) else value
 
 

@@ -21,7 +21,7 @@ Picture = Literal[
 
 
 class Visualization(Frozen):
-    """Draw what the network is and does, into the run's folder and its report, after evaluation."""
+    """Draw what the network is and does, after evaluation, for the report."""
 
     pictures: tuple[Picture, ...] = Field(
         default=("graph", "weights", "activations"), min_length=1, description="as in `danlu visualize --only`"

@@ -115,7 +115,7 @@ def as_png(figure: Any) -> bytes:
 
 
 def file_fonts() -> list[str]:
-    """Return the fonts of a PNG: one of Latin letters, then one of Chinese where it is installed."""
+    """Return the fonts of a PNG: Latin letters, then Chinese ones where installed."""
     from matplotlib import font_manager
 
     # Fonts that come in one weight alone are taken in that weight, which needs no warning for every text.
