@@ -1,15 +1,17 @@
 """`danlu visualize`: of runs of every kind, bundles, folders of other libraries and recipes."""
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 import danlu
-from danlu.errors import ArgumentError
+from danlu.errors import ArgumentError, RecipeError
 from danlu.experiment.visualization import PICTURES
+from danlu.recipe.sections.visualization import Picture
 from tests.conftest import Command
 
 RUNS = ("table_run", "image_run", "text_run", "corpus_run")
@@ -25,7 +27,7 @@ def test_the_graph_of_a_run_is_its_network(kind: str, request: pytest.FixtureReq
     counted = sum(node["parameters"] for node in graph["nodes"])
     assert counted == sum(values.numel() for values in network.parameters())
     assert [file.name for file in found.files] == [
-        f"graph.{end}" for end in ("html", "svg", "model-explorer.json", "json")
+        f"graph.{end}" for end in ("html", "svg", "png", "model-explorer.json", "json")
     ]
     assert all(file.is_file() for file in found.files)
     assert json.loads((tmp_path / "look" / "visualize.json").read_text()) == found.json
@@ -122,7 +124,8 @@ def test_answers_of_every_family_of_tables_are_those_of_its_onnx_file(
     model: str, problem: str, table_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     target = {"target": "cultivar" if problem == "classification" else "proline"}
-    recipe = {"data": {**table_recipe["data"], **target}, "model": model, "training": {"epochs": 1}}
+    training = {} if model in ("tree", "boosting") else {"epochs": 1}
+    recipe = {"data": {**table_recipe["data"], **target}, "model": model, "training": training}
     run = danlu.run(recipe, output=tmp_path).path
     danlu.export(run, tmp_path / "onnx", to="onnx")
     found = danlu.visualize(run, against=tmp_path / "onnx", output=tmp_path / "look").json["difference"]
@@ -224,3 +227,49 @@ def test_a_dead_unit_is_named_in_the_report(table_run: Path, tmp_path: Path) -> 
     (dead, saturated) = activation_sentences(get_translator("en"), data)
     assert dead == f"Dead units: {layer['name']} (2: 3, 5)." and saturated == f"Saturated layers: {layer['name']}."
     assert activation_sentences(get_translator("zh"), data)[0].startswith("死去的单元：")
+
+
+def test_a_recipe_asks_for_pictures_and_they_stand_in_the_runs_report(tmp_path: Path) -> None:
+    recipe = {
+        "name": "w",
+        "data": {"source": "builtin:wine"},
+        "model": "linear",
+        "training": {"epochs": 2},
+        "evaluation": {"language": "zh"},
+        "visualization": {"pictures": ["graph", "curves", "attention"], "rows": 12},
+    }
+    run = danlu.run(recipe, output=tmp_path).path
+    listed = json.loads((run / "visualize" / "visualize.json").read_text(encoding="utf-8"))
+    assert listed["rows"] == 12 and set(listed) >= {"graph", "curves"} and "attention" not in listed
+    names = {path.name for path in (run / "visualize").iterdir()}
+    assert {"graph.html", "graph.png", "graph.svg", "curves.png", "curves.svg", "curves.json"} <= names
+    report = (run / "report.html").read_text(encoding="utf-8")
+    assert "visualize/graph.html" in report and "网络的结构" in report
+    again = danlu.visualize(run, only=["graph", "curves"], rows=12)
+    for node, other in zip(again.json["graph"]["nodes"], listed["graph"]["nodes"], strict=True):
+        assert {**node, "ms": 0} == {**other, "ms": 0}
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"visualization": {"pictures": ["graf"]}}, "visualization.pictures"),
+        ({"visualization": {"pictures": []}}, "visualization.pictures"),
+        ({"visualization": {"rows": -1}}, "visualization.rows"),
+        ({"visualization": ["graph"]}, "visualization: must be a section with keys of pictures, rows"),
+        ({"visualization": {"pictures": ["features"]}}, "features are maps of images"),
+        (
+            {"visualization": {"pictures": ["confusion"]}, "data": {"source": "builtin:diabetes"}},
+            "confusion needs one class a row",
+        ),
+    ],
+)
+def test_pictures_that_no_model_of_the_data_can_have_are_refused_before_training(
+    section: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RecipeError, match=re.escape(said)):
+        danlu.check({"data": {"source": "builtin:wine"}, **section})
+
+
+def test_the_recipe_names_the_pictures_that_there_are() -> None:
+    assert get_args(Picture) == tuple(PICTURES)

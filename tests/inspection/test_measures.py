@@ -143,6 +143,30 @@ def test_principal_components_keep_the_plane_that_was_planted() -> None:
     assert np.array_equal(project(features)[0], points)
 
 
+def test_umap_keeps_neighbours_together_and_one_seed_gives_one_picture() -> None:
+    pytest.importorskip("umap", reason="no umap-learn here: pip install 'danlu[umap]'")
+    from danlu.inspection.representations import project_by_umap
+
+    drawn = np.random.default_rng(0)
+    classes = np.repeat(np.arange(3), 40)
+    features = drawn.normal(size=(3, 12))[classes] * 6 + drawn.normal(size=(120, 12))
+    features[5, 3] = np.nan
+    points = project_by_umap(features.astype(np.float32), Seed(1))
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    assert points.shape == (120, 2) and (classes[distances.argmin(axis=1)] == classes).mean() > 0.9
+    assert np.array_equal(project_by_umap(features.astype(np.float32), Seed(1)), points)
+
+
+def test_umap_is_named_where_it_is_missing_or_rows_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    from danlu.inspection import representations
+
+    monkeypatch.setattr(representations, "missing_packages", lambda extra: ("umap",))
+    assert representations.lacks_for_umap(100) == "it is not installed: pip install 'danlu[umap]'"
+    monkeypatch.setattr(representations, "missing_packages", lambda extra: ())
+    assert representations.lacks_for_umap(15) == "it needs more than 15 rows" and not representations.lacks_for_umap(16)
+
+
 def test_features_are_what_the_last_layer_reads() -> None:
     network = build("mlp").eval()
     found = last_features(network, [dict(batch("mlp", number=number).inputs) for number in range(2)])

@@ -192,7 +192,6 @@ def test_a_section_that_is_no_section_is_refused_with_its_keys(section: dict[str
 @pytest.mark.parametrize(
     ("section", "key"),
     [
-        ({"visualization": ["graph", "features"]}, "visualization"),
         ({"compression": {"steps": [{"prune": {"amount": 0.5}}, {"quantize": "int8-static"}]}}, "compression"),
         ({"deployment": {"server": {"max_batch": 64}, "container": True}}, "deployment"),
     ],
@@ -202,6 +201,10 @@ def test_what_is_not_built_yet_is_refused_and_never_ignored(section: dict[str, A
     message = refusal({**section, "data": data})
     assert f"{key}: " in message
     assert "is not built yet" in message
+
+
+def test_recipes_of_earlier_runs_have_an_empty_list_of_pictures() -> None:
+    assert check_recipe({"data": {"source": "a.csv"}, "visualization": []}).visualization is None
 
 
 def test_a_split_must_leave_rows_to_train_on() -> None:

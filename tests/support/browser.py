@@ -83,13 +83,15 @@ class Browser:
         assert "error" not in answer, f"{method}: {answer['error']}"
         return dict(answer["result"])
 
-    def open(self, page: Path, width: int = 1100, height: int = 900, dark: bool = False, touch: bool = False) -> None:
-        """Show a file in a window of that size."""
+    def open(
+        self, page: Path | str, width: int = 1100, height: int = 900, dark: bool = False, touch: bool = False
+    ) -> None:
+        """Show a file, or an address of this machine, in a window of that size."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
-        self.ask("Page.navigate", url=page.resolve().as_uri())
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         if not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._until(lambda message: message.get("method") == "Page.loadEventFired")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from danlu.artifacts.files import StrPath, write_bytes, write_json
+from danlu.artifacts.files import StrPath, write_bytes
 from danlu.artifacts.outputs import refuse_existing_file, refuse_input
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import RunDirectory
@@ -17,17 +17,11 @@ from danlu.core.arguments import checked
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError, Problem, RecipeError
 from danlu.experiment.data_context import load_input
+from danlu.experiment.difference_picture import measure_difference, measure_file_difference
+from danlu.experiment.file_pictures import pictures_of_file
 from danlu.experiment.network_pairs import open_files, open_other
-from danlu.experiment.visualization import (
-    FORMAT,
-    PICTURES,
-    RESULT,
-    draw_pictures,
-    measure_difference,
-    measure_file_difference,
-    pictures_of,
-    pictures_of_file,
-)
+from danlu.experiment.picture_files import FORMAT, write_pictures
+from danlu.experiment.visualization import PICTURES, pictures_of
 from danlu.inspection.weight_files import is_weight_file
 from danlu.recipe.schema import Recipe
 from danlu.reporting.i18n import Translator, environment_translator, get_translator
@@ -143,9 +137,7 @@ def visualize(
     pictures = pictures_of(subject, wanted, is_asked=bool(names))
     if other is not None:
         pictures["difference"] = partial(measure_difference, subject, other, threshold_db)
-    found, files = draw_pictures(t, subject.name, pictures, folder)
-    result = {"format": FORMAT, "model": subject.name, "rows": len(subject.dataset), "files": files, **found}
-    write_json(folder / RESULT, result)
+    result = write_pictures(t, subject.name, len(subject.dataset), pictures, folder)
     if subject.run is not None and output is None:
         write_report(subject.run, t.language)
     return Visualization(result)
@@ -167,10 +159,7 @@ def _of_file(
     if against is not None:
         compared = open_files(path, Path(against))
         pictures["difference"] = partial(measure_file_difference, compared, threshold_db)
-    found, files = draw_pictures(t, path.name, pictures, folder)
-    result = {"format": FORMAT, "model": path.name, "rows": 0, "files": files, **found}
-    write_json(folder / RESULT, result)
-    return Visualization(result)
+    return Visualization(write_pictures(t, path.name, 0, pictures, folder))
 
 
 def _chosen_folder(usual: Path, output: str | Path | None, overwrite: bool, is_own: bool) -> Path:

@@ -28,7 +28,7 @@ def visualize(
     ] = None,
     against: Annotated[
         Path | None,
-        Parameter(help="A bundle, run or export to compare with, layer by layer on the same rows: where do they part?"),
+        Parameter(help="A bundle, run, export or ONNX file to compare with, layer by layer on the same rows."),
     ] = None,
     threshold_db: Annotated[
         float, Parameter(help="With --against: signal to noise, in dB, under which a layer counts as parted.")

@@ -61,6 +61,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "openvino": ("openvino", "onnx", "onnxscript"),
     "serve": ("uvicorn", "uvloop", "httptools", "msgspec", "starlette", "prometheus_client"),
     "tuning": ("optuna",),
+    "umap": ("umap",),
     "low-bit": ("torchao",),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),

@@ -146,6 +146,20 @@ def check_explanation(recipe: Recipe, dataset: Dataset) -> None:
         raise RecipeError(Problem("", "explanation.methods", message, code="DL110"))
 
 
+def check_visualization(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise RecipeError for a picture that no model of this data has."""
+    options = recipe.visualization
+    if options is None:
+        return
+    lacking = {
+        "features": None if dataset.kind.shows_pictures else f"are maps of images, and the data is {dataset.kind}",
+        "confusion": None if dataset.task.has_classes else f"needs one class a row, and data.task is {dataset.task}",
+    }
+    for name in options.pictures:
+        if why := lacking.get(name):
+            raise RecipeError(Problem("", "visualization.pictures", f"{name} {why}; leave it out", code="DL115"))
+
+
 def check_task_options(recipe: Recipe, task: Task) -> None:
     """Reject options that only other tasks have."""
     options = recipe.training

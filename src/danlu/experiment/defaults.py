@@ -20,6 +20,7 @@ from danlu.experiment.checks import (
     check_tagging_model,
     check_task_options,
     check_threshold,
+    check_visualization,
 )
 from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.components import ImputationOptions
@@ -57,6 +58,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     check_task_options(recipe, dataset.task)
     check_distillation(recipe, dataset)
     check_explanation(recipe, dataset)
+    check_visualization(recipe, dataset)
     if recipe.tuning is not None and recipe.tuning.metric is not None:
         check_metric(recipe.tuning.metric, dataset.task, "tuning.metric")
     metrics = resolve_metrics(dataset.task, recipe.evaluation.metrics)

@@ -59,10 +59,15 @@ def run_subject(run: RunDirectory, rows: int = 0, own_code: bool = False) -> "Su
         DataError: the run's data has changed or is gone.
         ArtifactError: the bundle is missing or damaged.
     """
+    context = with_stored_reference(load_run_data(load_run_recipe(run.path / RECIPE), run), run)
+    return run_subject_of(context, run, rows, own_code)
+
+
+def run_subject_of(context: DataContext, run: RunDirectory, rows: int = 0, own_code: bool = False) -> "Subject":
+    """Open a run's bundle as `run_subject` does, its data being loaded already."""
     from danlu.inspection.subject import predictor_subject
     from danlu.models.predictor import Predictor
 
-    context = with_stored_reference(load_run_data(load_run_recipe(run.path / RECIPE), run), run)
     predictor = Predictor.load(open_checked(run.path), own_code=own_code, recipe_model=context.model)
     part = _drawn_rows(context, rows or RUN_ROWS)
     labels = None if context.dataset.target is None else part.column(context.dataset.target)

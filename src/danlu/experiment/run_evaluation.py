@@ -31,6 +31,7 @@ from danlu.experiment.cross_validation import OUT_OF_FOLD_FILE, CrossValidationR
 from danlu.experiment.data_context import DataContext, require_test_rows, scored_text_column
 from danlu.experiment.run_data import with_stored_reference
 from danlu.experiment.run_explanation import explain_run
+from danlu.experiment.run_visualization import visualize_run
 from danlu.metrics.base import Predictions
 from danlu.models.bundle_form import open_checked
 from danlu.models.golden import golden_frame
@@ -107,7 +108,8 @@ def _evaluate_run(
     _keep_golden(bundle, context, parts["test"], decided, predictor.preprocessor.columns, outputs["test"])
     try:
         explain_run(context, run)
-    finally:  # what was evaluated is shown, whatever cannot be explained
+        visualize_run(context, run, language)
+    finally:  # what was evaluated is shown, whatever cannot be explained or drawn
         write_pages(run, language)
     return figures
 

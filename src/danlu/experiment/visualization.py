@@ -1,36 +1,28 @@
-"""The pictures of a network: which there are, what each needs, and the files that it becomes.
+"""The pictures of a network: which there are, what each needs, and how each is measured.
 
-In: a `Subject`. Out: files in a folder, and the JSON that `danlu visualize --json` prints. Measuring is done by
-`inspection`, drawing by `reporting`; a picture is one line of `PICTURES`.
+In: a `Subject`. Out: JSON and arrays by picture, which `picture_files` draws and writes. Measuring is done by
+`inspection`; a picture is one line of `PICTURES`.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from danlu.artifacts.files import json_bytes, translate_write_errors, write_bytes
 from danlu.core.console import info
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError, ArtifactError
-from danlu.experiment.network_pairs import ONNX_SUFFIX
-from danlu.reporting.i18n import Translator
-from danlu.reporting.sections.network import RESULT as RESULT
+from danlu.experiment.shown_rows import describe_samples
 from danlu.tasks.classification import ClassTarget
 
 if TYPE_CHECKING:
-    from danlu.experiment.network_pairs import NetworkPair
     from danlu.inspection.loss import Batch
-    from danlu.inspection.onnx_file import OnnxFile
     from danlu.inspection.subject import Subject
 
 Json = dict[str, Any]
-FORMAT = 1
 GRAPH_ROWS = 1
 LANDSCAPE_ROWS, GRADIENT_ROWS = 32, 128
 MOST_CLASSES = 1000  # of labels; more are numbers, and no classes
@@ -76,10 +68,11 @@ def measure_weights(subject: "Subject") -> Measured:
     """Describe every tensor of weights."""
     from danlu.inspection.weights import network_weights
 
-    return _measured_weights(network_weights(subject.network))
+    return measured_weights(network_weights(subject.network))
 
 
-def _measured_weights(named: "Iterable[tuple[str, Any]]") -> Measured:
+def measured_weights(named: "Iterable[tuple[str, Any]]") -> Measured:
+    """Describe named tensors of weights."""
     from danlu.inspection.weights import describe_weights
 
     tensors, pictures = describe_weights(named)
@@ -131,14 +124,15 @@ def measure_features(subject: "Subject") -> Measured:
 
 def measure_embeddings(subject: "Subject") -> Measured:
     """Project what the last layer reads of each row."""
-    from danlu.inspection.representations import last_features, project, project_by_umap
+    from danlu.inspection.representations import lacks_for_umap, last_features, project, project_by_umap
 
     features = last_features(subject.network, (inputs for _, inputs, _ in subject.batches()))
     points, explained = project(features)
     arrays = {"features": features, "pca": points.astype(np.float32)}
-    by_umap = project_by_umap(features, Seed(0).derive("umap"))
-    if by_umap is not None:
-        arrays["umap"] = by_umap.astype(np.float32)
+    if why := lacks_for_umap(len(features)):
+        info(f"no UMAP beside the principal components: {why}")
+    else:
+        arrays["umap"] = project_by_umap(features, Seed(0).derive("umap")).astype(np.float32)
     return Measured({"explained": explained, "classes": _classes(subject, len(points))}, arrays)
 
 
@@ -305,172 +299,3 @@ def pictures_of(subject: "Subject", names: Sequence[str], is_asked: bool) -> dic
     for name, why in missing.items():
         info(f"no {name}: {subject.name} {why}")
     return {name: partial(PICTURES[name].measure, subject) for name in names if name not in missing}
-
-
-def pictures_of_file(path: Path, names: Sequence[str], is_asked: bool) -> dict[str, Callable[[], Measured]]:
-    """Return how the pictures of a file of weights are measured.
-
-    Raises:
-        ArgumentError: a picture was asked for that needs a network to run.
-    """
-    known = {"graph": partial(_file_graph, path), "weights": partial(_file_weights, path)}
-    for name in names:
-        if is_asked and name not in known:
-            raise ArgumentError(f"--only {name}: {path.name} holds no network that could be run", code="DL409")
-    return {name: measure for name, measure in known.items() if name in names}
-
-
-def _file_graph(path: Path) -> Measured:
-    from danlu.inspection.onnx_graph import onnx_graph
-    from danlu.inspection.weight_files import file_graph
-
-    read = onnx_graph if path.suffix.lower() == ONNX_SUFFIX else file_graph
-    return Measured(read(path).as_json())
-
-
-def _file_weights(path: Path) -> Measured:
-    from danlu.inspection.weight_files import file_tensors
-
-    return _measured_weights(file_tensors(path))
-
-
-def draw_pictures(
-    t: Translator, title: str, pictures: Mapping[str, Callable[[], Measured]], folder: Path
-) -> tuple[Json, list[Json]]:
-    """Measure and draw pictures into a folder.
-
-    Args:
-        t: the language of the pictures.
-        title: the model's name.
-        pictures: how each is measured.
-        folder: exists or is made.
-
-    Returns:
-        what was measured under each picture's name, and the entries of the files.
-    """
-    with translate_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    found: Json = {}
-    files: list[Json] = []
-    for name, measure in pictures.items():
-        measured = measure()
-        found[name] = measured.data
-        files += write_picture(t, folder, name, title, measured)
-    return found, files
-
-
-def write_picture(t: Translator, folder: Path, name: str, title: str, measured: Measured) -> list[Json]:
-    """Draw and write what was measured; return the entries of the files."""
-    from danlu.reporting.network_pictures import DRAWERS
-
-    contents: dict[str, bytes] = {}
-    if name in PAGES:
-        contents = PAGES[name](t, title, measured.data)
-    else:
-        for ending, figure in DRAWERS[name](t, measured.data, measured.arrays).items():
-            contents |= figure.files(ending)
-    contents[".json"] = json_bytes(measured.data)
-    if measured.arrays:
-        packed = BytesIO()
-        np.savez_compressed(packed, **measured.arrays)  # type: ignore[arg-type]
-        contents[".npz"] = packed.getvalue()
-    for ending, content in contents.items():
-        write_bytes(folder / f"{name}{ending}", content)
-    return [
-        {"picture": name, "path": str(folder / f"{name}{ending}"), "bytes": len(content)}
-        for ending, content in contents.items()
-    ]
-
-
-def _graph_files(t: Translator, title: str, graph: Json) -> dict[str, bytes]:
-    from danlu.reporting.figures.graph import graph_picture
-    from danlu.reporting.figures.svg import as_file
-    from danlu.reporting.graph_page import graph_page
-    from danlu.reporting.model_explorer import model_explorer_graph
-
-    return {
-        ".html": graph_page(t, title, graph).encode(),
-        ".svg": as_file(graph_picture(t, graph)).encode(),
-        ".model-explorer.json": json_bytes(model_explorer_graph(title, graph)),
-    }
-
-
-def _difference_files(t: Translator, title: str, difference: Json) -> dict[str, bytes]:
-    from danlu.reporting.difference_page import difference_page
-    from danlu.reporting.figures.layers import difference_lines
-
-    page = {".html": difference_page(t, title, difference).encode()}
-    return {**page, **difference_lines(t, difference).files()} if difference["layers"] else page
-
-
-def _curve_files(t: Translator, title: str, curves: Json) -> dict[str, bytes]:
-    from danlu.reporting.figures.bars import training_curves
-    from danlu.reporting.figures.svg import as_file
-
-    return {".svg": as_file(training_curves(t, curves["log"])).encode()}
-
-
-def _confusion_files(t: Translator, title: str, confusion: Json) -> dict[str, bytes]:
-    from danlu.reporting.difference_page import confusion_page
-
-    return {".html": confusion_page(t, title, confusion).encode()}
-
-
-# Pictures that are a page, or are drawn by another section's figures.
-PAGES: dict[str, Callable[[Translator, str, Json], dict[str, bytes]]] = {
-    "graph": _graph_files,
-    "difference": _difference_files,
-    "curves": _curve_files,
-    "confusion": _confusion_files,
-}
-
-
-def measure_difference(subject: "Subject", other: "NetworkPair", threshold_db: float) -> Measured:
-    """Compare a network with another on the same rows, layer by layer."""
-    from danlu.inspection.difference import compare_networks
-
-    found = compare_networks(other.one, other.other, other.batches(subject), threshold_db)
-    samples = describe_samples(subject, found.rows)
-    apart = [{**sample, "apart": found.answers[row]} for sample, row in zip(samples, found.rows, strict=True)]
-    return Measured({**found.as_json(), "against": other.name, "samples": apart})
-
-
-def measure_file_difference(files: "tuple[OnnxFile, OnnxFile]", threshold_db: float) -> Measured:
-    """Compare two ONNX files on drawn inputs, layer by layer."""
-    from danlu.inspection.difference import compare_networks
-
-    one, other = files
-    inputs: Any = one.drawn(DRAWN_ROWS)
-    found = compare_networks(one, other, [(inputs, inputs)], threshold_db)
-    drawn = [{"row": row, "fields": {}, "image": "", "apart": found.answers[row]} for row in found.rows]
-    return Measured({**found.as_json(), "against": other.path.name, "samples": drawn})
-
-
-def describe_samples(subject: "Subject", rows: Sequence[int]) -> list[Json]:
-    """Describe rows for a reader: what the model reads of each, or its picture."""
-    if not rows:
-        return []
-    inputs, _ = subject.dataset.take(np.array(rows), subject.device)
-    fields: list[dict[str, str]] = [{} for _ in rows]
-    pictures = [""] * len(rows)
-    if subject.predictor is not None and subject.predictor.kind.shows_pictures and "image" in inputs:
-        pictures = [_thumbnail(image.permute(1, 2, 0).cpu().numpy()) for image in inputs["image"]]
-    elif subject.predictor is not None:
-        fields = subject.predictor.preprocessor.describe(inputs)
-    return [
-        {"row": int(row), "fields": each, "image": picture}
-        for row, each, picture in zip(rows, fields, pictures, strict=True)
-    ]
-
-
-def _thumbnail(pixels: np.ndarray) -> str:
-    """Return an image, [height, width, channels] uint8, as a PNG's data address."""
-    import base64
-
-    from PIL import Image
-
-    from danlu.reporting.figures.svg import PIXELS
-
-    content = BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(content, "png")
-    return PIXELS + base64.b64encode(content.getvalue()).decode("ascii")

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from danlu.data.loader import Tensors
 from danlu.inspection.layers import Layered, Outputs
 
 Json = dict[str, Any]
+Inputs = Mapping[str, Any]  # by name: tensors, or arrays where a file takes words
 THRESHOLD_DB = 20.0  # noise is a tenth of the signal's size
 MOST_ROWS_SHOWN = 8
 MOST_CHANNELS = 4096  # of a layer, whose order is compared
@@ -152,7 +152,7 @@ class Difference:
 
 
 def compare_networks(
-    one: Layered, other: Layered, batches: Iterable[tuple[Tensors, Tensors]], threshold_db: float = THRESHOLD_DB
+    one: Layered, other: Layered, batches: Iterable[tuple[Inputs, Inputs]], threshold_db: float = THRESHOLD_DB
 ) -> Difference:
     """Run two networks on the same rows and compare their layers.
 
@@ -184,7 +184,10 @@ def compare_networks(
 
 
 def match_layers(one: Outputs, other: Outputs) -> list[LayerDifference]:
-    """Match the layers of two networks by name, then by place: those of one kind and shape, at last of one shape."""
+    """Match the layers of two networks by name, then by place, kind and shape.
+
+    What is left is matched by place and shape alone.
+    """
     names = _same_names(tuple(one), tuple(other))
     found = _without_folded(one, names | _between(one, other, names, _kind_and_shape))
     found |= _between(one, other, found, _shape)
@@ -210,8 +213,8 @@ def _between(one: Outputs, other: Outputs, known: Mapping[str, str], key: Key) -
             continue
         until = len(order) if name is None else order[known[name]]
         free = [each for each in list(other)[last:until] if each not in taken]
-        keys = [[key(*outputs[each]) for each in names] for outputs, names in ((one, gap), (other, free))]
-        for block in SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks():
+        left, right = [key(*one[each]) for each in gap], [key(*other[each]) for each in free]
+        for block in SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks():
             found |= {gap[block.a + step]: free[block.b + step] for step in range(block.size)}
         gap, last = [], max(last, until)
     return found
@@ -223,13 +226,13 @@ def _shape(kind: str, output: Tensor) -> Hashable:
 
 
 def _kind_and_shape(kind: str, output: Tensor) -> Hashable:
-    """Identify a layer by what it computes and the shape of what it gives for one row."""
+    """Identify a layer by what it computes and the shape it gives."""
     plain = kind.lower().rstrip("123d")
     return KINDS.get(plain, plain), _shape(kind, output)
 
 
 def _without_folded(one: Outputs, names: dict[str, str]) -> dict[str, str]:
-    """Move a match from a layer to the batch norm behind it, where the other network has none.
+    """Move matches to batch norms that the other network lacks.
 
     There the norm was folded into the layer's weights, so the layer's output is the norm's.
     """

@@ -55,7 +55,7 @@ class OnnxFile:
         self._constants = {each.name for each in self.model.graph.initializer}
 
     def numbered(self) -> "OnnxFile":
-        """Return the file with operators named `node-N` by their positions, which errors and times then tell."""
+        """Return the file with operators named `node-N`, which errors and times then tell."""
         copy = _copied(self.model)
         for place, node in enumerate(copy.graph.node):
             node.name = f"node-{place}"
@@ -78,7 +78,7 @@ class OnnxFile:
 
     @cached_property
     def inputs(self) -> dict[str, tuple[str, tuple[int | str, ...]]]:
-        """The inputs by name: numpy's name of the type, `str` of words, and the shape; free sizes are words."""
+        """The inputs by name: numpy's type (`str` of words) and shape."""
         from onnx import helper
 
         found = {}
@@ -190,7 +190,7 @@ class OnnxFile:
         return found
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the weights by torch's names and in its shapes; those that hold a folded norm are left out."""
+        """Return the weights by torch's names and in its shapes, folded ones left out."""
         named, transposed, folded = self._matrices(), _transposed(self.model.graph), self._folded()
         found = {}
         for name, values in onnx_tensors(self.path, self.model):
@@ -209,7 +209,7 @@ class OnnxFile:
         return found
 
     def _folded(self) -> set[str]:
-        """Return the layers whose weights another layer's operator reads, as a norm does that was folded into them."""
+        """Return the layers whose weights a norm reads that was folded into them."""
         found = set[str]()
         for node, at in zip(self.model.graph.node, self._places, strict=True):
             for name in node.input:
@@ -234,7 +234,7 @@ def _told(error: Exception) -> str:
 
 
 def _layers(graph: Any, places: Sequence[str], whole: set[str]) -> dict[str, tuple[str, str]]:
-    """Find the value that each layer gives: of its operators' values the first that no operator of its own reads.
+    """Find the value that each layer gives: the first that none of its operators reads.
 
     Args:
         graph: of the file.

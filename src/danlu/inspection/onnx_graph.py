@@ -50,7 +50,9 @@ class _Measured:
 
 
 def onnx_graph(path: Path) -> Graph:
-    """Return the graph of an ONNX file, measured where ONNX Runtime can run it, else with the shapes it tells of.
+    """Return the graph of an ONNX file, measured where ONNX Runtime can run it.
+
+    Elsewhere it has the shapes that the file tells of.
 
     Raises:
         DataError: the file is damaged.
@@ -81,7 +83,7 @@ def _told_shape(value: Any) -> Shape:
 
 
 def _measure(file: OnnxFile) -> _Measured:
-    """Run every operator of a file as it was written, and the file as a whole."""
+    """Run every operator of a file as written, and the file as a whole."""
     given = file.drawn(ROWS)
     numbered = file.numbered()
     values = [name for node in file.model.graph.node for name in node.output if name]
@@ -131,7 +133,7 @@ def _kernel_times(log: Path) -> dict[int, float]:
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the largest difference of two answers; infinity where words or what is not finite differ."""
+    """Return the largest difference of two answers; infinity where words differ."""
     if one.dtype.kind not in "fiu":
         return 0.0 if np.array_equal(one, other) else float("inf")
     with np.errstate(invalid="ignore"):

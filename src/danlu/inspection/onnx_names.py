@@ -15,7 +15,7 @@ OF_LAYER = ("weight", "bias", "running_mean", "running_var", "gamma", "beta")
 
 
 def scope_of(node: Any) -> str:
-    """Return the module whose code a node is, by the notes of torch's exporter; empty where there are none."""
+    """Return the module whose code a node is, as torch's exporter noted it."""
     noted = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
     if not noted:
         return ""
@@ -54,7 +54,7 @@ def _layer_of_tensors(node: Any, constants: set[str]) -> str:
 
 
 def tensor_name(name: str) -> str:
-    """Return the name of a tensor of weights as torch has it, without what quantisation added."""
+    """Return torch's name of a tensor of weights, without what quantization added."""
     for ending in QUANTIZED:
         name = name.removesuffix(ending)
     return name.replace("/", ".")

@@ -3,8 +3,8 @@
 In: a network and inputs. Out: arrays. The projection is a principal component analysis, and UMAP where it is installed.
 """
 
+import warnings
 from collections.abc import Iterable
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from danlu.core.imports import install_command, missing_packages, silence_libraries
 from danlu.core.seeds import Seed
 from danlu.core.torch_compat import TorchDispatchMode
 from danlu.data.loader import Tensors
@@ -82,15 +83,28 @@ def project(features: np.ndarray) -> tuple[np.ndarray, list[float]]:
     return np.pad(projected, ((0, 0), (0, 2 - count))), [*shares, *[0.0] * (2 - count)]
 
 
-def project_by_umap(features: np.ndarray, seed: Seed) -> np.ndarray | None:
-    """Project features by UMAP, [rows, 2]; None without it or with few rows."""
-    if find_spec("umap") is None or len(features) <= NEIGHBOURS:
-        return None
-    import umap  # type: ignore[import-not-found]
+def lacks_for_umap(rows: int) -> str:
+    """Return what UMAP lacks for so many rows; empty where nothing."""
+    if missing_packages("umap"):
+        return f"it is not installed: {install_command('umap')}"
+    return f"it needs more than {NEIGHBOURS} rows" if rows <= NEIGHBOURS else ""
 
-    found: np.ndarray = umap.UMAP(n_neighbors=NEIGHBOURS, random_state=seed.value % 2**32, n_jobs=1).fit_transform(
-        features
-    )
+
+def project_by_umap(features: np.ndarray, seed: Seed) -> np.ndarray:
+    """Project features by UMAP, [rows, 2], all rows in one fit.
+
+    McInnes et al. 2018, https://arxiv.org/abs/1802.03426. Nothing is transformed later: a row that is transformed alone lands elsewhere than among others.
+
+    Args:
+        features: [rows, width], more rows than NEIGHBOURS; numbers that are not finite count as 0.
+        seed: the same features and seed give the same places on one machine.
+    """
+    import umap
+
+    with silence_libraries(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own threads, which a seed allows one of
+        fitted = umap.UMAP(n_neighbors=NEIGHBOURS, random_state=seed.value % 2**32, n_jobs=1)
+        found: np.ndarray = fitted.fit_transform(np.nan_to_num(features, posinf=0.0, neginf=0.0))
     return found
 
 
@@ -135,13 +149,12 @@ def attention_weights(network: nn.Module, inputs: Tensors) -> list[np.ndarray]:
 
     Attention is computed by its plain formula here, whatever kernel the network uses otherwise.
     """
-    return [each[:HEADS, :TOKENS, :TOKENS] for each in _spread(all_attention(network, inputs), ATTENTION_LAYERS)]
-
-
-def all_attention(network: nn.Module, inputs: Tensors) -> list[np.ndarray]:
-    """Return the first row's attention of every layer, [heads, queries, keys], as `attention_weights`."""
     first = {name: values[:1] for name, values in inputs.items()}
     watch = _Softmax()
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), watch:
         network(**first)
-    return [values.reshape(-1, *values.shape[-2:]).numpy() for values in watch.found]
+    found = []
+    for values in _spread(watch.found, ATTENTION_LAYERS):
+        heads = values.reshape(-1, *values.shape[-2:])
+        found.append(heads[:HEADS, :TOKENS, :TOKENS].numpy())
+    return found

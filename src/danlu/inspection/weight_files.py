@@ -47,7 +47,7 @@ def file_tensors(path: Path) -> "Iterator[tuple[str, Tensor]]":
 
 
 def file_graph(path: Path) -> Graph:
-    """Return the modules that the names of a file's tensors spell; nothing is run, so nothing is measured.
+    """Return the modules that the names of a file's tensors spell; nothing is run.
 
     Args:
         path: of a safetensors or GGUF file.
@@ -125,7 +125,7 @@ def onnx_model(path: Path) -> Any:
 
 
 def onnx_tensors(path: Path, model: Any) -> "Iterator[tuple[str, Tensor]]":
-    """Yield the named tensors of an ONNX file; quantized ones as the numbers that they stand for."""
+    """Yield the named tensors of an ONNX file, quantized ones as what they mean."""
     import numpy as np
     import torch
     from onnx import numpy_helper
@@ -142,12 +142,16 @@ def onnx_tensors(path: Path, model: Any) -> "Iterator[tuple[str, Tensor]]":
 
 
 def _dequantized(values: "np.ndarray", steps: "np.ndarray", zeros: "np.ndarray") -> "np.ndarray":
-    """Return whole numbers as what they stand for; scales of channels lie along the last axis that fits them."""
+    """Return whole numbers as what they mean.
+
+    Scales of channels lie along the last axis that fits them.
+    """
     if steps.ndim == 1 and steps.size > 1:
         axis = max(at for at, size in enumerate(values.shape) if size == steps.size)
         shape = [steps.size if at == axis else 1 for at in range(values.ndim)]
         steps, zeros = steps.reshape(shape), zeros.reshape(shape)
-    return ((values.astype("float32") - zeros.astype("float32")) * steps).astype("float32")
+    meant: np.ndarray = ((values.astype("float32") - zeros.astype("float32")) * steps).astype("float32")
+    return meant
 
 
 def _onnx_tensors(path: Path) -> "Iterator[tuple[str, Tensor]]":

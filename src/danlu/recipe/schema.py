@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic import BeforeValidator, Field, NonNegativeInt, ValidationError
 
 from danlu.core.component import Frozen, OneOf
 from danlu.errors import Problem, RecipeError
@@ -11,9 +11,10 @@ from danlu.recipe.sections.bundle import BundleOptions
 from danlu.recipe.sections.data import Data
 from danlu.recipe.sections.evaluation import Evaluation
 from danlu.recipe.sections.explanation import Explanation
-from danlu.recipe.sections.planned import Compression, Deployment, Picture
+from danlu.recipe.sections.planned import Compression, Deployment
 from danlu.recipe.sections.training import Training
 from danlu.recipe.sections.tuning import Tuning
+from danlu.recipe.sections.visualization import Visualization
 
 # pydantic's type of error -> the problem's code; any other is a wrong type or range.
 CODES = {
@@ -25,6 +26,11 @@ CODES = {
 }
 WRONG = "DL108"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+def _none_of_empty(value: object) -> object:
+    """Read the empty list, which earlier versions wrote, as no section."""
+    return None if value in ([], ()) else value
 
 
 class Recipe(Frozen):
@@ -52,7 +58,7 @@ class Recipe(Frozen):
     evaluation: Evaluation = Field(default_factory=Evaluation)
     bundle: BundleOptions = Field(default_factory=BundleOptions)
     explanation: Explanation | None = None
-    visualization: tuple[Picture, ...] = ()
+    visualization: Annotated[Visualization | None, BeforeValidator(_none_of_empty)] = None
     tuning: Tuning | None = None
     compression: Compression | None = None
     deployment: Deployment | None = None

@@ -35,7 +35,7 @@ def draw_weights(t: Translator, data: Json, arrays: Arrays) -> dict[str, Drawn]:
         forms[picture["form"]].append(picture)
     if of := forms["map"]:
         told = t("label.weight maps", names=_names(t, of))
-        maps = [(each["name"], arrays[each["array"]]) for each in of]
+        maps = [(each["name"], arrays[each["array"]], _sides(each["shape"])) for each in of]
         found["-maps"] = heat_maps(t, "weight-maps", told, maps, (t("axis.in"), t("axis.out")))
     if of := forms["filters"]:
         grids = [(each["name"], arrays[each["array"]]) for each in of]
@@ -57,7 +57,13 @@ def draw_activations(t: Translator, data: Json, arrays: Arrays) -> dict[str, Dra
     states = data["states"]
     last = next(reversed(states.values()))
     marked = [layer["name"] for layer in last if layer["dead"] or layer["is_saturated"]]
-    return {"": range_lines(t, "activations", states, t("axis.activation"), marked)}
+    named = {_state(t, name): layers for name, layers in states.items()}
+    return {"": range_lines(t, "activations", named, t("axis.activation"), marked)}
+
+
+def _state(t: Translator, name: str) -> str:
+    """Return a state of the network in the language: `step 1,200` or `model`."""
+    return t("state.step", step=name.removeprefix("step ")) if name.startswith("step ") else t("state.model")
 
 
 def draw_features(t: Translator, data: Json, arrays: Arrays) -> dict[str, Drawn]:
@@ -102,6 +108,11 @@ def draw_gradients(t: Translator, data: Json, arrays: Arrays) -> dict[str, Drawn
     largest, value = largest_of(norms)
     told = t("label.gradients", layers=t.count(len(norms), "layer"), largest=largest, value=value)
     return {"": value_bars(t, "gradients", told, norms, t("axis.gradient"))}
+
+
+def _sides(shape: list[int]) -> tuple[int, int]:
+    """Return rows and columns of a tensor as its map has them."""
+    return shape[0], int(np.prod(shape[1:]))
 
 
 def _names(t: Translator, pictures: list[Json]) -> str:

@@ -131,7 +131,7 @@ def _name_sizes(model: "onnx.ModelProto", ports: tuple[Port, ...]) -> None:
 
 
 def _name_nodes(model: "onnx.ModelProto", wrappers: int) -> None:
-    """Name each node after the module whose code it is, as `layer1.0.conv1/Conv_3`, which viewers show as a tree.
+    """Name each node after the module whose code it is, as `layer1.0.conv1/Conv_3`.
 
     Args:
         model: as torch's exporter wrote it.

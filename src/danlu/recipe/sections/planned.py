@@ -31,9 +31,6 @@ class Quantize(CompressionOptions):
 COMPRESSIONS: dict[str, type[CompressionOptions]] = {"prune": Prune, "quantize": Quantize}
 
 
-Picture = Literal["graph", "features", "activations", "weights", "curves"]
-
-
 class Budget(Frozen):
     """Limit how much of a metric compression may cost."""
 
@@ -79,7 +76,6 @@ class Deployment(Frozen):
 
 # Values that each key accepts today; a key that is not here is fully implemented.
 BUILT: dict[str, tuple[Any, ...]] = {
-    "visualization": ((),),
     "compression": (None,),
     "deployment": (None,),
 }

@@ -1,12 +1,13 @@
 """Figures of training, classes and data: curves by step, bars, the confusion matrix.
 
-In: values read from a run, and the page's language. Out: SVG text. The conversion of matplotlib figures is in svg.py.
+In: values read from a run, and the page's language. Out: SVG text, or files. svg.py converts matplotlib's figures.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from danlu.reporting.curve_diagnosis import training_loss_at
+from danlu.reporting.figures.layers import drawn
 from danlu.reporting.figures.svg import FAINT, FIRST, INK, SECOND, WIDTH, as_svg, new_figure
 from danlu.reporting.format import format_number, shorten
 from danlu.reporting.i18n import Translator
@@ -14,24 +15,35 @@ from danlu.reporting.run_reader import Json, Kept, kept_step, series, validation
 
 MAX_OPACITY = 0.45  # opacity of a cell's colour; above it the count is hard to read
 MAX_MARKERS = 40  # points of a curve; with more, markers overlap
+Form = TypeVar("Form")
 LOG_RANGE = 50.0  # a loss that falls by a larger factor gets a logarithmic scale
 
 
 def training_curves(t: Translator, log: list[Json]) -> str:
     """Draw training and validation loss, then each other validation metric; empty without a log."""
+    return _training_curves(t, log, as_svg) or ""
+
+
+def curve_files(t: Translator, log: list[Json]) -> dict[str, bytes]:
+    """Draw the same as files; none without a log."""
+    figure = _training_curves(t, log, drawn)
+    return {} if figure is None else figure.files()
+
+
+def _training_curves(t: Translator, log: list[Json], convert: Callable[[Any, str, str], Form]) -> Form | None:
     names = validation_metrics(log)
     losses = [name for name in ("train/loss", "validation/loss") if series(log, name)[0]]
     others = [name for name in names if name != "validation/loss"]
     panels = [group for group in (losses, *([name] for name in others)) if group]
     if not panels:
-        return ""
+        return None
     kept = kept_step(log)
     with new_figure(WIDTH, 2.7 * len(panels)) as figure:
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axis, group in zip(axes, panels, strict=True):
             _curves(t, axis, log, group, kept)
         axes[-1].set_xlabel(t("axis.step"))
-        return as_svg(figure, "curves", _curves_label(t, log, [*losses, *others], kept))
+        return convert(figure, "curves", _curves_label(t, log, [*losses, *others], kept))
 
 
 def confusion_matrix(t: Translator, confusion: Json) -> str:

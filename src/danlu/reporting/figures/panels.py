@@ -22,12 +22,16 @@ NAMED_CLASSES = len(MARKS)  # of a scatter plot; the others are grey
 
 
 def heat_maps(
-    t: Translator, name: str, label: str, maps: Sequence[tuple[str, np.ndarray]], told: tuple[str, str]
+    t: Translator,
+    name: str,
+    label: str,
+    maps: Sequence[tuple[str, np.ndarray, tuple[int, int]]],
+    told: tuple[str, str],
 ) -> Drawn:
     """Draw matrices side by side, each with its own scale.
 
     Args:
-        maps: title and values, [rows, columns].
+        maps: title, values [rows, columns], and how many rows and columns these are the averages of.
         told: what columns and rows are.
     """
     rows = -(-len(maps) // COLUMNS)
@@ -36,8 +40,9 @@ def heat_maps(
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat[len(maps) :]:
             axis.set_axis_off()
-        for axis, (title, values) in zip(axes.flat, maps, strict=False):
+        for axis, (title, values, (height, width)) in zip(axes.flat, maps, strict=False):
             shown = _image(axis, values)
+            shown.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))  # ticks count what was averaged
             axis.set_title(short_layer(title, 30), size=8)
             _scale(figure, shown, axis)
             axis.set_xlabel(told[0], size=7.5)
@@ -222,10 +227,13 @@ def token_maps(t: Translator, name: str, label: str, layers: Sequence[np.ndarray
                     continue
                 shown = axis.imshow(layer[head], cmap=AMOUNT, vmin=0, vmax=most, interpolation="nearest")
                 axis.set_title(t("attention.head", number=head + 1) if row == 0 else "", size=7.5)
-                axis.set_xticks(range(len(tokens)) if named else [], tokens if named else [], rotation=90, size=6)
-                axis.set_yticks(
-                    range(len(tokens)) if named and head == 0 else [], tokens if named and head == 0 else [], size=6
-                )
+                if named:
+                    axis.set_xticks(range(len(tokens)), tokens, rotation=90, size=6)
+                    axis.set_yticks(range(len(tokens)), tokens, size=6)
+                else:  # places are counted
+                    axis.tick_params(labelsize=6, length=2)
+                    axis.locator_params(nbins=4, integer=True)
+                axis.tick_params(labelleft=head == 0)
                 if head == 0:
                     axis.set_ylabel(t("attention.layer", number=row + 1), size=7.5)
         bar = figure.colorbar(shown, ax=list(axes.flat), fraction=0.03, pad=0.02, label=t("axis.attention"))

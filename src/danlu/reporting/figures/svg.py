@@ -103,12 +103,7 @@ def as_svg(figure: Any, name: str, label: str) -> str:
 
 def as_png(figure: Any) -> bytes:
     """Convert a figure to a PNG on white, Chinese letters included."""
-    from matplotlib import font_manager
-
-    # Fonts that come in one weight alone are taken in that weight, which needs no warning for every text.
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    known = set(font_manager.get_font_names())
-    fonts = ["DejaVu Sans", *[name for name in CHINESE_FONTS if name in known][:1]]
+    fonts = file_fonts()
     for artist in figure.findobj():
         if hasattr(artist, "set_fontfamily"):
             artist.set_fontfamily(fonts)
@@ -117,6 +112,16 @@ def as_png(figure: Any) -> bytes:
     content = BytesIO()
     figure.savefig(content, format="png", dpi=PIXELS_AN_INCH, facecolor="#ffffff", metadata={"Software": None})
     return content.getvalue()
+
+
+def file_fonts() -> list[str]:
+    """Return the fonts of a PNG: Latin letters, then Chinese ones where installed."""
+    from matplotlib import font_manager
+
+    # Fonts that come in one weight alone are taken in that weight, which needs no warning for every text.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    known = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *[name for name in CHINESE_FONTS if name in known][:1]]
 
 
 def _recolour(artist: Any, part: str) -> None:
