@@ -12,7 +12,7 @@ import polars as pl
 
 from danlu.core.component import Frozen
 from danlu.data.added_columns import added_by_program
-from danlu.data.frames import Table, describe_columns
+from danlu.data.frames import Table, describe_columns, present
 from danlu.data.messages import reason
 from danlu.data.questions import Question
 from danlu.data.reading.dates import EIGHT_DIGITS, are_dates, date_layouts, dates_among, parse_dates
@@ -97,10 +97,10 @@ def infer_columns(
     guesses: dict[str, Guess] = {}
     for name in frame.columns:
         values, options = frame[name], said.get(name, ColumnOptions())
-        present = (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()
-        guess = _said(present, options) if options.type else _infer(values, present, counts[name], origin, added)
+        held = present(values)
+        guess = _said(held, options) if options.type else _infer(values, held, counts[name], origin, added)
         guess = replace(guess, formats=allowed(guess.formats, options))
-        missing = len(values) - len(present)
+        missing = len(values) - len(held)
         columns.append(
             Column(
                 name=name, type=guess.type, reason=guess.reason, used=guess.used, missing=missing, unique=counts[name]

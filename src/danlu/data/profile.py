@@ -12,7 +12,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.file_form import FileForm
 from danlu.data.samples import sample_rows
 from danlu.data.splits import Splits
-from danlu.tasks.summaries import describe_numbers
+from danlu.tasks.summaries import describe_number_columns
 
 MAX_SHOWN = 8  # categories per column, classes per target
 
@@ -32,7 +32,7 @@ def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dro
         "separator": dataset.form.separator,
         "skipped_rows": dataset.form.skipped_rows,
         "unread": dataset.form.unread,
-        "columns": [_column(column, dataset.frame[column.name], dataset.form) for column in dataset.columns],
+        "columns": _columns(dataset),
         "samples": sample_rows(dataset, splits.train),
         "findings": [finding.model_dump() for finding in findings],
         "questions": [asdict(question) for question in dataset.questions],
@@ -62,20 +62,39 @@ def _reading(column: Column, form: FileForm) -> dict[str, Any]:
     }
 
 
-def _column(column: Column, values: pl.Series, form: FileForm) -> dict[str, Any]:
-    """Return a column's description and, where it is used, its distribution."""
-    known = {**column.model_dump(exclude={"reading"}), "reading": _reading(column, form)}
-    if not column.used or column.type in ("image", "identifier"):
-        return known
-    if column.type == "number":
-        is_span = values.dtype in (pl.Duration, pl.Time)
-        numbers = values.cast(pl.Duration("us")).cast(pl.Int64) / 1e6 if is_span else values
-        return {**known, **describe_numbers(numbers.cast(pl.Float64))}
+def _columns(dataset: Dataset) -> list[dict[str, Any]]:
+    """Return each column's description and, where it is used, its distribution."""
+    known = [
+        {**column.model_dump(exclude={"reading"}), "reading": _reading(column, dataset.form)}
+        for column in dataset.columns
+    ]
+    numbers: dict[int, pl.Series] = {}
+    for place, column in enumerate(dataset.columns):
+        if not column.used or column.type in ("image", "identifier"):
+            continue
+        values = dataset.frame[column.name]
+        if column.type in ("number", "text"):
+            numbers[place] = _numbers(column, values)
+        else:
+            known[place] |= _shown(column, values)
+    for place, found in zip(numbers, describe_number_columns(list(numbers.values())), strict=True):
+        known[place] |= {"characters": found} if dataset.columns[place].type == "text" else found
+    return known
+
+
+def _numbers(column: Column, values: pl.Series) -> pl.Series:
+    """Return the numbers of a column, its durations in seconds, or the lengths of its texts."""
     if column.type == "text":
-        lengths = values.drop_nulls().str.len_chars()
-        return {**known, "characters": describe_numbers(lengths.cast(pl.Float64))}
+        values = values.drop_nulls().str.len_chars()
+    elif values.dtype in (pl.Duration, pl.Time):
+        values = values.cast(pl.Duration("us")).cast(pl.Int64) / 1e6
+    return values.cast(pl.Float64)
+
+
+def _shown(column: Column, values: pl.Series) -> dict[str, Any]:
+    """Return the commonest categories, or the first and the last date."""
     if column.type == "category":
         counts = values.drop_nulls().cast(pl.String).rename("value").value_counts(sort=True).head(MAX_SHOWN)
-        return {**known, "most_frequent": [[name, count] for name, count in counts.rows()]}
+        return {"most_frequent": [[name, count] for name, count in counts.rows()]}
     present = values.drop_nulls()
-    return {**known, "first": str(present.min()), "last": str(present.max())}
+    return {"first": str(present.min()), "last": str(present.max())}

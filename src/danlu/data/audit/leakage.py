@@ -1,5 +1,7 @@
 """Leakage: columns that know the target, groups and times that a split separates; a test easier than reality."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -22,44 +24,40 @@ def target_leakage(view: AuditContext) -> list[Finding]:
     if not dataset.kind.has_feature_columns or target is None:
         return []
     findings: list[Finding] = []
+    task, answers = dataset.task, view.train[target]
+    numbers, matrix = task.numbers(answers), task.label_matrix(answers)
     for column in view.columns:
         if column.type not in ("number", "category", "datetime", "identifier") or column.unique < 2:
             continue
-        strength = _strength(view, column)
+        values = _ordered(view.train[column.name], column)
+        if numbers:
+            measure, strength = "regression", _correlation(values, column, numbers)
+        else:
+            measure = "classification" if matrix is None else "multi-label"
+            strength = _accuracy(view, values, matrix)
         if strength >= LEAKAGE_LEVEL:
-            key = f"telling-column.{_measure(view)}.{'used' if column.used else 'unused'}"
+            key = f"telling-column.{measure}.{'used' if column.used else 'unused'}"
             cure = f"data.columns: {{{column.name}: drop}}" if column.used else ""
             severity: Severity = "warning" if column.used else "note"
             findings.append(make_finding(key, severity, column.name, cure, target=target, strength=strength))
     return findings
 
 
-def _strength(view: AuditContext, column: Column) -> float:
-    """Measure how well a column alone predicts the target in training, in [0, 1]."""
-    values, target = _ordered(view.train[column.name], column), view.dataset.target
-    assert target is not None
-    task = view.dataset.task
-    numbers = task.numbers(view.train[target])
-    if numbers:
-        if column.type == "category" or values.dtype == pl.String:
-            return 0.0
-        return max(_rank_correlation(values, own) for own in numbers)
+def _correlation(values: pl.Series, column: Column, numbers: Sequence[pl.Series]) -> float:
+    """Measure how well a column alone orders numbers to predict, in [0, 1]."""
+    if column.type == "category" or values.dtype == pl.String:
+        return 0.0
+    return max(_rank_correlation(values, own) for own in numbers)
+
+
+def _accuracy(view: AuditContext, values: pl.Series, matrix: np.ndarray | None) -> float:
+    """Measure how well a column alone predicts classes in training, in [0, 1]."""
     bins = _bins(values)
     # Learned on one half and judged on the other, so that a column of many values does not score by chance.
-    half = np.random.default_rng(view.seed.derive("halves", column.name).value).random(len(bins)) < 0.5
-    labels = task.label_matrix(view.train[target])
-    if labels is not None:
-        return max((_balanced_accuracy(bins, half, given, 2) for given in labels.T.astype(np.int64)), default=0.0)
+    half = np.random.default_rng(view.seed.derive("halves", values.name).value).random(len(bins)) < 0.5
+    if matrix is not None:
+        return max((_balanced_accuracy(bins, half, given, 2) for given in matrix.T.astype(np.int64)), default=0.0)
     return _balanced_accuracy(bins, half, view.labels, len(view.classes))
-
-
-def _measure(view: AuditContext) -> str:
-    """Return which strength is measured, as messages name it."""
-    assert view.dataset.target is not None
-    few = view.train[view.dataset.target].head(1)
-    if view.dataset.task.numbers(few):
-        return "regression"
-    return "classification" if view.dataset.task.label_matrix(few) is None else "multi-label"
 
 
 def _rank_correlation(values: pl.Series, target: pl.Series) -> float:
@@ -101,8 +99,13 @@ def _bins(values: pl.Series) -> np.ndarray:
         or not (values.dtype.is_numeric() or values.dtype.is_temporal())
     ):
         return words_to_compare(values).fill_null("\0").rank("dense").to_numpy().astype(np.int64) - 1
-    ranks = values.rank("average") / max(1, len(values) - values.null_count())
-    return (ranks * BINS).ceil().fill_null(0).fill_nan(0).cast(pl.Int64).to_numpy()
+    held = values.drop_nulls() if values.null_count() else values
+    numbers = (held.to_physical() if held.dtype.is_temporal() else held).cast(pl.Float64).to_numpy()
+    _, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum() - (counts - 1) / 2)[inverse] / max(1, len(held))
+    bins = np.zeros(len(values), dtype=np.int64)
+    bins[values.is_not_null().to_numpy() if values.null_count() else slice(None)] = np.ceil(ranks * BINS)
+    return bins
 
 
 def group_leakage(view: AuditContext) -> list[Finding]:

@@ -5,6 +5,7 @@ import polars as pl
 
 from danlu.data.audit.finding import AuditContext, Finding, make_finding
 from danlu.data.columns import Column
+from danlu.data.frames import present
 from danlu.data.images.decode import find_suspicious
 from danlu.data.images.gray_levels import learn_gray_levels
 from danlu.data.messages import reason
@@ -30,8 +31,8 @@ def constant_columns(view: AuditContext) -> list[Finding]:
         elif column.unique == 1:
             findings.append(_note("constant", column))
         elif column.used and column.type in ("number", "category"):
-            values = view.train[column.name].drop_nulls()
-            largest = max(values.rename("value").value_counts()["count"].to_list(), default=0)
+            values = present(view.train[column.name])
+            largest = _largest_count(values)
             if len(values) and largest >= ALMOST_ALL * len(values):
                 share = largest / len(values)
                 findings.append(_note("nearly-constant", column, _drop(column), share=share))
@@ -62,7 +63,7 @@ def column_shapes(view: AuditContext) -> list[Finding]:
     findings: list[Finding] = []
     worded: list[str] = []
     for column in view.dataset.used:
-        values = view.train[column.name].drop_nulls()
+        values = present(view.train[column.name])
         if column.type == "category":
             if column.unique > MANY_VALUES and column.unique > 0.05 * view.train.height:
                 cure = f"data.columns: {{{column.name}: {{encode: target}}}}"
@@ -89,6 +90,13 @@ def _number(column: Column, values: np.ndarray) -> list[Finding]:
         if abs(skew) > SKEWED:
             findings.append(_note("skewed", column, f"data.columns: {{{column.name}: {{scale: log1p}}}}", skew=skew))
     return findings
+
+
+def _largest_count(values: pl.Series) -> int:
+    """Return how often the commonest value occurs; 0 without any."""
+    if values.dtype.is_float():
+        return int(np.unique(values.to_numpy(), return_counts=True)[1].max(initial=0))
+    return max(values.rename("value").value_counts()["count"].to_list(), default=0)
 
 
 def _drop(column: Column) -> str:

@@ -6,7 +6,7 @@ own it is taken out too.
 
 from collections.abc import Sequence
 from datetime import datetime, time
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ import polars as pl
 from danlu.data.file_form import spelled_missing
 from danlu.data.frames import DiskFrame, Table, collect_like
 
+WORDED = (pl.String, pl.Categorical, pl.Enum)
 TRUTHS = {"true": True, "false": False}
 
 
@@ -30,11 +31,9 @@ def without_missing(
     Returns:
         the table, and the words that occurred in each column.
     """
-    absent = {
-        name: marks
-        for name, dtype in table.schema.items()
-        if not (text_is_clean and dtype == pl.String) and (marks := _marks(name, dtype, words)) is not None
-    }
+    schema = {name: dtype for name, dtype in table.schema.items() if not (text_is_clean and dtype == pl.String)}
+    held = {dtype: _held(dtype, words) for dtype in set(schema.values())}
+    absent = {name: _marked(name, dtype, held[dtype]) for name, dtype in schema.items() if held[dtype]}
     if not absent:
         return table, {}
     lazy = table.lazy()
@@ -48,16 +47,19 @@ def without_missing(
     return collect_like(table, changed), occurring
 
 
-def _marks(name: str, dtype: pl.DataType, words: Sequence[str]) -> pl.Expr | None:
-    """Return which values of a column stand for a missing one.
+def _held(dtype: pl.DataType, words: Sequence[str]) -> list[Any]:
+    """Return the values of a type that stand for a missing one."""
+    if dtype in WORDED:
+        return list(spelled_missing(words)) if words else []
+    return [value for word in words if (value := _as_type(word.strip(), dtype)) is not None]
 
-    None where its type holds none.
-    """
+
+def _marked(name: str, dtype: pl.DataType, held: list[Any]) -> pl.Expr:
+    """Return which values of a column stand for a missing one."""
     values = pl.col(name)
-    if dtype in (pl.String, pl.Categorical, pl.Enum):
-        return values.cast(pl.String).is_in(spelled_missing(words)).fill_null(False) if words else None
-    held = [value for word in words if (value := _as_type(word.strip(), dtype)) is not None]
-    return values.is_in(pl.lit(pl.Series(held, dtype=dtype)).implode()).fill_null(False) if held else None
+    if dtype in WORDED:
+        return values.cast(pl.String).is_in(held).fill_null(False)
+    return values.is_in(pl.lit(pl.Series(held, dtype=dtype)).implode()).fill_null(False)
 
 
 def _as_type(word: str, dtype: pl.DataType) -> object | None:
