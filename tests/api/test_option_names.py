@@ -25,5 +25,5 @@ def test_a_number_out_of_range_is_named_as_its_option(
 
 
 def test_a_program_is_told_the_name_of_its_argument() -> None:
-    with pytest.raises(ArgumentError, match="^top_p: must be "):
+    with pytest.raises(ArgumentError, match=r"^top_p: must be "):
         danlu.generate("runs/none", "hello", top_p=1.5)

@@ -3,7 +3,6 @@
 import json
 import random
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +10,11 @@ import polars as pl
 import pytest
 
 import danlu
-from danlu.artifacts.files import sha256_of_json
 from danlu.core.console import silenced
 from danlu.errors import DanluError
+from tests.support.forgeries import ODD, fields, forge
 
-ODD: tuple[Any, ...] = (None, -1, 0, 1e308, "", "x", [], {}, [[]], True, {"a": 1}, 10**30)
 EDITS = 40
-
-
-def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in JSON; of lists the first two."""
-    if place:
-        yield place
-    inner = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
-    for key, each in inner:
-        yield from places(each, (*place, key))
-
-
-def edited(manifest: dict[str, Any], place: tuple[Any, ...], value: Any, takes_out: bool) -> dict[str, Any]:
-    """A manifest with one field changed or taken out, and its digest made anew."""
-    changed = json.loads(json.dumps(manifest))
-    holder = changed
-    for key in place[:-1]:
-        holder = holder[key]
-    if takes_out:
-        del holder[place[-1]]
-    else:
-        holder[place[-1]] = value
-    changed["digest"] = sha256_of_json({key: kept for key, kept in changed.items() if key != "digest"})
-    return dict(changed)
 
 
 @pytest.mark.training
@@ -51,14 +26,13 @@ def test_a_forged_manifest_is_refused_or_answers_alike(
 ) -> None:
     source: Path = request.getfixturevalue(run) / "model"
     manifest = json.loads((source / "bundle.json").read_text(encoding="utf-8"))
-    where = [place for place in places(manifest) if place[0] not in ("digest", "files")]
+    where = fields(manifest)
     rows = pl.read_parquet(source / "golden.parquet").drop("label", "answer", "prediction", strict=False)
     expected = danlu.load(source).predict(rows)["prediction"].to_list()
     drawn, refused = random.Random(1), 0
     for number in range(EDITS):
         forged = Path(shutil.copytree(source, tmp_path / str(number)))
-        changed = edited(manifest, drawn.choice(where), drawn.choice(ODD), drawn.random() < 0.2)
-        (forged / "bundle.json").write_text(json.dumps(changed), encoding="utf-8")
+        forge(forged / "bundle.json", manifest, drawn.choice(where), drawn.choice(ODD), drawn.random() < 0.2)
         try:
             with silenced():
                 answers = danlu.predict(forged, rows)["prediction"].to_list()
