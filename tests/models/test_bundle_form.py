@@ -3,8 +3,8 @@
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -43,17 +43,35 @@ def test_a_forged_manifest_is_refused_or_answers_alike(
     assert refused > EDITS / 3
 
 
-@pytest.mark.parametrize("verb", ["load", "predict", "evaluate", "export", "generate", "doctor"])
-def test_a_folder_that_is_no_bundle_is_refused_by_every_verb(verb: str, tmp_path: Path) -> None:
-    for name, content in {
-        "bundle.json": "[]",
-        "config.json": "{}",
-        "recipe.yaml": "data: {source: builtin:wine}",
-    }.items():
-        (tmp_path / name).write_text(content)
-    rest: dict[str, tuple[Any, ...]] = {"predict": ("builtin:wine",), "export": (tmp_path / "out",), "generate": ("a",)}
-    if verb == "doctor":
-        assert not all(item.well for item in danlu.doctor(tmp_path))
-        return
+TEACHER = {"data": {"source": "builtin:wine"}, "model": "linear", "training": {"device": "cpu"}}
+VERBS: dict[str, Callable[[Path, Path], object]] = {
+    "load": lambda bundle, out: danlu.load(bundle),
+    "predict": lambda bundle, out: danlu.predict(bundle, "builtin:wine"),
+    "evaluate": lambda bundle, out: danlu.evaluate(bundle),
+    "export": lambda bundle, out: danlu.export(bundle, out),
+    "explain": lambda bundle, out: danlu.explain(bundle, "builtin:wine"),
+    "visualize": lambda bundle, out: danlu.visualize(bundle, output=out),
+    "generate": lambda bundle, out: danlu.generate(bundle, "a"),
+    "chat": lambda bundle, out: danlu.chat(bundle),
+    "check against": lambda bundle, out: danlu.check("builtin:wine", against=bundle),
+    "compare": lambda bundle, out: danlu.compare([bundle, bundle]),
+    "resume": lambda bundle, out: danlu.resume(bundle),
+    "train from": lambda bundle, out: danlu.train("wine", from_run=bundle, output=out),
+    "distill": lambda bundle, out: danlu.train(
+        {**TEACHER, "training": {"distill": {"teacher": str(bundle)}, "device": "cpu"}}, output=out
+    ),
+}
+
+
+@pytest.mark.parametrize("manifest", [b"[]", b"{}", b'{"format": 99}', b"\xff\xfe\x00", b"[" * 100_000])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_folder_that_is_no_bundle_is_refused_by_every_verb(verb: str, manifest: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    (folder / "bundle.json").write_bytes(manifest)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "recipe.yaml").write_text("data: {source: builtin:wine}", encoding="utf-8")
     with pytest.raises(DanluError):
-        getattr(danlu, verb)(tmp_path, *rest.get(verb, ()))
+        VERBS[verb](folder, tmp_path / "out")
+    assert not all(item.well for item in danlu.doctor(folder))
+    assert not (tmp_path / "out").exists()
