@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from danlu.tasks.summaries import BINS, describe_columns, describe_numbers
+from danlu.tasks.summaries import BINS, describe_number_columns, describe_numbers
 
 COLUMNS = {
     "many": np.random.default_rng(0).normal(size=50),
@@ -20,7 +20,7 @@ COLUMNS = {
 
 def test_columns_described_together_are_described_as_each_alone() -> None:
     columns = [pl.Series(name, values) for name, values in COLUMNS.items()]
-    assert describe_columns(columns) == [describe_numbers(values) for values in columns]
+    assert describe_number_columns(columns) == [describe_numbers(values) for values in columns]
     assert describe_numbers(pl.Series([None, None], dtype=pl.Float64)) == {}
 
 
