@@ -2,6 +2,7 @@
 
 import errno
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import danlu as package
 from danlu.artifacts.bundle import FORMAT, GOLDEN, MANIFEST, files_in, open_bundle, write_manifest
 from danlu.artifacts.files import sha256, sha256_of_json
 from danlu.errors import ArtifactError
+from tests.support.faults import turned
 
 FORMAT_1 = Path(__file__).parents[1] / "files" / "format-1"  # written by danlu at 5c05727
 Change = Callable[[dict[str, Any]], object]
@@ -277,3 +279,15 @@ def test_reference_rows_that_the_model_could_not_read_are_refused(
     with pytest.raises(ArtifactError, match=r"reference\.parquet: holds no rows with the column") as refused:
         open_bundle(copied).reference_rows()
     assert refused.value.code == "DL303"
+
+
+def test_a_turned_bit_anywhere_in_a_bundle_is_found_when_it_is_opened(copied: Path) -> None:
+    drawn = random.Random(3)
+    files = sorted(copied.iterdir())
+    for _ in range(100):
+        file = drawn.choice(files)
+        held = turned(file, drawn.randrange(8 * file.stat().st_size))
+        with pytest.raises(ArtifactError):
+            open_bundle(copied)
+        file.write_bytes(held)
+    assert open_bundle(copied).manifest.name == "wine"

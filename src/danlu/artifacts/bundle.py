@@ -108,7 +108,7 @@ Quantiles = Annotated[list[FiniteFloat], AfterValidator(_ascend)]
 
 @with_config(OPEN)
 class DescribedColumn(TypedDict, total=False):
-    """Hold as JSON how a column was distributed: quantiles, or shares with that of all others."""
+    """Hold as JSON how a column was distributed: by quantiles, or shares."""
 
     type: Required[str]
     missing: Required[float]

@@ -105,9 +105,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _with_option(error: ArgumentError, arguments: list[str]) -> ArgumentError:
-    """Return an error that names a function's argument as the option of the command is called.
+    """Name the option of the command in an error about a function's argument.
 
-    Others are returned as they are.
+    Other errors are returned as they are.
     """
     name, sign, rest = str(error).partition(": ")
     verb, commands, _ = app.parse_commands(arguments)

@@ -104,7 +104,7 @@ def describe_columns(table: Table, names: Sequence[str], statistic: Callable[[pl
 
 
 def present(values: pl.Series) -> pl.Series:
-    """Return a column without its missing values, NaN included; as it is where it has none."""
+    """Return a column without its missing values, NaN included."""
     if values.dtype.is_float() and values.null_count() == 0 and not np.isnan(values.to_numpy()).any():
         return values
     return (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()

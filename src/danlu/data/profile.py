@@ -83,7 +83,7 @@ def _columns(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def _numbers(column: Column, values: pl.Series) -> pl.Series:
-    """Return the numbers of a column, its durations in seconds, or the lengths of its texts."""
+    """Return a column's numbers, durations in seconds, or lengths of texts."""
     if column.type == "text":
         values = values.drop_nulls().str.len_chars()
     elif values.dtype in (pl.Duration, pl.Time):
