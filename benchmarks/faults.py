@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/faults.py                    # all of it, some half an hour on two cores
     OMP_NUM_THREADS=1 python benchmarks/faults.py deaths --every 5   # each fifth rename, mkdir, fsync and deletion
     OMP_NUM_THREADS=1 python benchmarks/faults.py flips --count 500
+    OMP_NUM_THREADS=1 python benchmarks/faults.py bundles --count 1000
     OMP_NUM_THREADS=1 python benchmarks/faults.py races
     OMP_NUM_THREADS=1 python benchmarks/faults.py kills --count 5
 
@@ -10,12 +11,14 @@
 resumable or overwritable to the same bytes as if nothing had been, or nothing at all. `kills` is the proof that this is
 what happens outside, too: `kill -9` at moments drawn evenly from the time that a training takes, with everything random
 switched on. `flips`: one bit of a file that a later command reads is turned, and the command says the same as before or
-refuses. `races`: four processes ask for the same name at once, and none owns it beside another.
+refuses. `bundles`: the same for bits of a whole bundle, and for each field of its manifest, changed with all checksums
+made anew, as a forger does it. `races`: four processes ask for the same name at once, and none owns it beside another.
 
 Ends with 1 if anything was lost, stuck, or silently another.
 """
 
 import argparse
+import json
 import multiprocessing
 import queue
 import random
@@ -32,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from tests.support.faults import (
     Case,
     command,
@@ -39,13 +43,15 @@ from tests.support.faults import (
     ends,
     flips,
     readers_of,
+    turned,
     wine_recipe,
     wine_search,
     write_recipe,
 )
+from tests.support.forgeries import ODD, fields, forge
 
 DANLU = (sys.executable, "-m", "danlu")
-SEED, KILLS, FLIPS, RACES, RACERS, STEPS = 0, 20, 2000, 1500, 4, 90
+SEED, KILLS, FLIPS, BUNDLE_FLIPS, RACES, RACERS, STEPS = 0, 20, 2000, 10_000, 1500, 4, 90
 FLIPS_A_PROCESS = 250
 SMALL = wine_recipe(hidden=8, steps=12, resamples=20)
 RECIPES: dict[str, dict[str, Any]] = {
@@ -234,6 +240,60 @@ def show_flips(folder: Path, count: int) -> int:
     return bad
 
 
+def _opened(bundle: Path, rows: pl.DataFrame, expected: object) -> str:
+    """Ask a bundle; return `refused`, `same`, or what is wrong."""
+    import danlu
+    from danlu.core.console import silenced
+    from danlu.errors import DanluError
+
+    try:
+        with silenced():
+            answers = danlu.predict(bundle, rows).to_dict(as_series=False)
+    except DanluError:
+        return "refused"
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return f"unforeseen: {type(error).__name__}: {error}"[:300]
+    return "same" if answers == expected else "another answer"
+
+
+def show_bundles(folder: Path, count: int) -> int:
+    """Turn bits of a whole bundle, and forge each field of its manifest."""
+    import danlu
+
+    write_recipe(RECIPES["plain"], folder / "plain.yaml")
+    command("run", folder / "plain.yaml", "-o", folder / "attacked", "--name", "plain")
+    bundle = folder / "attacked" / "plain" / "model"
+    rows = pl.read_parquet(bundle / "golden.parquet").drop("label", "answer", "prediction")
+    expected = danlu.predict(bundle, rows).to_dict(as_series=False)
+    drawn, tally, bad = random.Random(SEED), Counter[tuple[str, str]](), 0  # noqa: S311 - no secret
+    files = sorted(path for path in bundle.iterdir() if path.stat().st_size)
+    for _ in range(count):
+        file = drawn.choice(files)
+        bit = drawn.randrange(8 * file.stat().st_size)
+        held = turned(file, bit)
+        how = _opened(bundle, rows, expected)
+        file.write_bytes(held)
+        tally["bits", how if how in ("same", "refused") else "WRONG"] += 1
+        if how not in ("same", "refused"):
+            bad += 1
+            print(f"  bit {bit} of {file.name}: {how}", flush=True)
+    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    for place in fields(manifest):
+        for number, value in enumerate((*ODD, None)):
+            forge(bundle / "bundle.json", manifest, place, value, takes_out=number == len(ODD))
+            how = _opened(bundle, rows, expected)
+            tally["fields", how if how in ("same", "refused") else "WRONG"] += 1
+            if how not in ("same", "refused"):
+                bad += 1
+                print(f"  {'.'.join(map(str, place))} = {value!r}: {how}", flush=True)
+    for what in ("bits", "fields"):
+        told = ", ".join(f"{tally[what, how]} {how}" for how in ("refused", "same", "WRONG"))
+        print(f"bundles: {what}: {told}", flush=True)
+    return bad
+
+
 def write_pictures(folder: Path) -> Path:
     """Grey squares of two classes, one rarer than the other, and a recipe with every source of randomness on."""
     from PIL import Image
@@ -299,11 +359,11 @@ def show_kills(folder: Path, count: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["deaths", "flips", "races", "kills"])
+    parser.add_argument("what", nargs="?", choices=["deaths", "flips", "bundles", "races", "kills"])
     parser.add_argument("--every", type=int, default=1, help="take every so-manieth change of the disk")
     parser.add_argument("--first", type=int, default=1, help="the first change taken")
     parser.add_argument("--only", help="some cases of the deaths, with commas")
-    parser.add_argument("--count", type=int, help="of flips, races or kills")
+    parser.add_argument("--count", type=int, help="of flips, races or kills; bits of a bundle")
     asked = parser.parse_args()
     bad = 0
     with tempfile.TemporaryDirectory() as held:
@@ -312,6 +372,8 @@ def main() -> None:
             bad += show_deaths(folder, asked.every, asked.first, asked.only)
         if asked.what in (None, "flips"):
             bad += show_flips(folder, asked.count or FLIPS)
+        if asked.what in (None, "bundles"):
+            bad += show_bundles(folder, asked.count or BUNDLE_FLIPS)
         if asked.what in (None, "races"):
             bad += show_races(folder, asked.count or RACES)
         if asked.what in (None, "kills"):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import danlu as package
 from danlu.artifacts.bundle import FORMAT, GOLDEN, MANIFEST, files_in, open_bundle, write_manifest
 from danlu.artifacts.files import sha256, sha256_of_json
 from danlu.errors import ArtifactError
+from tests.support.faults import turned
 
 FORMAT_1 = Path(__file__).parents[1] / "files" / "format-1"  # written by danlu at 5c05727
 Change = Callable[[dict[str, Any]], object]
@@ -200,6 +202,11 @@ def test_a_changed_file_of_format_1_is_refused(tmp_path: Path) -> None:
         package.load(folder)
 
 
+def described(**figures: object) -> str:
+    """The reference of a bundle, of one column."""
+    return json.dumps({"rows": 2, "columns": {"ash": {"type": "number", "missing": 0.0, **figures}}})
+
+
 OTHER_FORMS: dict[str, Change] = {
     "preprocessing.tokenizer": lambda m: m["preprocessing"].update(tokenizer="x"),
     "preprocessing": lambda m: m.update(preprocessing=[]),
@@ -228,8 +235,11 @@ def test_a_field_of_another_form_is_refused_by_its_name_before_it_is_used(copied
     ("name", "content", "said"),
     [
         ("reference.json", "[]", "reference of a bundle"),
-        ("reference.json", '{"columns": {"ash": {"quantiles": ["low"]}}}', r"columns\.ash\.quantiles\.0"),
-        ("reference.json", '{"columns": {"ash": {"quantiles": [1e999]}}}', r"columns\.ash\.quantiles\.0"),
+        ("reference.json", described(quantiles=["low"]), r"columns\.ash\.quantiles\.0"),
+        ("reference.json", described(quantiles=[float("inf")]).replace("Infinity", "1e999"), r"ash\.quantiles\.0"),
+        ("reference.json", described(quantiles=[2.0, 1.0]), r"columns\.ash\.quantiles: .*do not ascend"),
+        ("reference.json", described(shares={"a": 1.0}), r"columns\.ash: .*not that of the others"),
+        ("reference.json", '{"rows": 2, "columns": {"ash": {"type": "number"}}}', r"columns\.ash\.missing"),
         ("config.json", "[]", "holds no object"),
     ],
 )
@@ -249,3 +259,35 @@ def test_what_a_foreign_bundle_says_was_decided_moves_no_file_outside_it(copied:
     with pytest.raises(ArtifactError) as refused:
         package.load(copied)
     assert refused.value.code == "DL303" and outside.is_file()
+
+
+@pytest.mark.parametrize(
+    "change_rows",
+    [
+        lambda rows: rows.drop("ash"),
+        lambda rows: rows.head(0),
+        lambda rows: rows.with_columns(ash=pl.Series([[1.0]] * rows.height)),
+    ],
+    ids=["without a column", "without rows", "with lists"],
+)
+def test_reference_rows_that_the_model_could_not_read_are_refused(
+    copied: Path, change_rows: Callable[[pl.DataFrame], pl.DataFrame]
+) -> None:
+    file = copied / "reference.parquet"
+    change_rows(pl.read_parquet(file)).write_parquet(file)
+    change(copied, lambda m: m["files"].update({file.name: sha256(file)}), sealed=True)
+    with pytest.raises(ArtifactError, match=r"reference\.parquet: holds no rows with the column") as refused:
+        open_bundle(copied).reference_rows()
+    assert refused.value.code == "DL303"
+
+
+def test_a_turned_bit_anywhere_in_a_bundle_is_found_when_it_is_opened(copied: Path) -> None:
+    drawn = random.Random(3)
+    files = sorted(copied.iterdir())
+    for _ in range(100):
+        file = drawn.choice(files)
+        held = turned(file, drawn.randrange(8 * file.stat().st_size))
+        with pytest.raises(ArtifactError):
+            open_bundle(copied)
+        file.write_bytes(held)
+    assert open_bundle(copied).manifest.name == "wine"

@@ -13,8 +13,12 @@ import pytest
 import danlu
 from danlu.artifacts.files import sha256
 from danlu.artifacts.run import RunDirectory
-from danlu.errors import ArtifactError, DataError
+from danlu.data.descriptors import TokenizerFile
+from danlu.data.sources.narrowing import suggested_types
+from danlu.data.text.chat_template import choose_template
+from danlu.errors import ArtifactError, DataError, RecipeError
 from danlu.experiment.run_data import PROFILE_FILE, SPLIT_FILE, read_parts, read_profile, write_profile
+from tests.support.pictures import save
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / name for name in ("promises.md", "promises.zh.md")]
@@ -165,3 +169,77 @@ def test_a_split_that_leaves_one_class_to_learn_is_refused_by_check(tmp_path: Pa
     split = {"by": {"group": {"column": "k"}}}
     with pytest.raises(DataError, match="the training split holds one class alone"):
         danlu.check({"data": {"source": labelled(tmp_path), "target": "k", "split": split}})
+
+
+def pictures_with_a_damaged_one(folder: Path, part: str) -> str:
+    """A table of pictures that names their split; one of a part is cut off inside."""
+    rows = []
+    for number in range(24):
+        at = ("train", "train", "validation", "test")[number % 4]
+        file = save(folder / f"{number}.png", number, number // 4 % 2)
+        rows.append({"picture": str(file), "label": "ab"[number // 4 % 2], "part": at})
+    broken = Path(next(row["picture"] for row in rows if row["part"] == part))
+    broken.write_bytes(broken.read_bytes()[:-60])
+    pl.DataFrame(rows).write_csv(folder / "t.csv")
+    return str(folder / "t.csv")
+
+
+@pytest.mark.parametrize(("part", "augment"), [("test", []), ("train", [{"rotate": {"degrees": 10}}])])
+def test_an_unreadable_picture_stops_a_run_before_its_training(
+    part: str, augment: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*given: object, **named: object) -> None:
+        raise AssertionError("a training began")
+
+    monkeypatch.setattr("danlu.experiment.trainer.train_run", train)
+    data = {
+        "source": pictures_with_a_damaged_one(tmp_path, part),
+        "target": "label",
+        "image": "picture",
+        "augment": augment,
+        "split": {"by": {"column": {"column": "part"}}},
+    }
+    for verb in (danlu.run, danlu.train):
+        with pytest.raises(DataError, match=r"\.png: broken or cut short") as refused:
+            verb({"data": data, "model": "small-resnet"}, output=tmp_path / "runs", name="r")
+        assert refused.value.code == "DL230" and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("own", "choice"), [(" \n", None), ("x", "other")])
+def test_an_empty_chat_template_is_refused(own: str, choice: str | None) -> None:
+    given = TokenizerFile(
+        json_text='{"added_tokens": []}', pad=0, end=0, vocabulary=1, chat_template=own, templates={"other": ""}
+    )
+    with pytest.raises(RecipeError, match=r"data\.chat_template: the .*chat template.* is empty") as refused:
+        choose_template(given, choice)
+    assert refused.value.code == "DL119"
+
+
+def test_types_of_many_columns_are_those_of_each_alone() -> None:
+    words = {
+        "whole": ["1", "-2", None, "30"],
+        "number": ["1.5", "2e3", "3", None],
+        "code": ["01", "2", "3", "4"],
+        "telephone": ["+4915112345678", "1", "2", "3"],
+        "truth": ["true", None, "false", "true"],
+        "empty": [None, None, None, None],
+        "grouped": ["1.234", "5.678", "9.012", None],
+        "words": ["a", "1", "2", "3"],
+        "wide": ["1", "99999999999999999999999", "2", "3"],
+    }
+    table = pl.DataFrame(words, schema=dict.fromkeys(words, pl.String))
+    found = suggested_types(table)
+    assert found == {
+        "whole": pl.Int64,
+        "number": pl.Float64,
+        "code": pl.String,
+        "telephone": pl.String,
+        "truth": pl.Boolean,
+        "empty": pl.String,
+        "grouped": pl.String,
+        "words": pl.String,
+        "wide": pl.Int128,
+    }
+    many = {f"{name} {number}": values for number in range(200) for name, values in words.items()}
+    together = suggested_types(pl.DataFrame(many, schema=dict.fromkeys(many, pl.String)))
+    assert together == {name: found[name.rsplit(" ", 1)[0]] for name in many}

@@ -3,43 +3,18 @@
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 
 import danlu
-from danlu.artifacts.files import sha256_of_json
 from danlu.core.console import silenced
 from danlu.errors import DanluError
+from tests.support.forgeries import ODD, fields, forge
 
-ODD: tuple[Any, ...] = (None, -1, 0, 1e308, "", "x", [], {}, [[]], True, {"a": 1}, 10**30)
 EDITS = 40
-
-
-def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in JSON; of lists the first two."""
-    if place:
-        yield place
-    inner = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
-    for key, each in inner:
-        yield from places(each, (*place, key))
-
-
-def edited(manifest: dict[str, Any], place: tuple[Any, ...], value: Any, takes_out: bool) -> dict[str, Any]:
-    """A manifest with one field changed or taken out, and its digest made anew."""
-    changed = json.loads(json.dumps(manifest))
-    holder = changed
-    for key in place[:-1]:
-        holder = holder[key]
-    if takes_out:
-        del holder[place[-1]]
-    else:
-        holder[place[-1]] = value
-    changed["digest"] = sha256_of_json({key: kept for key, kept in changed.items() if key != "digest"})
-    return dict(changed)
 
 
 @pytest.mark.training
@@ -51,14 +26,13 @@ def test_a_forged_manifest_is_refused_or_answers_alike(
 ) -> None:
     source: Path = request.getfixturevalue(run) / "model"
     manifest = json.loads((source / "bundle.json").read_text(encoding="utf-8"))
-    where = [place for place in places(manifest) if place[0] not in ("digest", "files")]
+    where = fields(manifest)
     rows = pl.read_parquet(source / "golden.parquet").drop("label", "answer", "prediction", strict=False)
     expected = danlu.load(source).predict(rows)["prediction"].to_list()
     drawn, refused = random.Random(1), 0
     for number in range(EDITS):
         forged = Path(shutil.copytree(source, tmp_path / str(number)))
-        changed = edited(manifest, drawn.choice(where), drawn.choice(ODD), drawn.random() < 0.2)
-        (forged / "bundle.json").write_text(json.dumps(changed), encoding="utf-8")
+        forge(forged / "bundle.json", manifest, drawn.choice(where), drawn.choice(ODD), drawn.random() < 0.2)
         try:
             with silenced():
                 answers = danlu.predict(forged, rows)["prediction"].to_list()
@@ -69,17 +43,35 @@ def test_a_forged_manifest_is_refused_or_answers_alike(
     assert refused > EDITS / 3
 
 
-@pytest.mark.parametrize("verb", ["load", "predict", "evaluate", "export", "generate", "doctor"])
-def test_a_folder_that_is_no_bundle_is_refused_by_every_verb(verb: str, tmp_path: Path) -> None:
-    for name, content in {
-        "bundle.json": "[]",
-        "config.json": "{}",
-        "recipe.yaml": "data: {source: builtin:wine}",
-    }.items():
-        (tmp_path / name).write_text(content)
-    rest: dict[str, tuple[Any, ...]] = {"predict": ("builtin:wine",), "export": (tmp_path / "out",), "generate": ("a",)}
-    if verb == "doctor":
-        assert not all(item.well for item in danlu.doctor(tmp_path))
-        return
+TEACHER = {"data": {"source": "builtin:wine"}, "model": "linear", "training": {"device": "cpu"}}
+VERBS: dict[str, Callable[[Path, Path], object]] = {
+    "load": lambda bundle, out: danlu.load(bundle),
+    "predict": lambda bundle, out: danlu.predict(bundle, "builtin:wine"),
+    "evaluate": lambda bundle, out: danlu.evaluate(bundle),
+    "export": lambda bundle, out: danlu.export(bundle, out),
+    "explain": lambda bundle, out: danlu.explain(bundle, "builtin:wine"),
+    "visualize": lambda bundle, out: danlu.visualize(bundle, output=out),
+    "generate": lambda bundle, out: danlu.generate(bundle, "a"),
+    "chat": lambda bundle, out: danlu.chat(bundle),
+    "check against": lambda bundle, out: danlu.check("builtin:wine", against=bundle),
+    "compare": lambda bundle, out: danlu.compare([bundle, bundle]),
+    "resume": lambda bundle, out: danlu.resume(bundle),
+    "train from": lambda bundle, out: danlu.train("wine", from_run=bundle, output=out),
+    "distill": lambda bundle, out: danlu.train(
+        {**TEACHER, "training": {"distill": {"teacher": str(bundle)}, "device": "cpu"}}, output=out
+    ),
+}
+
+
+@pytest.mark.parametrize("manifest", [b"[]", b"{}", b'{"format": 99}', b"\xff\xfe\x00", b"[" * 100_000])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_folder_that_is_no_bundle_is_refused_by_every_verb(verb: str, manifest: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    (folder / "bundle.json").write_bytes(manifest)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "recipe.yaml").write_text("data: {source: builtin:wine}", encoding="utf-8")
     with pytest.raises(DanluError):
-        getattr(danlu, verb)(tmp_path, *rest.get(verb, ()))
+        VERBS[verb](folder, tmp_path / "out")
+    assert not all(item.well for item in danlu.doctor(folder))
+    assert not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.arguments import checked
 from danlu.core.distributed.env import dist_env
 from danlu.data.questions import require_answers
-from danlu.experiment.data_context import load_data, require_test_rows
+from danlu.experiment.data_context import load_data, require_readable_images, require_test_rows
 from danlu.experiment.earlier_run import recipe_to_begin
 from danlu.experiment.folds import load_for_new_run
 from danlu.experiment.run_data import with_written_source
@@ -108,6 +108,7 @@ def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     one = recipe.explanation and recipe.explanation.model_copy(update={"samples": 1})
     context = load_data(recipe.model_copy(update={"evaluation": once, "explanation": one}))
     require_answers(context.dataset.questions)
+    require_readable_images(context)
     from danlu.api.evaluate import evaluate
     from danlu.experiment.trainer import train_run
     from danlu.search.study import train_or_search

@@ -19,7 +19,17 @@ from pathlib import Path
 from typing import Annotated, Any, NotRequired, Required
 
 import polars as pl
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError, with_config
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 from typing_extensions import TypedDict
 
 from danlu.artifacts.files import (
@@ -49,6 +59,7 @@ MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN, REFERENCE, REFERENCE_ROWS = (
 )
 
 
+PLAIN = ("number", "category", "datetime")  # types of columns whose cells hold one value
 OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)  # of JSON: other keys are for whoever knows them
 
 
@@ -86,21 +97,55 @@ class Output(TypedDict, total=False):
     labels: list[Any]
 
 
+def _ascend(quantiles: list[float]) -> list[float]:
+    if quantiles != sorted(quantiles):
+        raise ValueError("do not ascend")
+    return quantiles
+
+
+Quantiles = Annotated[list[FiniteFloat], AfterValidator(_ascend)]
+
+
 @with_config(OPEN)
 class DescribedColumn(TypedDict, total=False):
-    """Hold as JSON how a column was distributed: quantiles, or shares."""
+    """Hold as JSON how a column was distributed: by quantiles, or shares."""
 
-    type: str
-    quantiles: list[float]
+    type: Required[str]
+    missing: Required[float]
+    quantiles: Quantiles
+    shares: dict[str, float]
+    others: float
+
+
+def _says_others(column: DescribedColumn) -> DescribedColumn:
+    if "shares" in column and "others" not in column:
+        raise ValueError("says shares and not that of the others")
+    return column
+
+
+@with_config(OPEN)
+class DescribedAnswer(TypedDict, total=False):
+    """Hold as JSON how an answer was distributed."""
+
+    quantiles: Quantiles
     shares: dict[str, float]
 
 
 @with_config(OPEN)
-class Distribution(TypedDict, total=False):
-    """Hold as JSON how columns of the training rows, or of the answers, were distributed."""
+class Answers(TypedDict):
+    """Hold as JSON how the answers to the test rows were distributed."""
 
-    columns: Required[dict[str, DescribedColumn]]
-    answers: "Distribution"
+    rows: NonNegativeInt
+    columns: dict[str, DescribedAnswer]
+
+
+@with_config(OPEN)
+class Distribution(TypedDict):
+    """Hold as JSON how the columns of the training rows were distributed, and the answers."""
+
+    rows: NonNegativeInt
+    columns: dict[str, Annotated[DescribedColumn, AfterValidator(_says_others)]]
+    answers: NotRequired[Answers]
 
 
 class Manifest(Frozen):
@@ -179,8 +224,24 @@ class Bundle:
         return dict(known)
 
     def reference_rows(self) -> pl.DataFrame | None:
-        """Return a few raw training rows; None where the bundle keeps none."""
-        return self._frame(REFERENCE_ROWS)
+        """Return a few raw training rows; None where the bundle keeps none.
+
+        Raises:
+            ArtifactError: they are none, or not of the columns that the model reads.
+        """
+        rows = self._frame(REFERENCE_ROWS)
+        if rows is None:
+            return None
+        for column in self.manifest.columns:
+            name, plain = column["name"], column["type"] in PLAIN
+            absent = name not in rows.columns and column["type"] != "image"
+            if absent or rows.height == 0 or (plain and rows.schema[name].is_nested()):
+                raise ArtifactError(
+                    f"{self.folder / REFERENCE_ROWS}: holds no rows with the column {name!r} as the model reads it; "
+                    "copy the bundle again",
+                    code="DL303",
+                )
+        return rows
 
     def _frame(self, name: str) -> pl.DataFrame | None:
         return read_frame(self.folder / name) if name in self.manifest.files else None

@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 the recipe or the arguments are wrong, 3 the data is wrong
 import errno
 import os
 import sys
+from inspect import Parameter
 from pathlib import Path
 
 from cyclopts import App, CycloptsError
@@ -98,4 +99,23 @@ def _run(arguments: list[str]) -> int:
             raise
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of stdout, or of a library's temporary file
             error = ArtifactError(f"cannot be written: {error.strerror}; free some space", code="DL306")
+        if isinstance(error, ArgumentError):
+            error = _with_option(error, arguments)
         return report_failure(error, as_json=as_json)
+
+
+def _with_option(error: ArgumentError, arguments: list[str]) -> ArgumentError:
+    """Name the option of the command in an error about a function's argument.
+
+    Other errors are returned as they are.
+    """
+    name, sign, rest = str(error).partition(": ")
+    verb, commands, _ = app.parse_commands(arguments)
+    if not verb:
+        return error
+    options = {
+        argument.field_info.name: argument.names[0]
+        for argument in commands[-1].assemble_argument_collection()
+        if argument.field_info.kind is Parameter.KEYWORD_ONLY
+    }
+    return ArgumentError(f"{options[name]}{sign}{rest}", code=error.code) if sign and name in options else error

@@ -90,11 +90,12 @@ def describe_columns(table: Table, names: Sequence[str], statistic: Callable[[pl
     """Compute one figure of each of some columns.
 
     A table on disk is asked column by column: polars reads ahead as many batches as it has threads, and counts by
-    holding what it counts, so all columns together could be the whole table. Polars' streaming engine takes a time
-    that grows with the square of the columns of a plan, so wide tables in memory are left to the other.
+    holding what it counts, so all columns together could be the whole table. Wide tables in memory are left to the
+    engine whose time does not grow with the square of the columns of a plan.
     """
-    wide = isinstance(table, pl.DataFrame) and len(names) > COLUMNS_AT_ONCE
-    at_once = 1 if isinstance(table, DiskFrame) else max(1, len(names))
+    if isinstance(table, pl.DataFrame) and len(names) > COLUMNS_AT_ONCE:
+        return table.lazy().select(statistic(pl.col(list(names)))).collect(engine="in-memory").row(0, named=True)
+    at_once = 1 if isinstance(table, DiskFrame) else COLUMNS_AT_ONCE
     figures: dict[str, Any] = {}
     for start in range(0, len(names), at_once):
         asked = table.lazy().select(statistic(pl.col(list(names[start : start + at_once]))))
@@ -103,7 +104,7 @@ def describe_columns(table: Table, names: Sequence[str], statistic: Callable[[pl
 
 
 def present(values: pl.Series) -> pl.Series:
-    """Return a column without its missing values, NaN included; as it is where it has none."""
+    """Return a column without its missing values, NaN included."""
     if values.dtype.is_float() and values.null_count() == 0 and not np.isnan(values.to_numpy()).any():
         return values
     return (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()

@@ -12,7 +12,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.file_form import FileForm
 from danlu.data.samples import sample_rows
 from danlu.data.splits import Splits
-from danlu.tasks.summaries import describe_columns
+from danlu.tasks.summaries import describe_number_columns
 
 MAX_SHOWN = 8  # categories per column, classes per target
 
@@ -77,13 +77,13 @@ def _columns(dataset: Dataset) -> list[dict[str, Any]]:
             numbers[place] = _numbers(column, values)
         else:
             known[place] |= _shown(column, values)
-    for place, found in zip(numbers, describe_columns(list(numbers.values())), strict=True):
+    for place, found in zip(numbers, describe_number_columns(list(numbers.values())), strict=True):
         known[place] |= {"characters": found} if dataset.columns[place].type == "text" else found
     return known
 
 
 def _numbers(column: Column, values: pl.Series) -> pl.Series:
-    """Return the numbers of a column, its durations in seconds, or the lengths of its texts."""
+    """Return a column's numbers, durations in seconds, or lengths of texts."""
     if column.type == "text":
         values = values.drop_nulls().str.len_chars()
     elif values.dtype in (pl.Duration, pl.Time):

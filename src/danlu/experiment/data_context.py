@@ -17,6 +17,7 @@ from danlu.data.audit import Finding, audit
 from danlu.data.clean import clean_rows, drop_outliers
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import Origin, RawData
+from danlu.data.images.decode import find_unreadable
 from danlu.data.interpret import interpret, read_options
 from danlu.data.kind import Preprocessor
 from danlu.data.mixing import mix_sources
@@ -152,6 +153,22 @@ def require_test_rows(context: DataContext) -> None:
             "share of the rows, or only train (`danlu train`) and judge the model on other data",
             code="DL118",
         )
+
+
+def require_readable_images(context: DataContext) -> None:
+    """Raise DataError if an image cannot be decoded that only later stages would decode.
+
+    Those are the images of the test split, and training images that augmentation decodes anew in each epoch. The
+    preparation decodes all others before the first step.
+    """
+    if context.recipe.data.clean.broken != "fail" or not context.dataset.kind.refers_to_files:
+        return
+    parts: list[Split] = [context.splits.test, *([context.splits.train] if context.recipe.data.augment else [])]
+    references = [each for part in parts if len(part) for each in part.column(context.dataset.content).to_list()]
+    broken = find_unreadable(references, context.dataset.folder)
+    if broken:
+        others = f" ({len(broken):,} of {len(references):,} images looked at are so)" if len(broken) > 1 else ""
+        raise DataError(f"{broken[0][1]}{others}", code="DL230")
 
 
 def truncate_for_dry_run(context: DataContext) -> DataContext:

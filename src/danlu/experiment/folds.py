@@ -14,7 +14,7 @@ from danlu.data.mixing import mix_sources
 from danlu.data.questions import require_answers
 from danlu.data.splits import Splits
 from danlu.errors import ArgumentError
-from danlu.experiment.data_context import DataContext, load_input
+from danlu.experiment.data_context import DataContext, load_input, require_readable_images
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import SplitOptions
 from danlu.recipe.sections.evaluation import Folds
@@ -45,6 +45,7 @@ def load_for_new_run(
     context = load_input(recipe, data)
     require_answers(context.dataset.questions)
     check_folds(context)
+    require_readable_images(context)
     if name is not None:
         _refuse_own_source(context, output / name)
     return context

@@ -28,7 +28,6 @@ LANDSCAPE_ROWS, GRADIENT_ROWS = 32, 128
 MOST_CLASSES = 1000  # of labels; more are numbers, and no classes
 PAIRS, EXAMPLES = 12, 4  # of confused classes, and rows of each
 TOKENS = 48
-DRAWN_ROWS = 16  # of inputs, where two files are compared and there are no rows
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from danlu.core.imports import patch_torchvision, require_extra, silence_librari
 from danlu.core.seeds import Seed
 from danlu.data.descriptors import Origin
 from danlu.data.loader import PreparedDataset, TensorColumn, Tensors
-from danlu.errors import DataError
+from danlu.errors import DanluError, DataError
 from danlu.models.bundle_form import open_checked
 from danlu.models.golden import LABEL, golden_inputs
 from danlu.models.predictor import Predictor
@@ -135,7 +135,9 @@ def folder_subject(path: Path) -> Subject:
     try:
         with silence_libraries():
             network, inputs = _timm(path, config) if "architecture" in config else _transformers(path)
-    except (RuntimeError, ValueError, OSError, KeyError, TypeError, ImportError) as error:
+    except DanluError:
+        raise
+    except Exception as error:  # each library has errors of its own
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: is no model that transformers or timm can read: {first}", code="DL272") from error
     device = open_device().torch_device

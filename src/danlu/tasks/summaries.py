@@ -13,10 +13,10 @@ LARGEST_VALUE = 1e150  # squares of larger values overflow; such values are desc
 
 def describe_numbers(values: pl.Series) -> dict[str, Any]:
     """Return range, quartiles and a histogram of the present, finite values."""
-    return describe_columns([values])[0]
+    return describe_number_columns([values])[0]
 
 
-def describe_columns(columns: Sequence[pl.Series]) -> list[dict[str, Any]]:
+def describe_number_columns(columns: Sequence[pl.Series]) -> list[dict[str, Any]]:
     """Return what `describe_numbers` does of each column; those with as many values are computed together."""
     told = [dict[str, Any]() for _ in columns]
     lengths: dict[int, list[tuple[int, np.ndarray]]] = {}

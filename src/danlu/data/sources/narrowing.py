@@ -33,7 +33,11 @@ def suggested_types(sample: pl.DataFrame) -> dict[str, type[pl.DataType]]:
 
 
 def _types(sample: pl.DataFrame) -> dict[str, type[pl.DataType]]:
-    """Return the type of each column, from the words of many columns behind one another: thousands take no longer."""
+    """Return the type of each column.
+
+    The words of many columns are asked behind one another: polars takes as long for an operation as for thousands of
+    words.
+    """
     types: dict[str, type[pl.DataType]] = {}
     at_once = max(1, CELLS_AT_ONCE // max(1, sample.height))
     for start in range(0, sample.width, at_once):
@@ -41,18 +45,18 @@ def _types(sample: pl.DataFrame) -> dict[str, type[pl.DataType]]:
         words = some.unpivot()["value"]
         shape = some.width, some.height
 
-        def each(true: pl.Series, missing: bool, shape: tuple[int, int] = shape) -> np.ndarray:
+        def each(true: pl.Series, missing: bool = False, shape: tuple[int, int] = shape) -> np.ndarray:
             return true.fill_null(missing).to_numpy().reshape(shape)
 
-        fits = {
-            str(kind): (words.cast(kind, strict=False).is_null() == words.is_null()).to_numpy().reshape(shape).all(1)
-            for kind in NUMBERS
+        codes = each(words.str.contains(CODE)).any(axis=1)
+        fits: dict[str, np.ndarray] = {
+            "truth": each(words.is_in(["true", "false"]), missing=True).all(axis=1),
+            "grouped": each(words.str.contains(GROUPED), missing=True).all(axis=1),
+            "empty": each(words.is_null()).all(axis=1),
         }
-        plain = ~each(words.str.contains(CODE), missing=False).any(1)
-        fits = {name: found & plain for name, found in fits.items()}
-        fits["truth"] = each(words.is_in(["true", "false"]), missing=True).all(1)
-        fits["grouped"] = each(words.str.contains(GROUPED), missing=True).all(1)
-        fits["empty"] = words.is_null().to_numpy().reshape(shape).all(1)
+        for kind in NUMBERS:
+            kept = words.cast(kind, strict=False).is_null() == words.is_null()
+            fits[str(kind)] = each(kept).all(axis=1) & ~codes
         for place, name in enumerate(some.columns):
             types[name] = _type({key: bool(found[place]) for key, found in fits.items()})
     return types

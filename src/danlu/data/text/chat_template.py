@@ -65,9 +65,13 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None, beginnings: It
         beginnings: with which answers begin: some of their first characters.
 
     Raises:
-        RecipeError: there is no template, it needs tokens that the tokenizer lacks, or it draws by chance.
+        RecipeError: there is no template, it is empty, needs tokens that the tokenizer lacks, or draws by chance.
     """
     template = _find_template(tokenizer, choice)
+    if not template.strip():
+        named = "the tokenizer's own chat template" if choice is None else f"the chat template {choice}"
+        message = f"{named} is empty, so nothing is written; set chatml, plain or a file that writes each message"
+        raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
     if drawn := DRAWS.search(template):
         message = f"the chat template draws by chance ({drawn[0]}), so no text is written twice alike; take it out"
         raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
