@@ -150,10 +150,11 @@ class Served:
 
     def raw_rows(self, rows: Rows) -> Sequence[Any]:
         """Return the rows of a request as `read` takes them."""
-        if rows.raw is not None:
-            return rows.raw
-        assert self.table is not None, "only tables have quick rows"
-        return [dict(zip(self.table.names, astuple(row), strict=True)) for row in rows.quick or ()]
+        return rows.raw if rows.raw is not None else self.raw_cells(rows.quick or ())
+
+    def raw_cells(self, rows: Sequence[Any]) -> list[Any]:
+        """Return rows, of which some are structs, as `read` takes them."""
+        return [_named(row) if isinstance(row, msgspec.Struct) else row for row in rows]
 
     @cached_property
     def outputs(self) -> tuple[OutputColumn, ...]:
@@ -297,6 +298,11 @@ def to_json(decoded: pl.DataFrame) -> list[Answer]:
         for answer, share in zip(answers, shares, strict=True):
             answer[PROBABILITIES] = dict(zip(bare, share, strict=True))
     return answers
+
+
+def _named(row: msgspec.Struct) -> dict[str, Any]:
+    """Return the cells of a row by the names of their columns."""
+    return dict(zip(row.__struct_encode_fields__, astuple(row), strict=True))
 
 
 def _together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
