@@ -228,3 +228,19 @@ def test_an_address_that_is_taken_is_an_error_of_the_arguments(tumour_run: Path,
         port = str(taken.getsockname()[1])
         found = danlu("serve", tumour_run, "--port", port, "--engine", "numpy")
     assert found.returncode == 2 and f"--port {port}: cannot listen there" in found.stderr
+
+
+def test_what_was_answered_under_load_is_answered_again_byte_by_byte(
+    tumour_run: Path, tumours: Rows, tmp_path: Path, danlu: Any
+) -> None:
+    log = tmp_path / "log.jsonl"
+    with serving(f"tumour={tumour_run}", "--engine", "numpy", "--workers", "2", "--log", log) as server:
+        with traffic(server, tumours) as clients:
+            clients.wait_for(200)
+        assert server.stop() == 0
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == len(clients.answers)
+    assert len({line["id"] for line in lines}) == len(lines)
+    found = danlu("replay", log, tumour_run, "--json")
+    told = json.loads(found.stdout)
+    assert (found.returncode, told["requests"], told["equal"]) == (0, len(lines), len(lines)), told

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from danlu.core.console import ERROR, emit
+from danlu.serving import openapi
 from danlu.serving.control import Message
 from danlu.serving.http.hot import Hot
 from danlu.serving.instance import Instance
@@ -126,6 +127,11 @@ class Site:
         text, content_type = exposition(self.table, request.headers.get("accept", ""))
         return Response(text, headers={"content-type": content_type})
 
+    async def openapi(self, request: Request) -> Response:
+        """Describe the routes, and the rows that each model takes."""
+        served = {name: self.instances[name][model.default].served for name, model in self.models.items()}
+        return JSONResponse(await asyncio.get_running_loop().run_in_executor(None, openapi.document, served))
+
     async def unserved(self, request: Request) -> Response:
         """Refuse what the predict routes did not take."""
         instance = self.instance(request)  # 404 where the path names nothing
@@ -148,6 +154,7 @@ def build_app(site: Site) -> ASGIApp:
         Route("/v2/repository/models/{name}/load", site.load, methods=["POST"]),
         Route("/v2/repository/models/{name}/unload", site.unload, methods=["POST"]),
         Route("/metrics", site.metrics),
+        Route("/openapi.json", site.openapi),
         *(
             Route(path, site.unserved, methods=["GET", "POST", "PUT", "DELETE"])
             for path in (

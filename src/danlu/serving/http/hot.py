@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -18,7 +18,7 @@ import msgspec
 
 from danlu.core.console import ERROR, emit
 from danlu.serving import plain
-from danlu.serving.answering import Answer
+from danlu.serving.answering import Answer, Rows
 from danlu.serving.batching import INTERNAL, Job
 from danlu.serving.http.protocol import JSON, Exchange, path_of
 from danlu.serving.instance import Instance, Question, finished
@@ -27,6 +27,7 @@ from danlu.serving.limits import Limits
 from danlu.serving.outputs import EXPLANATION
 from danlu.serving.refusal import Refusal, overloaded
 from danlu.serving.refusals import Refused
+from danlu.serving.request_log import RequestLog
 from danlu.serving.store import Model
 from danlu.serving.v2 import requests, responses
 
@@ -64,22 +65,26 @@ class Asked:
         request_id: the client's, or a new one.
         headers: by their names.
         job: once its rows wait.
-        answers: of its rows, where a shadow's are compared with them.
+        rows: once they are decoded.
+        answers: of its rows, where they are logged, or compared with a shadow's.
     """
 
-    __slots__ = ("answers", "headers", "instance", "job", "request_id", "route")
+    __slots__ = ("answers", "headers", "instance", "job", "request_id", "route", "rows")
 
     def __init__(self, instance: Instance, route: Route, request_id: str, headers: dict[bytes, bytes]) -> None:
         self.instance, self.route, self.request_id, self.headers = instance, route, request_id, headers
         self.job: Job | None = None
+        self.rows: Rows | None = None
         self.answers: list[Answer] = []
 
 
 class Hot:
     """Answer the predict routes; see `protocol.Handler`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, gate: Gate) -> None:
-        self._loop, self.limits, self._gate = loop, limits, gate
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: Limits, gate: Gate, log: RequestLog | None = None
+    ) -> None:
+        self._loop, self.limits, self._gate, self._log = loop, limits, gate, log
         self.draining = False
         self._routes: dict[bytes, Route] = {}
         self._prefix, self._count = os.urandom(6).hex(), 0
@@ -208,7 +213,8 @@ class Hot:
         if isinstance(question, Refusal):
             self._refuse(exchange, asked, question)
             return
-        if asked.route.model.policy.shadow is not None:
+        if self._log is not None or asked.route.model.policy.shadow is not None:
+            asked.rows = question.rows
             question = question._replace(finish=_keeping(asked, question.finish))
         job = Job(
             question,
@@ -253,8 +259,17 @@ class Hot:
         exchange.reply(200, headers + instance.head + _id_line(asked.request_id), body)
         instance.count(asked.route.kind, 200)
         instance.stages["request"].observe(monotonic() - exchange.began)
-        if asked.answers:
+        if self._log is not None:
+            self._write_log(self._log, asked)
+        if asked.route.model.policy.shadow is not None:
             self._shadow(asked, exchange.body)
+
+    def _write_log(self, log: RequestLog, asked: Asked) -> None:
+        assert asked.job is not None and asked.rows is not None, "it was computed"
+        number, rows, start = asked.job.place
+        model = f"{asked.instance.name}/{asked.instance.version}"
+        batch = (f"{self._prefix}-{model}-{number}", rows, start)
+        log.write(asked.request_id, time(), model, asked.instance.served, batch, asked.rows, asked.answers)
 
     def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
         exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
