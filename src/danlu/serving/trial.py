@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from danlu.artifacts.bundle import MANIFEST, Bundle, open_bundle
 from danlu.artifacts.cache import cache_root
 from danlu.artifacts.files import read_json, sha256_of_json, write_json
-from danlu.core.console import info
+from danlu.core.console import emit, suppressed
 from danlu.core.threads import usable_cores
 from danlu.errors import ArgumentError, ArtifactError, DanluError, MissingExtra
 from danlu.models.engines.table import AUTO, ENGINES
@@ -111,7 +111,8 @@ def _try(folder: Path, engine: str, own_code: bool) -> dict[str, Any]:
     digest = bundle.manifest.digest or sha256_of_json(bundle.manifest.model_dump(mode="json", exclude={"digest"}))
     if engine != AUTO:
         return _found(Predictor.load(bundle, engine=engine, own_code=own_code), digest)
-    seconds = _measure_engines(bundle, own_code)
+    with suppressed():  # each engine would say the same of the golden samples
+        seconds = _measure_engines(bundle, own_code)
     # Where none answers, opening it in the bundle's own order says why.
     fastest = min(seconds, key=lambda name: seconds[name], default=AUTO)
     found = _found(Predictor.load(bundle, engine=fastest, own_code=own_code), digest)
@@ -137,7 +138,7 @@ def _measure_engines(bundle: Bundle, own_code: bool) -> dict[str, float]:
         except ArgumentError:  # it cannot answer such a bundle
             continue
         except ArtifactError as error:
-            info(f"{bundle.folder}: the engine {name} is left out: {error}")
+            emit(f"{bundle.folder}: the engine {name} is left out: {error}")
             continue
         found[name] = _measure(predictor, bundle)
     return found

@@ -334,6 +334,10 @@ class Supervisor:
     def _begin_change(self, worker: Worker, message: Message) -> None:
         """Load what a client asked for, and start the workers that will answer with it."""
         name, parameters = str(message["name"]), message["parameters"]
+        if self._table.free_rows < 2 * self._options.workers:  # as many may have to be replaced
+            busy = {"error": "workers of earlier loads are still draining; try again", "code": "", "status": 503}
+            self._answer((worker, message["id"]), busy)
+            return
         try:
             models, before = self._changed_models(str(message["do"]), name, parameters)
         except DanluError as error:
@@ -387,7 +391,7 @@ class Supervisor:
         for worker in list(self._workers.values()):
             if worker.generation < change.generation and not worker.leaving:
                 change.closing.add(worker.pid)
-                self._tell_to_leave(worker, self._options.limits.drain_idle_s)
+                self._tell_to_leave(worker, self._options.limits.idle_s)
         self._finish_change()
 
     def _closed(self, worker: Worker) -> None:

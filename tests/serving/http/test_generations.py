@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +244,43 @@ def test_what_was_answered_under_load_is_answered_again_byte_by_byte(
     found = danlu("replay", log, tumour_run, "--json")
     told = json.loads(found.stdout)
     assert (found.returncode, told["requests"], told["equal"]) == (0, len(lines), len(lines)), told
+
+
+@pytest.mark.slow
+def test_thousands_of_requests_through_reloads_and_kills_have_a_right_answer_or_an_honest_error(
+    store: Path, tumours: Rows
+) -> None:
+    own = predictions(store, tumours)
+    set_policy(store, default="1")
+    kills = 0
+    with serving(store, "--engine", "numpy", "--workers", "2") as server:
+        with traffic(server, tumours) as clients:
+            until = time.monotonic() + 30
+            while time.monotonic() < until:
+                clients.wait_for(50)
+                if kills % 2:
+                    version = str(1 + kills // 2 % 2)
+                    assert server.post(LOAD, {"parameters": {"default": version}}).status == 200
+                else:
+                    os.kill(server.workers()[-1], signal.SIGKILL)
+                kills += 1
+        assert server.stop() == 0
+    assert set(clients.statuses) == {200}
+    assert len(clients.failures) <= kills * len(clients.threads)
+    assert [own[version][at] for at, version, _ in clients.answers] == [told for *_, told in clients.answers]
+
+
+@pytest.mark.slow
+def test_successors_on_one_port_lose_nothing(tumour_run: Path, tumours: Rows) -> None:
+    arguments = (f"tumour={tumour_run}", "--engine", "numpy")
+    with ExitStack() as running:
+        server = running.enter_context(serving(*arguments))
+        with traffic(server, tumours) as clients:
+            for _ in range(3):
+                clients.wait_for(100)
+                successor = running.enter_context(serving(*arguments, "--port", str(clients.server.address[1])))
+                clients.wait_for(50)
+                assert server.stop() == 0
+                server = successor
+            clients.wait_for(100)
+        assert clients.failures == [] and set(clients.statuses) == {200}
