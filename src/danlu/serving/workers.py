@@ -28,7 +28,7 @@ from danlu.serving.store import Model, Policy, model_with, parse_policy, read_mo
 from danlu.serving.trial import try_bundle
 
 STARTED_S = 120.0  # for a generation to be ready
-RESPAWNS, RESPAWN_WINDOW_S = 10, 30.0  # more deaths than these in that time end the server
+UNREADY_DEATHS = 5  # workers that end before they are ready, one after the other, end the server
 GRACE_S = 5.0  # beyond the time to drain, before a worker is killed
 Announce = Callable[[Message], None]
 
@@ -64,7 +64,7 @@ class Change:
         asker: the worker whose client asked, and the number of its question.
         name: of the model.
         before: the model as it was; None where it is new.
-        models: all models afterwards.
+        models: all models before it.
         generation: the new one.
         until: when it is given up.
         closing: workers of the old generation, by id, that may still take connections, once the new one is ready.
@@ -104,7 +104,7 @@ class Supervisor:
         self._asked: deque[tuple[Worker, Message]] = deque()
         self._change: Change | None = None
         self._before: dict[str, Policy] = {}  # each model's policy before its last change
-        self._deaths: deque[float] = deque(maxlen=RESPAWNS)
+        self._unready_deaths = 0
         self._stop_by = 0.0
         self._signals: set[int] = set()
 
@@ -293,16 +293,15 @@ class Supervisor:
             self._give_up("a new worker ended before it was ready")
             return
         if not worker.ready:
-            self._kill_all()
-            raise ArtifactError("serve: a worker ended before it was ready; its error stands above", code="DL310")
+            self._unready_deaths += 1
+            if self._unready_deaths == UNREADY_DEATHS:
+                self._kill_all()
+                raise ArtifactError(f"serve: {UNREADY_DEATHS} workers ended before they were ready", code="DL310")
         self._table.row(0).counter("danlu_workers_lost").add()
         emit(f"danlu serve: worker {worker.pid} ended ({_ended(status)}); another takes its place", ERROR)
-        now = time.monotonic()
-        if len(self._deaths) == RESPAWNS and now - self._deaths[0] < RESPAWN_WINDOW_S:
-            self._kill_all()
-            raise ArtifactError(f"serve: {RESPAWNS} workers ended within {RESPAWN_WINDOW_S:g} s", code="DL310")
-        self._deaths.append(now)
-        self._fork(worker.slot, self._models, worker.generation)
+        change = self._change  # until it is done, an older worker's successor answers with the older models
+        is_older = change is not None and worker.generation < change.generation
+        self._fork(worker.slot, change.models if change is not None and is_older else self._models, worker.generation)
 
     # -- changes
 
@@ -314,7 +313,7 @@ class Supervisor:
             return
         for message in messages:
             if message.get("event") == "ready":
-                worker.ready = True
+                worker.ready, self._unready_deaths = True, 0
                 self._take_over()
             elif message.get("event") == "closed":
                 self._closed(worker)
@@ -324,12 +323,13 @@ class Supervisor:
                 self._asked.append((worker, message))
 
     def _failed(self, worker: Worker, message: Message) -> None:
-        worker.leaving = True
         if self._change is not None and worker.generation == self._change.generation:
             self._give_up(message["error"], message["code"])
-            return
-        self._kill_all()
-        raise ArtifactError(message["error"], code=message["code"])
+        elif any(other.ready for other in self._workers.values()):
+            emit(f"danlu serve: {message['error']}", ERROR)  # it ends, and is replaced as others are
+        else:
+            self._kill_all()
+            raise ArtifactError(message["error"], code=message["code"])
 
     def _begin_change(self, worker: Worker, message: Message) -> None:
         """Load what a client asked for, and start the workers that will answer with it."""
