@@ -18,7 +18,7 @@ import msgspec
 
 from danlu.core.console import ERROR, emit
 from danlu.serving import plain
-from danlu.serving.answering import Answer, Rows
+from danlu.serving.answering import Answer
 from danlu.serving.batching import INTERNAL, Job
 from danlu.serving.http.protocol import JSON, Exchange, path_of
 from danlu.serving.instance import Instance, Question, finished
@@ -65,17 +65,13 @@ class Asked:
         request_id: the client's, or a new one.
         headers: by their names.
         job: once its rows wait.
-        rows: once they are decoded.
-        answers: of its rows, where they are logged, or compared with a shadow's.
     """
 
-    __slots__ = ("answers", "headers", "instance", "job", "request_id", "route", "rows")
+    __slots__ = ("headers", "instance", "job", "request_id", "route")
 
     def __init__(self, instance: Instance, route: Route, request_id: str, headers: dict[bytes, bytes]) -> None:
         self.instance, self.route, self.request_id, self.headers = instance, route, request_id, headers
         self.job: Job | None = None
-        self.rows: Rows | None = None
-        self.answers: list[Answer] = []
 
 
 class Hot:
@@ -213,9 +209,6 @@ class Hot:
         if isinstance(question, Refusal):
             self._refuse(exchange, asked, question)
             return
-        if self._log is not None or asked.route.model.policy.shadow is not None:
-            asked.rows = question.rows
-            question = question._replace(finish=_keeping(asked, question.finish))
         job = Job(
             question,
             question.rows.count,
@@ -233,7 +226,7 @@ class Hot:
     def _computed(self, exchange: Exchange, asked: Asked, question: Question, result: Any) -> None:
         """Write an answer, or have it explained first."""
         if not question.explains or isinstance(result, Refusal):
-            self._done(exchange, asked, result)
+            self._done(exchange, asked, question, result)
             return
         if self._explaining >= MOST_EXPLAINING:
             self._refuse(exchange, asked, overloaded("too many explanations are being computed", MOST_EXPLAINING))
@@ -245,37 +238,36 @@ class Hot:
             error = done.exception()
             if error is not None:
                 emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
-            self._done(exchange, asked, INTERNAL if error is not None else done.result())
+            self._done(exchange, asked, question, INTERNAL if error is not None else done.result())
 
-        self._loop.run_in_executor(self._explainer, finished, question, result).add_done_callback(explained)
+        self._loop.run_in_executor(self._explainer, finished, question).add_done_callback(explained)
 
-    def _done(self, exchange: Exchange, asked: Asked, result: Any) -> None:
-        """Write an answer."""
+    def _done(self, exchange: Exchange, asked: Asked, question: Question, result: Any) -> None:
+        """Write an answer, and take note of it."""
         if isinstance(result, Refusal):
             self._refuse(exchange, asked, result)
             return
         headers, body = result
         instance = asked.instance
         exchange.reply(200, headers + instance.head + _id_line(asked.request_id), body)
-        instance.count(asked.route.kind, 200)
-        instance.stages["request"].observe(monotonic() - exchange.began)
+        instance.answered(asked.route.kind, question, monotonic() - exchange.began)
         if self._log is not None:
-            self._write_log(self._log, asked)
+            self._write_log(self._log, asked, question)
         if asked.route.model.policy.shadow is not None:
-            self._shadow(asked, exchange.body)
+            self._shadow(asked, question, exchange.body)
 
-    def _write_log(self, log: RequestLog, asked: Asked) -> None:
-        assert asked.job is not None and asked.rows is not None, "it was computed"
+    def _write_log(self, log: RequestLog, asked: Asked, question: Question) -> None:
+        assert asked.job is not None, "it was computed"
         number, rows, start = asked.job.place
         model = f"{asked.instance.name}/{asked.instance.version}"
         batch = (f"{self._prefix}-{model}-{number}", rows, start)
-        log.write(asked.request_id, time(), model, asked.instance.served, batch, asked.rows, asked.answers)
+        log.write(asked.request_id, time(), model, asked.instance.served, batch, question.rows, question.answers)
 
     def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
         exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
         asked.instance.count(asked.route.kind, refusal.status)
 
-    def _shadow(self, asked: Asked, body: bytearray) -> None:
+    def _shadow(self, asked: Asked, answered: Question, body: bytearray) -> None:
         """Ask the shadow the same, now that nobody waits for it, and compare."""
         shadow = asked.route.instances[str(asked.route.model.policy.shadow)]
         if shadow is asked.instance or shadow.batcher.waiting_rows > self.limits.batch_rows:
@@ -283,31 +275,21 @@ class Hot:
         question = self._decode(Asked(shadow, asked.route, asked.request_id, asked.headers), body)
         if isinstance(question, Refusal):
             return
-        counted, said = asked.instance, [_decided(answer) for answer in asked.answers]
+        question.explains, question.finish = False, _decided
+        counted, said = asked.instance, _decided(answered.answers)
 
         def done(result: Any) -> None:
             counted.shadowed.add()
             if result != said:
                 counted.differing.add()
 
-        question = question._replace(explains=False, finish=lambda found: [_decided(answer) for answer in found])
         deadline = monotonic() + self.limits.answer_s
         shadow.batcher.submit(Job(question, question.rows.count, len(body), "shadow", deadline, done))
 
 
-def _decided(answer: Answer) -> dict[str, Any]:
-    """Return what an answer decides, without how sure it is."""
-    return {name: value for name, value in answer.items() if name.startswith("prediction")}
-
-
-def _keeping(asked: Asked, finish: Callable[[list[Answer]], Any]) -> Callable[[list[Answer]], Any]:
-    """Return `finish`, which also keeps the answers."""
-
-    def keep(answers: list[Answer]) -> Any:
-        asked.answers = answers
-        return finish(answers)
-
-    return keep
+def _decided(answers: list[Answer]) -> list[dict[str, Any]]:
+    """Return what answers decide, without how sure they are."""
+    return [{name: cell for name, cell in row.items() if name.startswith("prediction")} for row in answers]
 
 
 def _id_line(request_id: str) -> bytes:

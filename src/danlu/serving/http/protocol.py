@@ -198,7 +198,8 @@ class HotProtocol(HttpToolsProtocol):
     # -- of the parser
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        # What ASGI is told of a request is made only for those that take that way.
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self.in_head, self.body_bytes = True, 0
         self.reading, self.began = True, monotonic()
 
@@ -208,7 +209,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         route = self.handler.route(self.parser.get_method(), self.url)
         if route is None or self.parser.should_upgrade():
-            super().on_headers_complete()
+            self._begin_asgi()
             if self.handler.draining:
                 self.cycle.keep_alive = False
             return
@@ -225,6 +226,13 @@ class HotProtocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cast(Any, exchange), self.app))
+
+    def _begin_asgi(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.headers.extend(headers)
+        self.url, self.expect_100_continue = url, expects
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         if self.deaf:
