@@ -109,6 +109,8 @@ def run_server(
     from danlu.serving.store import find_models
     from danlu.serving.workers import Supervisor
 
+    if not hasattr(os, "fork"):
+        raise ArgumentError("danlu serve: workers are forks, which this system does not have; use Linux", code="DL402")
     if not 1 <= workers <= MOST_WORKERS:
         raise ArgumentError(f"--workers: {workers} is not between 1 and {MOST_WORKERS}", code="DL402")
     if not 0 <= port < 2**16:

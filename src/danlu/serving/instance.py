@@ -116,7 +116,7 @@ def finished(question: Question) -> Any:
     try:
         return question.finish(question.answers)
     except Refused as refused:  # the protocol has no place for what went wrong
-        return Refusal(refused.status, refused.message, refused.code)
+        return Refusal.of(refused)
 
 
 def place_metrics(layout: Layout, name: str, version: str) -> None:

@@ -7,6 +7,7 @@ samples first, then says that it is ready, and drains when it is told to: no req
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -39,6 +40,7 @@ SWEEP_S = 0.5
 POLL_S = 0.02
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be added to answers while a batch is computed
 BACKLOG = 2048
+SPARE_FILES = 200  # open beside the connections
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def serve_worker(
         channel.send({"event": "failed", "error": str(error), "code": error.code})
         return 1
     _set_threads(options.workers)
+    _allow_connections(options.limits.connections)
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
@@ -122,6 +125,15 @@ def _set_threads(workers: int) -> None:
         import torch
 
         torch.set_num_threads(max(1, usable_cores() // workers))
+
+
+def _allow_connections(count: int) -> None:
+    """Raise how many files may be open, as far as the system lets us."""
+    wanted = count + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _config(app: Any, hot: Hot, options: Options) -> Config:

@@ -168,6 +168,7 @@ class Supervisor:
 
     def _start_generation(self) -> None:
         self._generation += 1
+        gc.unfreeze()  # what earlier generations held may go
         gc.collect()
         gc.freeze()  # what is loaded is shared by all workers, as long as no collection writes to it
         for slot in range(self._options.workers):

@@ -285,3 +285,10 @@ def test_the_page_the_openapi_document_and_drift_are_shown(server: Server) -> No
     drift = server.get("/drift").json
     assert drift["digest"] == server.events[0]["models"][0]["digest"] and drift["seen"] > 0
     assert server.get("/drift?model=none").status == 404
+
+
+def test_a_page_of_another_site_cannot_change_what_is_served(server: Server) -> None:
+    unload = "/v2/repository/models/none/unload"
+    own = "http://" + ":".join(map(str, server.address))
+    assert server.post(unload, headers={"Origin": "http://evil.example"}).status == 403
+    assert server.post(unload, headers={"Origin": own}).status == 404

@@ -253,6 +253,9 @@ class Bounded:
         predicting = scope["path"].startswith(PREDICTING[0]) or scope["path"].endswith(PREDICTING[1])
         if length.isdigit() and int(length) > LONGEST_BODY and not predicting:
             return Refusal(413, f"the body is larger than {LONGEST_BODY:,} bytes")
+        origin, host = dict(headers).get(b"origin"), dict(headers).get(b"host", b"")
+        if scope["method"] != "GET" and origin is not None and origin.partition(b"://")[2] != host:
+            return Refusal(403, "pages of other sites may not change what is served here")
         if self._gate.is_open or scope["path"] in PROBES:
             return None
         entered = self._gate.enter(key_of(headers))

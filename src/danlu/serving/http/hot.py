@@ -175,7 +175,7 @@ class Hot:
         try:
             question = DECODERS[asked.route.kind](asked, self._inflated(asked, bytes(body)))
         except Refused as refused:
-            return Refusal(refused.status, refused.message, refused.code)
+            return Refusal.of(refused)
         asked.instance.stages["decode"].observe(monotonic() - began)
         if question.rows.count > self.limits.rows:
             return Refusal(413, f"more than {self.limits.rows:,} rows; send fewer at a time")
