@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,25 +50,37 @@ class Tried:
 
 
 class Trial:
-    """Try a bundle in a fork."""
+    """Try a bundle in a fork.
 
-    def __init__(self, folder: Path, engine: str, own_code: bool) -> None:
+    Args:
+        folder: of the bundle.
+        engine: `auto`, or the one engine that may answer.
+        own_code: whether code that it names may run.
+        forget: is called in the fork, to close what is none of its business.
+
+    Attributes:
+        pipe: can be read from once there is a result.
+    """
+
+    def __init__(self, folder: Path, engine: str, own_code: bool, forget: Callable[[], None]) -> None:
         self.folder = folder
-        self._read, write = os.pipe()
+        self.pipe, write = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
+            forget()
             _exit_with(write, lambda: _try(folder, engine, own_code))
         os.close(write)
 
     def result(self) -> Tried:
-        """Wait for what was found.
+        """Return what was found, and wait for it where it is not there yet.
 
         Raises:
             ArgumentError, ArtifactError, MissingExtra: the bundle cannot be served.
         """
-        with os.fdopen(self._read, "rb") as pipe:
+        with os.fdopen(self.pipe, "rb") as pipe:
             told = pipe.read()
-        os.waitpid(self._pid, 0)
+        with suppress(ChildProcessError):  # whoever waits for all children was first
+            os.waitpid(self._pid, 0)
         if not told:
             raise ArtifactError(f"{self.folder}: opening it ended its process; do not serve this bundle", code="DL310")
         found = json.loads(told)
@@ -77,15 +90,9 @@ class Trial:
         return Tried(**found)
 
 
-def try_bundle(folder: Path, engine: str, own_code: bool) -> Tried:
-    """Return a bundle's engine and digest, from the cache where this was tried before.
-
-    Raises:
-        ArgumentError, ArtifactError, MissingExtra: the bundle cannot be served.
-    """
-    if engine == AUTO and (kept := _kept(_digest(folder))) is not None:
-        return kept
-    return Trial(folder, engine, own_code).result()
+def earlier_trial(folder: Path, engine: str) -> Tried | None:
+    """Return what the cache knows of a bundle; None where it must be tried."""
+    return _kept(_digest(folder)) if engine == AUTO else None
 
 
 def _exit_with(pipe: int, find: Callable[[], dict[str, Any]]) -> None:

@@ -11,10 +11,12 @@ import selectors
 import signal
 import socket
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from danlu.core.console import ERROR, emit
@@ -24,8 +26,8 @@ from danlu.serving.instance import place_metrics
 from danlu.serving.loaded import LoadedModel, LoadedVersion, Models
 from danlu.serving.metrics import Table
 from danlu.serving.server import Options, serve_worker
-from danlu.serving.store import Model, Policy, model_with, parse_policy, read_model
-from danlu.serving.trial import try_bundle
+from danlu.serving.store import NAME, Model, Policy, model_with, parse_policy, read_model
+from danlu.serving.trial import Trial, Tried, earlier_trial
 
 STARTED_S = 120.0  # for a generation to be ready
 UNREADY_DEATHS = 5  # workers that end before they are ready, one after the other, end the server
@@ -79,6 +81,25 @@ class Change:
     closing: set[int] = field(default_factory=set)
 
 
+@dataclass
+class Attempt:
+    """Hold a change whose bundles are being tried.
+
+    Attributes:
+        asker: as of a change.
+        model: as it is to be.
+        before: as it was; None where it is new.
+        tried: what is known of its versions.
+        trials: those that run.
+    """
+
+    asker: tuple[Worker, int]
+    model: Model
+    before: Model | None
+    tried: dict[str, Tried] = field(default_factory=dict)
+    trials: dict[str, Trial] = field(default_factory=dict)
+
+
 class Supervisor:
     """Run a server.
 
@@ -102,6 +123,7 @@ class Supervisor:
         self._models: Models = {}
         self._generation = 0
         self._asked: deque[tuple[Worker, Message]] = deque()
+        self._attempt: Attempt | None = None
         self._change: Change | None = None
         self._before: dict[str, Policy] = {}  # each model's policy before its last change
         self._unready_deaths = 0
@@ -117,7 +139,7 @@ class Supervisor:
             MissingExtra: a model needs packages that are not installed.
         """
         self._sockets = bind(host, port, self._options.workers)
-        self._models = {name: self._load(model) for name, model in self._wanted.items()}
+        self._models = {name: self._load(model, self._try_all(model)) for name, model in self._wanted.items()}
         for name in ("danlu_workers_lost", "danlu_reloads", "danlu_connections"):
             self._table.layout.place(name, ())
         with self._signals_watched():
@@ -131,15 +153,32 @@ class Supervisor:
 
     # -- what is served
 
-    def _load(self, model: Model) -> LoadedModel:
-        """Try a model's versions, and load them without asking them anything.
+    def _try_all(self, model: Model) -> dict[str, Tried]:
+        """Try a model's versions one after the other, and wait."""
+        return {
+            version: earlier_trial(folder, self._engine) or self._trial(folder).result()
+            for version, folder in model.versions.items()
+        }
+
+    def _trial(self, folder: Path) -> Trial:
+        return Trial(folder, self._engine, self._own_code, self._forget)
+
+    def _forget(self) -> None:
+        """Close in a fork what is the supervisor's alone."""
+        for listener in self._sockets:
+            listener.close()
+        for worker in self._workers.values():
+            worker.channel.close()
+
+    def _load(self, model: Model, tried_versions: Mapping[str, Tried]) -> LoadedModel:
+        """Load a model's versions without asking them anything.
 
         What is loaded already is taken as it is where its bundle is the same.
         """
         versions: dict[str, LoadedVersion] = {}
         held = self._models.get(model.name)
         for version, folder in model.versions.items():
-            tried = try_bundle(folder, self._engine, self._own_code)
+            tried = tried_versions[version]
             known = held.versions.get(version) if held else None
             if known is not None and (known.folder, known.digest, known.engine) == (
                 folder,
@@ -224,6 +263,8 @@ class Supervisor:
         for key, _ in self._selector.select(timeout=1.0):
             if isinstance(key.data, Worker):
                 self._read(key.data)
+            elif isinstance(key.data, Trial):
+                self._take_result(key.data)
             else:
                 self._signals.update(key.data.recv(4096))
         if signal.SIGCHLD in self._signals:
@@ -235,7 +276,7 @@ class Supervisor:
         self._signals.clear()
         if self._stopping and time.monotonic() > self._stop_by:
             self._kill_all()
-        if self._change is None and self._asked and not self._stopping:
+        if self._change is None and self._attempt is None and self._asked and not self._stopping:
             self._begin_change(*self._asked.popleft())
         if self._change is not None and not self._change.closing and time.monotonic() > self._change.until:
             self._give_up(f"the new workers were not ready after {STARTED_S:g} s")
@@ -333,37 +374,89 @@ class Supervisor:
             raise ArtifactError(message["error"], code=message["code"])
 
     def _begin_change(self, worker: Worker, message: Message) -> None:
-        """Load what a client asked for, and start the workers that will answer with it."""
-        name, parameters = str(message["name"]), message["parameters"]
+        """Begin what a client asked for: try the bundles in forks, while all else goes on."""
+        asker, name = (worker, int(message["id"])), str(message["name"])
         if self._table.free_rows < 2 * self._options.workers:  # as many may have to be replaced
             busy = {"error": "workers of earlier loads are still draining; try again", "code": "", "status": 503}
-            self._answer((worker, message["id"]), busy)
+            self._answer(asker, busy)
             return
-        try:
-            models, before = self._changed_models(str(message["do"]), name, parameters)
-        except DanluError as error:
-            self._answer((worker, message["id"]), _refusal(error))
+        held = self._models.get(name)
+        before = held.model if held else None
+        with self._refusing(asker):
+            if message["do"] == "unload":
+                self._start_change(asker, name, before, self._without(name))
+                return
+            attempt = Attempt(asker, self._changed_model(name, before, message["parameters"]), before)
+            for version, folder in attempt.model.versions.items():
+                kept = earlier_trial(folder, self._engine)
+                if kept is not None:
+                    attempt.tried[version] = kept
+                    continue
+                attempt.trials[version] = trial = self._trial(folder)
+                self._selector.register(trial.pipe, selectors.EVENT_READ, trial)
+            self._attempt = attempt
+            self._go_on()
+
+    def _take_result(self, trial: Trial) -> None:
+        """Take over what a trial found."""
+        self._selector.unregister(trial.pipe)
+        attempt = self._attempt
+        version = next((name for name, each in attempt.trials.items() if each is trial), None) if attempt else None
+        if attempt is None or version is None:  # another version was refused before
+            with suppress(DanluError):
+                trial.result()
             return
+        del attempt.trials[version]
+        with self._refusing(attempt.asker):
+            attempt.tried[version] = trial.result()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Load a model and start the workers that answer with it, once all its versions are tried."""
+        attempt = self._attempt
+        if attempt is None or attempt.trials:
+            return
+        self._attempt = None
+        models = {**self._models, attempt.model.name: self._load(attempt.model, attempt.tried)}
+        self._start_change(attempt.asker, attempt.model.name, attempt.before, models)
+
+    def _start_change(self, asker: tuple[Worker, int], name: str, before: Model | None, models: Models) -> None:
         until = time.monotonic() + STARTED_S
         kept, self._models = self._models, models
-        self._change = Change((worker, message["id"]), name, before, kept, self._generation + 1, until)
+        self._change = Change(asker, name, before, kept, self._generation + 1, until)
         self._start_generation()
 
-    def _changed_models(self, do: str, name: str, parameters: Any) -> tuple[Models, Model | None]:
-        held = self._models.get(name)
-        if do == "unload":
-            if held is None:
-                raise ArgumentError(f"no model {name!r} is served here", code="DL301")
-            if len(self._models) == 1:
-                raise ArgumentError(f"{name!r} is the only model; stop the server instead", code="DL402")
-            return {other: model for other, model in self._models.items() if other != name}, held.model
-        model = self._changed_model(name, held.model if held else None, parameters)
-        return {**self._models, name: self._load(model)}, held.model if held else None
+    @contextmanager
+    def _refusing(self, asker: tuple[Worker, int]) -> Iterator[None]:
+        """Answer a client whose change fails within the block; the server goes on as it was."""
+        try:
+            yield
+        except DanluError as error:
+            self._attempt = None
+            self._answer(asker, _refusal(error))
+        except Exception as error:  # a folder that vanished, no memory for a fork
+            emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+            self._attempt = None
+            if self._change is not None:
+                self._give_up("the server failed at this; its log says why", "DL900")
+            else:
+                failed = {"error": "the server failed at this; its log says why", "code": "DL900", "status": 500}
+                self._answer(asker, failed)
+
+    def _without(self, name: str) -> Models:
+        """Return all models but one."""
+        if name not in self._models:
+            raise ArgumentError(f"no model {name!r} is served here", code="DL301")
+        if len(self._models) == 1:
+            raise ArgumentError(f"{name!r} is the only model; stop the server instead", code="DL402")
+        return {other: model for other, model in self._models.items() if other != name}
 
     def _changed_model(self, name: str, held: Model | None, parameters: Any) -> Model:
         """Return a model as its folder and a request's parameters say."""
         if not isinstance(parameters, dict):
             raise ArgumentError('parameters: give an object, as {"default": "2"}', code="DL402")
+        if held is None and not NAME.fullmatch(name):  # it may be `..`
+            raise ArgumentError(f"no model {name!r} is in the folder that is served", code="DL301")
         if held is None:
             roots = {model.model.root.parent for model in self._models.values() if model.model.root}
             found = [root / name for root in roots if (root / name).is_dir()]

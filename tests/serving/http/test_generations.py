@@ -123,6 +123,7 @@ def test_a_damaged_version_is_not_loaded_and_the_old_one_goes_on(store: Path, tu
         assert server.post(LOAD, {"parameters": 5}).status == 400
         assert server.post(LOAD, b"{").status == 400
         assert server.post("/v2/repository/models/none/load").status == 404
+        assert server.post("/v2/repository/models/%2e%2e/load").status == 404
         assert server.post("/v2/repository/models/tumour/unload").status == 400
         assert server.post("/predict/tumour", {"rows": tumours[:1]}).json["version"] == "1"
 
