@@ -209,3 +209,19 @@ def test_thousands_of_requests_in_one_piece_are_answered_one_after_the_other() -
             writer.close()
 
     asyncio.run(main())
+
+
+def test_more_connections_than_allowed_are_told_to_come_again() -> None:
+    async def main() -> None:
+        async with listening(Handler(Limits(connections=1))) as site:
+            first, one = await site.connect()
+            await site.until(lambda: len(site.state.connections) == 1)
+            second, two = await site.connect()
+            found = await second.read()
+            assert found.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in found
+            one.write(ASK)
+            assert (await first.readuntil(b"\r\n\r\n2")).startswith(b"HTTP/1.1 200 ")
+            one.close()
+            two.close()
+
+    asyncio.run(main())
