@@ -13,8 +13,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": 49152,
     "hidden_size": 576,
     "intermediate_size": 1536,
@@ -106,7 +107,7 @@ def _activations(folder: Path, rows: str) -> None:
     measure_activations(network, [{"input": images[:2]}])
     start, wall, cpu = _resident("VmRSS"), time.perf_counter(), time.process_time()
     Path("/proc/self/clear_refs").write_text("5")
-    measure_activations(network, ({"input": each} for each in images.split(32)))
+    measure_activations(network, ({"input": each} for each in torch.split(images, 32)))
     wall, cpu, peak = time.perf_counter() - wall, time.process_time() - cpu, _resident("VmHWM") - start
     print(f"| {int(rows):,} | {wall:.1f} | {cpu:.1f} | {peak / MIB:.0f} |", flush=True)
 
