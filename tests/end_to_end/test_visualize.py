@@ -271,5 +271,20 @@ def test_pictures_that_no_model_of_the_data_can_have_are_refused_before_training
         danlu.check({"data": {"source": "builtin:wine"}, **section})
 
 
+def test_a_dry_run_draws_the_pictures_of_a_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    from danlu.api.run import dry_run
+    from danlu.experiment import picture_files
+
+    seen: list[tuple[int, list[str]]] = []
+
+    def note(t: Any, title: str, rows: int, pictures: Any, folder: Path) -> None:
+        seen.append((rows, list(pictures)))
+
+    monkeypatch.setattr(picture_files, "write_pictures", note)
+    section = {"pictures": ["graph", "weights"], "rows": 100}
+    dry_run({"data": {"source": "builtin:wine"}, "model": "linear", "visualization": section})  # type: ignore[arg-type]
+    assert seen == [(4, ["graph", "weights"])]
+
+
 def test_the_recipe_names_the_pictures_that_there_are() -> None:
     assert get_args(Picture) == tuple(PICTURES)

@@ -25,6 +25,8 @@ from danlu.launch.processes import find_interrupted_run
 from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
 
+DRY_ROWS = 4  # of the pictures of a dry run
+
 
 @checked
 def run(
@@ -101,12 +103,14 @@ def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
 def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     """Run every stage except cross-validation on two batches, in a temporary folder.
 
-    One row is explained, where the recipe asks for explanations.
+    One row is explained and pictures are of a few, where the recipe asks for these.
     """
     recipe = as_recipe(recipe)
     once = recipe.evaluation.model_copy(update={"folds": None})
     one = recipe.explanation and recipe.explanation.model_copy(update={"samples": 1})
-    context = load_data(recipe.model_copy(update={"evaluation": once, "explanation": one}))
+    few = recipe.visualization and recipe.visualization.model_copy(update={"rows": DRY_ROWS})
+    changed = {"evaluation": once, "explanation": one, "visualization": few}
+    context = load_data(recipe.model_copy(update=changed))
     require_answers(context.dataset.questions)
     require_readable_images(context)
     from danlu.api.evaluate import evaluate

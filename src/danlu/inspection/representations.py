@@ -93,7 +93,8 @@ def lacks_for_umap(rows: int) -> str:
 def project_by_umap(features: np.ndarray, seed: Seed) -> np.ndarray:
     """Project features by UMAP, [rows, 2], all rows in one fit.
 
-    McInnes et al. 2018, https://arxiv.org/abs/1802.03426. Nothing is transformed later: a row that is transformed alone lands elsewhere than among others.
+    McInnes et al. 2018, https://arxiv.org/abs/1802.03426. Nothing is transformed later: a row that is transformed
+    alone lands elsewhere than among others.
 
     Args:
         features: [rows, width], more rows than NEIGHBOURS; numbers that are not finite count as 0.
