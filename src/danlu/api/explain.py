@@ -164,7 +164,7 @@ def _written(found: "Explanation", output: str | Path | None) -> "Explanation":
 def _rows_of(
     bundle: Bundle, folder: Path, data: object | None, split: str
 ) -> "tuple[pl.DataFrame, dict[str, str | int], DataContext | None]":
-    """Return the rows, what is said of them, and the run's data if it was loaded."""
+    """Return the rows, what is said of them, and the run's data if loaded."""
     if data is not None:
         frame, origin = _read(bundle, data)
         return frame, {"origin": origin, "rows": frame.height}, None

@@ -141,7 +141,7 @@ class _Shuffled:
 
     def __init__(self, rows: RowAnswers, frame: pl.DataFrame) -> None:
         self.rows, self.frame = rows, frame.select(rows.columns)
-        self.edits = EditableRows(rows, self.frame, self.frame)
+        self.edits = EditableRows(rows, self.frame)
 
     def ranks(self) -> np.ndarray:
         """Return the ranks of each column's cells, [rows, columns]."""
