@@ -113,7 +113,7 @@ def explain(
 
     predictor = Predictor.load(opened, own_code=own_code)
     labelled = frame if data is None else _labelled(opened, Path(bundle), predictor, data, methods)
-    wants_training = methods is not None and "tracin" in methods
+    wants_training = methods is not None and "tracin" in methods and predictor.kind.has_feature_columns
     found = explain_bundle(
         predictor,
         opened,
