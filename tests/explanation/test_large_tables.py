@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 import danlu
+from danlu.explanation.permutation import _alike, _correlations
 
-pytestmark = pytest.mark.slow
 COLUMNS = 2000
 
 
@@ -23,6 +23,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return danlu.train(recipe, data=frame, name="wide", output=tmp_path_factory.mktemp("wide")).path
 
 
+@pytest.mark.slow
 def test_two_thousand_columns_have_values_and_importance(wide: Path) -> None:
     found = danlu.explain(wide, rows=[0], methods=["shap"], budget=8100)
     one = found.local[0]
@@ -32,6 +33,7 @@ def test_two_thousand_columns_have_values_and_importance(wide: Path) -> None:
     assert [each.name for each in importance.columns] == [f"c{at}" for at in range(COLUMNS)]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_are_explained_as_one_is(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     table = rng.standard_normal((10_000, 3))
@@ -42,3 +44,11 @@ def test_ten_thousand_rows_are_explained_as_one_is(tmp_path: Path) -> None:
     assert [one.row for one in every] == list(range(10_000))
     alone = danlu.explain(run, frame[9_999:], rows=[0], methods=["shap"]).local[0]
     assert every[-1].values == alone.values
+
+
+def test_many_columns_of_few_rows_do_not_go_together_by_chance() -> None:
+    ranks = np.random.default_rng(0).random((30, 300)).argsort(axis=0).astype(np.float64)
+    ranks[:, 5] = ranks[:, 4] // 2  # but these two do
+    together = _correlations(ranks)
+    grouped = {column for column in range(300) if _alike(ranks, together[column], column) is not None}
+    assert {4, 5} <= grouped and len(grouped) <= 2 + 0.05 * 300
