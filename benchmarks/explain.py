@@ -31,7 +31,7 @@ import polars as pl
 sys.path.insert(0, str(Path(__file__).parent))
 from danlu.core.seeds import Seed
 from danlu.data.builtin import read_builtin
-from danlu.explanation.answers import Answer
+from danlu.explanation.answers import Answer, labels_of
 from danlu.explanation.games import Game, interventional_value
 from danlu.explanation.permutation import permutation_importance
 from danlu.explanation.shapley import ESTIMATORS, choose_estimator, estimate_with, shapley_values
@@ -257,7 +257,7 @@ def _kernel_speed(name: str, rows: TabularAnswers, frame: pl.DataFrame, backgrou
     columns = list(rows.columns)
     chosen, calls = frame.select(columns), 40 * len(columns)
     prepared, answer = rows.prepare(chosen), Answer(None, 0, True)
-    label = str(rows.predictor.target.labels[0])
+    label = labels_of(rows.target)[0]
     in_torch = danlu.load(rows.predictor.bundle.folder, engine="torch").model
 
     def network(table: np.ndarray) -> np.ndarray:

@@ -15,8 +15,17 @@ from danlu.reporting.page import write_report
 @pytest.mark.parametrize(
     ("language", "words"),
     [
-        ("en", ("Explanations", "Permutation importance", "A small tree in place of the model", "Row 1 ")),
-        ("zh", ("解释", "置换重要性", "代替模型的小树", "第 1 行")),
+        (
+            "en",
+            (
+                "Explanations",
+                "Permutation importance",
+                "A small tree in place of the model",
+                "Row 1 ",
+                "Training rows that taught",
+            ),
+        ),
+        ("zh", ("解释", "置换重要性", "代替模型的小树", "第 1 行", "教会这些回答的训练行")),
     ],
 )
 def test_the_report_shows_what_was_explained(tmp_path: Path, language: str, words: tuple[str, ...]) -> None:
@@ -24,7 +33,7 @@ def test_the_report_shows_what_was_explained(tmp_path: Path, language: str, word
     run = danlu.train(recipe, name="w", output=tmp_path).path
     directory = RunDirectory.open(run)
     assert 'id="explanation"' not in write_report(directory, language).read_text()
-    methods = ["shap", "permutation", "surrogate", "counterfactual", "trust"]
+    methods = ["shap", "permutation", "surrogate", "counterfactual", "trust", "tracin"]
     found = danlu.explain(run, rows=[1, 2], methods=methods, output=run / "explanation")
     page = write_report(directory, language).read_text()
     section = page[page.index('id="explanation"') :]

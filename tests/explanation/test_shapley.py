@@ -160,3 +160,12 @@ def test_all_coalitions_are_asked_for_only_where_they_are_affordable() -> None:
     assert estimator(13, 100) == "odd"
     assert estimator(13, 100, budget=2**13) == "enumerated"
     assert estimator(16, 8) == "enumerated"
+
+
+def test_a_row_of_many_columns_costs_a_bounded_number_of_calls_unasked() -> None:
+    players = 700
+    slopes = np.random.default_rng(0).standard_normal(players)
+    game = Game(players, lambda coalitions: coalitions @ slopes)
+    found = shapley_values(game, Seed(0))
+    assert found.estimator == "paired-kernel" and 19_000 <= found.calls <= 20_000
+    assert found.values == pytest.approx(slopes, abs=1e-6)

@@ -80,3 +80,14 @@ def test_a_stop_of_any_method_keeps_what_is_done(
     assert said.endswith(unit)
     done = found.local or found.counterfactuals or found.overall[0].columns  # type: ignore[union-attr]
     assert 0 < len(done) < 8
+
+
+def test_shuffles_of_many_columns_take_fewer_rows(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = read_builtin("builtin:wine").frame.lazy().collect()
+    whole = danlu.explain(run, frame, methods=["permutation"]).overall[0]
+    assert whole.rows == frame.height
+    monkeypatch.setattr("danlu.explanation.permutation.FEWEST_ROWS", 20)
+    monkeypatch.setattr("danlu.explanation.permutation.MOST_ANSWERS", 13 * 10 * 50)  # 13 columns, 10 shuffles
+    fewer = danlu.explain(run, frame, methods=["permutation"]).overall[0]
+    assert fewer.rows == 50
+    assert danlu.explain(run, frame.reverse(), methods=["permutation"]).overall[0] == fewer

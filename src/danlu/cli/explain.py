@@ -93,9 +93,9 @@ def explain(
         areas, told = trust.removal.areas, " > ".join(", ".join(group) for group in trust.removal.ranks)
         print(f"without the largest columns the answer moves by (told apart: {told})")
         print_table([{"method": name, **_shown(each)} for name, each in areas.items()])
-    for one in found.influence:
-        print(f"\nrow {one.row}: training rows that taught this answer, and rows that spoke against it")
-        sides = (("for", one.helped), ("against", one.hindered))
+    for taught in found.influence:
+        print(f"\nrow {taught.row}: training rows that taught this answer, and rows that spoke against it")
+        sides = (("for", taught.helped), ("against", taught.hindered))
         print_table(
             [{"side": side, "row": row, "influence": f"{value:.3g}"} for side, each in sides for row, value in each]
         )

@@ -27,8 +27,8 @@ NO_GRADIENTS = ("tree", "boosting")
 
 def refuse_record(context: DataContext, run: RunDirectory) -> str | None:
     """Say why a run has no record of gradients; None where it has one."""
-    if context.recipe.model.name in NO_GRADIENTS:
-        return f"needs a network that gradients trained; {context.recipe.model.name} fits itself"
+    if context.model.name in NO_GRADIENTS:
+        return f"needs a network that gradients trained; {context.model.name} fits itself"
     if context.finetune.adapts or context.finetune.freeze:
         return "needs a network of which all weights were trained"
     if not run.checkpoints():

@@ -18,10 +18,10 @@ class EditableRows:
 
     Args:
         frame: the rows, as they were read.
-        cells: column -> the cells that it may get, of its type.
+        cells: column -> the cells that it may get, of its type; None for those of the rows.
     """
 
-    def __init__(self, answers: RowAnswers, frame: pl.DataFrame, cells: Mapping[str, pl.Series]) -> None:
+    def __init__(self, answers: RowAnswers, frame: pl.DataFrame, cells: Mapping[str, pl.Series] | None = None) -> None:
         self.answers, self.frame, self.cells = answers, frame, cells
         self.by_column = _ByColumn(answers, frame, cells) if isinstance(answers, TabularAnswers) else None
 
@@ -35,17 +35,18 @@ class EditableRows:
         """
         if self.by_column is not None and self.by_column.owners is not None:
             return self.by_column.outputs(rows, name, places)
-        return self.answers.outputs(self.frame[rows].with_columns(self.cells[name].gather(places).alias(name)))
+        cells = self.frame[name] if self.cells is None else self.cells[name]
+        return self.answers.outputs(self.frame[rows].with_columns(cells.gather(places).alias(name)))
 
 
 class _ByColumn:
     """Change prepared rows: a cell changes its own column's features alone."""
 
-    def __init__(self, answers: TabularAnswers, frame: pl.DataFrame, cells: Mapping[str, pl.Series]) -> None:
+    def __init__(self, answers: TabularAnswers, frame: pl.DataFrame, cells: Mapping[str, pl.Series] | None) -> None:
         self.answers, self.owners = answers, answers.owners
         if self.owners is not None:
             self.rows = answers.prepare(frame)
-            self.new = self.rows if cells is frame else answers.prepare(_side_by_side(frame, cells))
+            self.new = self.rows if cells is None else answers.prepare(_side_by_side(frame, cells))
 
     def outputs(self, rows: np.ndarray, name: str, places: np.ndarray) -> np.ndarray:
         answers, numbers = self.answers, self.answers.num_numbers

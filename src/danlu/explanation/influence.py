@@ -70,7 +70,7 @@ class Influence:
         steps: of the checkpoints.
         helped: (training row's number in the source, influence), the largest first; all above 0.
         hindered: the same of those below 0, the most hindering first.
-        own: the influence of a training row like this one: its gradients' size. None of influence is larger by chance.
+        own: the influence that a copy of the row itself would have: the size of its gradients.
         shares: the influence of each training row, [rows].
     """
 

@@ -15,7 +15,7 @@ from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
 from danlu.explanation.answers import labels_of
 from danlu.explanation.edits import EditableRows
-from danlu.explanation.intervals import mean_interval
+from danlu.explanation.intervals import CONFIDENCE, mean_interval
 from danlu.explanation.results import ColumnImportance, GlobalExplanation
 from danlu.explanation.row_answers import RowAnswers
 from danlu.tasks.base import Target
@@ -25,7 +25,7 @@ from danlu.tasks.multi_output import MultiNumericTarget
 from danlu.tasks.regression import NumericTarget
 
 REPEATS = 10
-GOES_WITH = 0.3  # rank correlation from which columns go together
+GOES_WITH = 0.3  # rank correlation from which columns go together, where chance gives no larger ones
 MOST_TOGETHER = 32  # columns that a column is conditioned on, those that go with it most
 ROWS_OF_LEAF = 10
 MOST_ROWS, MOST_ANSWERS = 10_000, 20_000_000  # of these, one for each row, column and shuffle
@@ -141,7 +141,7 @@ class _Shuffled:
 
     def __init__(self, rows: RowAnswers, frame: pl.DataFrame) -> None:
         self.rows, self.frame = rows, frame.select(rows.columns)
-        self.edits = EditableRows(rows, self.frame, self.frame)
+        self.edits = EditableRows(rows, self.frame)
 
     def ranks(self) -> np.ndarray:
         """Return the ranks of each column's cells, [rows, columns]."""
@@ -188,9 +188,12 @@ def _alike(ranks: np.ndarray, together: np.ndarray, column: int) -> np.ndarray |
     Args:
         together: the column's correlations, [columns].
     """
+    from scipy.stats import norm
     from sklearn.tree import DecisionTreeRegressor
 
-    others = np.flatnonzero(together >= GOES_WITH)
+    # Of many columns and few rows some go together by chance: the largest such correlation, simultaneous at 95 %.
+    chance = float(norm.isf((1 - CONFIDENCE) / 2 / len(together))) / np.sqrt(len(ranks))
+    others = np.flatnonzero(together >= max(GOES_WITH, chance))
     others = np.sort(others[np.argsort(-together[others], kind="stable")[:MOST_TOGETHER]])
     if len(others) == 0 or len(ranks) < 2 * ROWS_OF_LEAF:
         return None

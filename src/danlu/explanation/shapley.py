@@ -110,7 +110,7 @@ def shapley_values(
     affordable = MOST_ANSWERS // answers if budget is None else budget
     if players == 1 or (everything is not None and error is None and everything <= affordable):
         return enumerate_all(game)
-    unasked = max(min(USUAL_CALLS * players, MOST_UNASKED), FEWEST_CALLS * players + 2)
+    unasked = max(min(USUAL_CALLS * players, MOST_UNASKED), fewest_calls(players))
     most = budget if budget is not None else unasked if error is None else MOST_CALLS * players
     calls = most if error is None else min(max(FIRST_CALLS * players, FEWEST_CALLS * players + 2), most)
     while True:

@@ -35,6 +35,7 @@ def explanation_section(t: Translator, run: RunDirectory) -> Json:
         "local": [_local(one) for one in shap[:MOST_LOCAL]],
         "rules": _rules(t, overall["surrogate"]) if "surrogate" in overall else {},
         "counterfactuals": [_counterfactual(t, each) for each in found["counterfactuals"][:MOST_LOCAL]],
+        "influence": [_influence(t, each) for each in found.get("influence", ())][:MOST_LOCAL],
         "trust": [_trust(t, each) for each in found["trust"] if "infidelity" in each],
         "most": MOST_COLUMNS,
     }
@@ -102,11 +103,19 @@ def _counterfactual(t: Translator, found: Json) -> Row:
     return (str(found["row"]), t.join(changes), str(found["prediction"]))
 
 
+def _influence(t: Translator, found: Json) -> Row:
+    """Return a row, and the training rows for and against its answer, by number."""
+    sides = [t.join([str(each["row"]) for each in found[side]]) or "–" for side in ("helped", "hindered")]
+    return (str(found["row"]), *sides)
+
+
 def _trust(t: Translator, found: Json) -> Json:
     figures = {name: found[name] for name in ("infidelity", "stability", "randomisation") if found[name] is not None}
     rows = [(t(f"explanation.{name}"), format_number(each["value"]), _between(each)) for name, each in figures.items()]
     for name, each in found["dummies"].items():
         rows.append((t(f"explanation.dummy.{name}"), format_number(each["value"]), _between(each)))
+    for name, each in found.get("removal", {}).get("areas", {}).items():
+        rows.append((t(f"explanation.removed.{name}"), format_number(each["value"]), _between(each)))
     return {"beats": found["beats_dummies"], "rows": rows}
 
 
