@@ -5,8 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -279,46 +277,3 @@ def test_a_folder_of_timm_becomes_a_graph(tmp_path: Path) -> None:
     said = said_of(package.export(tmp_path / "model", tmp_path / "out", to="onnx"))
     assert said["inputs"][0]["shape"][:2] == ["batch", 3]
     assert said["check"]["max_deviation"] <= 1e-4
-
-
-READERS = {
-    "onnx": """
-import onnxruntime
-session = onnxruntime.InferenceSession("out/model.onnx")
-answers = session.run(None, rows)[0]
-""",
-    "openvino": """
-import openvino
-found = openvino.Core().compile_model("out/model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-answers = found(rows)[0]
-""",
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", READERS)
-@pytest.mark.parametrize("model", [{"name": "boosting", "rounds": 20}, {"name": "mlp", "hidden": [16]}])
-def test_the_engine_alone_answers_without_danlu_and_torch(form: str, model: dict[str, Any], tmp_path: Path) -> None:
-    training = {} if model["name"] == "boosting" else {"training": {"max_steps": 30}}
-    recipe = {"data": {"source": "builtin:diabetes"}, "model": model, "evaluation": {"baselines": False}, **training}
-    run = package.run(recipe, output=tmp_path, name="run").path
-    said = said_of(package.export(run, tmp_path / "out", to=form))
-    assert said["outside"] == []
-    rows = open_bundle(run).reference_rows()
-    assert rows is not None
-    columns = {port["name"]: port["dtype"] for port in said["inputs"]}
-    given = {name: rows[name].cast(pl.Float64).to_list() for name in columns}
-    (tmp_path / "rows.json").write_text(json.dumps({"rows": given, "dtypes": columns}))
-    program = f"""
-import sys
-sys.modules.update(danlu=None, torch=None)
-import json
-import numpy as np
-told = json.load(open("rows.json"))
-rows = {{name: np.array(values, told["dtypes"][name])[:, None] for name, values in told["rows"].items()}}
-{READERS[form]}
-json.dump(answers[:, 0].tolist(), open("answers.json", "w"))
-"""
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=300)
-    found = json.loads((tmp_path / "answers.json").read_text())
-    np.testing.assert_allclose(found, package.predict(run, rows)["prediction"].to_numpy(), rtol=1e-4)

@@ -1,6 +1,8 @@
 """`danlu export --to gguf`: what llama.cpp's file holds, as the packages gguf and transformers read it."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import torch
 import danlu as package
 from danlu.core.imports import patch_torchvision
 from danlu.data.text.preprocessor import load_tokenizer
-from danlu.errors import ArgumentError, ArtifactError
+from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.exporters.gguf import network as networks
 from danlu.models.predictor import Predictor
+from danlu.models.text import gguf as reading
 from danlu.models.text.gguf import unpack_gguf
-from tests.support.tiny_models import CHATML, CHATML_TOKENS, folder, tokenizer
+from danlu.models.text.gguf_rope import llama3_divisors, llama3_rotation, scaled_rotation
+from tests.support.tiny_models import CHATML, CHATML_TOKENS, LLAMA3, NETWORKS, SCALED, folder, tokenizer
 
 pytest.importorskip("gguf")
 MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -102,11 +106,9 @@ def test_conversations_begin_as_the_template_writes_them(tmp_path: Path) -> None
     assert told["tokenizer-class"] == "PreTrainedTokenizerFast"
 
 
-@pytest.mark.parametrize("arch", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])
-def test_each_architecture_comes_back_as_it_was(arch: str, tmp_path: Path) -> None:
-    given = {"head_dim": 128} if arch == "qwen3" else {}  # what transformers takes for granted of such a file
-    heads = {} if arch == "gpt2" else {"num_attention_heads": 4, "num_key_value_heads": 2}
-    own = folder(tmp_path / "own", tokenizer(CHATML, CHATML_TOKENS), arch=arch, **given, **heads)
+@pytest.mark.parametrize(("arch", "given"), NETWORKS.values(), ids=NETWORKS.keys())
+def test_each_architecture_comes_back_as_it_was(arch: str, given: dict[str, Any], tmp_path: Path) -> None:
+    own = folder(tmp_path / "own", tokenizer(CHATML, CHATML_TOKENS), arch=arch, **given)
     out = package.export(own, tmp_path / "out", to="gguf", outtype="f32")
     check = said_of(out)["check"]
     assert (check["max_deviation"], check["inputs"]) == (0.0, "drawn")
@@ -167,7 +169,14 @@ def test_other_types_are_llama_cpps_own(outtype: str, tmp_path: Path) -> None:
     ("arch", "config", "said"),
     [
         ("llama", {"hidden_act": "gelu"}, "computes llama with hidden_act: silu, and this has gelu"),
-        ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}, "rope_type linear"),
+        (
+            "llama",
+            {"rope_parameters": {**SCALED, "rope_type": "dynamic"}},
+            "no positions of rope_type dynamic",
+        ),
+        ("qwen2", {"rope_parameters": LLAMA3}, "qwen2 has no positions of rope_type llama3"),
+        ("llama", {"rope_parameters": {**SCALED, "rope_type": "yarn", "beta_fast": 16.0}}, "yarn with beta_fast: 16.0"),
+        ("qwen3", {"attention_bias": True}, "qwen3 with attention_bias: False, and this has True"),
         ("mistral", {"sliding_window": 16}, "no sliding window"),
         ("olmo", {}, "OlmoForCausalLM has no form there; these have: llama"),
     ],
@@ -179,6 +188,55 @@ def test_what_llama_cpp_computes_otherwise_is_refused(
     with pytest.raises(ArgumentError, match=f"--to gguf: .*{said}"):
         package.export(own, tmp_path / "out", to="gguf")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("orig", [512, 8192])
+@pytest.mark.parametrize("width", [32, 64])
+def test_llama_3s_settings_follow_from_its_divisors(orig: int, width: int) -> None:
+    """Of Llama 3.1 to 3.3: 8 or 32 times as long, frequencies from a base of 500,000."""
+    frequencies = 5e5 ** (-np.arange(width) / width) / (2 * np.pi)
+    given = {
+        "factor": 32.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": orig,
+    }
+    found = llama3_rotation(llama3_divisors(frequencies, **given).astype(np.float32), 5e5, "model.gguf")
+    assert found == {"rope_type": "llama3", "rope_theta": 5e5, **given}
+
+
+def test_divisors_of_another_kind_are_refused_by_name() -> None:
+    with pytest.raises(DataError, match=r"scaled by divisors \(rope_freqs\.weight\) that are not Llama 3's"):
+        llama3_rotation(np.linspace(3.0, 9.0, 32, dtype=np.float32), 5e5, "model.gguf")
+
+
+def test_positions_that_are_scaled_in_an_unknown_way_are_refused_by_name() -> None:
+    fields = {"general.architecture": "phi3", "phi3.rope.scaling.type": "longrope"}
+    with pytest.raises(DataError, match=r"model\.gguf: its positions are scaled by longrope"):
+        scaled_rotation(fields.get, None, 1e4, "model.gguf")
+
+
+def test_a_file_whose_positions_come_back_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As transformers alone reads it."""
+    own = folder(tmp_path / "own", tokenizer(), rope_parameters={**SCALED, "rope_type": "linear"})
+    monkeypatch.setattr(reading, "scaled_rotation", lambda *_: None)
+    with pytest.raises(ArtifactError, match="its positions come back scaled otherwise; nothing was written"):
+        package.export(own, tmp_path / "out", to="gguf")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("call", ["write_header_to_file", "write_tensors_to_file"])
+def test_a_full_disk_leaves_nothing_behind(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gguf
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    own = folder(tmp_path / "own", tokenizer())
+    monkeypatch.setattr(gguf.GGUFWriter, call, full)
+    with pytest.raises(ArtifactError, match="No space left"):
+        package.export(own, tmp_path / "out", to="gguf")
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
 
 def test_a_tokenizer_that_llama_cpp_has_no_name_for_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,31 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+SCALED: dict[str, Any] = {"factor": 3.0, "rope_theta": 1e4}
+LLAMA3: dict[str, Any] = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+    "rope_theta": 5e2,
+}
+GROUPED: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2}
+# What llama.cpp has a form for: architecture and config.
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", GROUPED),
+    "llama with biases": ("llama", {**GROUPED, "attention_bias": True, "mlp_bias": True}),
+    "llama with wide heads": ("llama", {**GROUPED, "head_dim": 16, "tie_word_embeddings": True}),
+    "llama scaled linearly": ("llama", {**GROUPED, "rope_parameters": {**SCALED, "rope_type": "linear"}}),
+    "llama 3": ("llama", {**GROUPED, "head_dim": 32, "rope_parameters": LLAMA3}),
+    "mistral": ("mistral", GROUPED),
+    "qwen2": ("qwen2", GROUPED),
+    "qwen2 scaled by yarn": ("qwen2", {**GROUPED, "rope_parameters": {**SCALED, "rope_type": "yarn", "original_max_position_embeddings": 64}}),  # noqa: E501
+    "qwen3": ("qwen3", {**GROUPED, "head_dim": 128}),
+    "qwen3 with narrow heads": ("qwen3", {**GROUPED, "head_dim": 16}),
+    "gpt2": ("gpt2", {}),
+}  # fmt: skip
+
 
 def tokenizer(
     template: str | None = None, extra: tuple[str, ...] = (), begins: bool = False, unigram: bool = False
@@ -65,6 +90,9 @@ def folder(path: Path, tokens: Any, arch: str = "llama", seed: int = 0, **config
         usual |= {"intermediate_size": 64, "max_position_embeddings": 256}
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(arch, **{**usual, **config}))
+    for name, values in model.named_parameters():
+        if name.endswith(".bias"):
+            torch.nn.init.normal_(values, std=0.2)  # 0 as they are made, which hides those that are left out
     model.save_pretrained(path)
     tokens.save_pretrained(path)
     return path

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from danlu.errors import ArgumentError
+from danlu.models.text.gguf_rope import DIVISORS
 
 Change = Callable[[str, np.ndarray, Any], np.ndarray]  # name in the file, values, config -> values in the file
 
@@ -50,6 +51,14 @@ def _transposed(name: str, values: np.ndarray, config: Any) -> np.ndarray:
     return values.T if values.ndim == 2 and name.split(".")[-2] in layers else values
 
 
+# Scaled positions that llama.cpp computes as transformers does -> their settings.
+ROTATIONS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "yarn": ("factor", "original_max_position_embeddings"),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+YARN = {"beta_fast": 32, "beta_slow": 1, "truncate": True}  # what llama.cpp takes for granted
 ARCHITECTURES: dict[str, Architecture] = {
     "llama": Architecture("llama", _interleaved),
     "mistral": Architecture("llama", _interleaved),
@@ -78,12 +87,7 @@ def architecture_of(network: Any) -> Architecture:
                 f"--to gguf: llama.cpp computes {config.model_type} with {name}: {usual[0]}, and this has {found}",
                 code="DL409",
             )
-    turning = getattr(config, "rope_parameters", None) or {}
-    if (scaling := turning.get("rope_type", "default")) != "default":
-        raise ArgumentError(
-            f"--to gguf: rope_type {scaling} is not read back from such a file by transformers, so it cannot be proved",
-            code="DL409",
-        )
+    _require_rotation(config)
     window = getattr(config, "sliding_window", None)
     if window is not None and getattr(config, "use_sliding_window", True) and window < config.max_position_embeddings:
         raise ArgumentError(
@@ -92,6 +96,21 @@ def architecture_of(network: Any) -> Architecture:
             code="DL409",
         )
     return ARCHITECTURES[config.model_type]
+
+
+def _require_rotation(config: Any) -> None:
+    """Raise ArgumentError for scaled positions that llama.cpp does not compute, or otherwise."""
+    turning = getattr(config, "rope_parameters", None) or {}
+    kind, arch = turning.get("rope_type", "default"), ARCHITECTURES[config.model_type].name
+    taken = {"rope_type", "rope_theta", "partial_rotary_factor", *ROTATIONS.get(kind, ())}
+    others = {name: value for name, value in turning.items() if name not in taken and value is not None}
+    if kind == "yarn":
+        others = {name: value for name, value in others.items() if YARN.get(name) != value}
+    if kind not in ROTATIONS or (kind == "llama3" and arch != "llama"):
+        raise ArgumentError(f"--to gguf: llama.cpp's {arch} has no positions of rope_type {kind}", code="DL409")
+    if others:
+        told = ", ".join(f"{name}: {value}" for name, value in others.items())
+        raise ArgumentError(f"--to gguf: llama.cpp has no rope_type {kind} with {told}", code="DL409")
 
 
 def _settings(config: Any) -> dict[str, tuple[Any, ...]]:
@@ -103,11 +122,15 @@ def _settings(config: Any) -> dict[str, tuple[Any, ...]]:
             "scale_attn_by_inverse_layer_idx": (False,),
             "add_cross_attention": (False,),
         }
-    return {"hidden_act": ("silu", "swish")}
+    # Biases are tensors of their own, which llama.cpp's Qwen3 does not have.
+    biases = {"attention_bias": (False,)} if config.model_type == "qwen3" else {}
+    return {"hidden_act": ("silu", "swish"), **biases}
 
 
 def add_settings(writer: Any, network: Any, architecture: Architecture) -> None:
     """Write the sizes of a network and what its layers are computed with."""
+    from gguf import RopeScalingType
+
     config = network.config
     heads, width = config.num_attention_heads, config.hidden_size
     writer.add_context_length(config.max_position_embeddings)
@@ -124,7 +147,14 @@ def add_settings(writer: Any, network: Any, architecture: Architecture) -> None:
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_dimension_count(head)
-    writer.add_rope_freq_base(float(config.rope_parameters["rope_theta"]))
+    turning = config.rope_parameters
+    writer.add_rope_freq_base(float(turning["rope_theta"]))
+    if turning["rope_type"] in ("linear", "yarn"):
+        writer.add_rope_scaling_type(RopeScalingType(turning["rope_type"]))
+        writer.add_rope_scaling_factor(float(turning["factor"]))
+    if turning["rope_type"] == "yarn":
+        longest = turning.get("original_max_position_embeddings") or config.max_position_embeddings
+        writer.add_rope_scaling_orig_ctx_len(int(longest))
     writer.add_key_length(head)
     writer.add_value_length(head)
 
@@ -140,6 +170,9 @@ def named_tensors(network: Any, architecture: Architecture) -> Iterator[tuple[st
     kind = next(one for one in MODEL_ARCH if MODEL_ARCH_NAMES[one] == architecture.name)
     names = get_tensor_name_map(kind, network.config.num_hidden_layers)
     words, last = network.get_input_embeddings().weight, network.get_output_embeddings().weight
+    divisors = _divisors(network)
+    if divisors is not None:
+        yield DIVISORS, divisors
     for own, values in network.state_dict().items():
         if own == "lm_head.weight" and words.data_ptr() == last.data_ptr():
             continue  # the reader takes the embedding
@@ -147,3 +180,20 @@ def named_tensors(network: Any, architecture: Architecture) -> Iterator[tuple[st
         if name is None:
             raise ArgumentError(f"--to gguf: llama.cpp's {architecture.name} has no tensor for {own}", code="DL409")
         yield name, architecture.change(name, values.detach().float().cpu().numpy(), network.config)
+
+
+def frequencies(network: Any) -> np.ndarray | None:
+    """Return how far a token turns queries and keys, [width of a head / 2]; None where positions do not."""
+    found: Any = next((module.inv_freq for module in network.modules() if hasattr(module, "inv_freq")), None)
+    return None if found is None else np.asarray(found.float().cpu().numpy())
+
+
+def _divisors(network: Any) -> np.ndarray | None:
+    """Return what Llama 3's frequencies are divided by, which its file holds instead of the settings."""
+    turning = getattr(network.config, "rope_parameters", None) or {}
+    if turning.get("rope_type") != "llama3":
+        return None
+    scaled = frequencies(network)
+    assert scaled is not None
+    usual = float(turning["rope_theta"]) ** (-np.arange(len(scaled)) / len(scaled))
+    return np.asarray(usual / scaled, dtype=np.float32)

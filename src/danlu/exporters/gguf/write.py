@@ -21,7 +21,7 @@ from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.exporters.answer_module import Answers
 from danlu.exporters.document import describe_export
 from danlu.exporters.form_inputs import Arrays
-from danlu.exporters.gguf.network import Architecture, add_settings, architecture_of, named_tensors
+from danlu.exporters.gguf.network import Architecture, add_settings, architecture_of, frequencies, named_tensors
 from danlu.exporters.gguf.tokens import add_tokenizer, begins_texts
 from danlu.exporters.gguf.types import WeightType, packed, type_of, unpacked, weight_type
 from danlu.exporters.ports import network_ports
@@ -30,6 +30,7 @@ from danlu.exporters.tokenizer_files import log_parsing
 from danlu.models.answer_folding import Placement, Step
 from danlu.models.predictor import Predictor
 from danlu.models.text.gguf import unpack_gguf
+from danlu.models.text.gguf_rope import DIVISORS
 from danlu.models.text.options import Transformer
 
 FILE = "model.gguf"
@@ -193,9 +194,14 @@ def require_close(check: dict[str, Any], kind: WeightType) -> None:
 
 
 def _compare_weights(network: Any, read: Any, architecture: Architecture, kind: WeightType) -> None:
-    """Raise ArtifactError unless each tensor comes back as its type keeps it."""
+    """Raise ArtifactError unless each tensor comes back as its type keeps it, and positions turn as they did."""
+    turned, back = frequencies(network), frequencies(read)
+    if (turned is None) != (back is None) or (turned is not None and not np.allclose(turned, back, rtol=1e-4)):
+        raise ArtifactError(f"{FILE}: its positions come back scaled otherwise; nothing was written", code="DL315")
     again = dict(named_tensors(read, architecture))
     for name, values in named_tensors(network, architecture):
+        if name == DIVISORS:
+            continue  # its positions were compared
         chosen = type_of(name, values, kind)
         if name not in again or not np.array_equal(again[name], unpacked(packed(values, chosen), chosen)):
             raise ArtifactError(f"{FILE}: {name} comes back otherwise; nothing was written", code="DL315")

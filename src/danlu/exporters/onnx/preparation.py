@@ -36,10 +36,12 @@ class EngineTypes:
     Attributes:
         number: the type of numbers of the user's columns, float64 or float32.
         has_strings: whether categories are words; else they are codes.
+        has_steps: whether the network's answers jump, as those of trees, so that a last digit may decide.
     """
 
     number: str = "float64"
     has_strings: bool = True
+    has_steps: bool = False
 
 
 @dataclass
@@ -165,10 +167,14 @@ class _Writer:
         return Step("scale", state.model_dump(mode="json", include={"column", "part", "limits", "scaling"}))
 
     def _is_too_fine(self, state: NumberState) -> bool:
-        """Return whether the engine's numbers lose digits of a column that its scaling would show."""
+        """Return whether the engine's numbers lose digits of a column that its scaling would show.
+
+        Splits lie halfway between values of the training, where other values of a column written with few digits lie,
+        too; scaled with 32 bits, those may fall on the other side.
+        """
         if self.types.number == "float64" or state.scaling == Scaling():
             return False
-        return _lost_digits(state.scaling) > KEPT_STEP
+        return self.types.has_steps or _lost_digits(state.scaling) > KEPT_STEP
 
     def _dates(self, column: str, states: list[NumberState]) -> str:
         number, scaled = self.types.number, [self._is_too_fine(state) for state in states]

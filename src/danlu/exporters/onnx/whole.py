@@ -1,6 +1,6 @@
 """A bundle's model as one ONNX graph: raw columns of a table, or pixels or tokens, in; answers out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,16 +52,17 @@ def whole_graph(predictor: Predictor, target: Target) -> "tuple[onnx.ModelProto,
     inputs: InputSpec = predictor.preprocessor.inputs
     answers = Answers(predictor.target, target.types.number == "float64")
     builder = GraphBuilder(taken=[*predictor.preprocessor.columns])
+    network = torch_network(predictor)
     preparation: Preparation | None = None
     if isinstance(predictor.preprocessor, TabularPreprocessor):
-        preparation = add_preparation(builder, predictor.preprocessor, target.types)
+        types = replace(target.types, has_steps=isinstance(network, TreeEnsemble))
+        preparation = add_preparation(builder, predictor.preprocessor, types)
         given = {"numeric": preparation.numeric, "categories": preparation.categories}
         inside, outside = tuple(preparation.inside), tuple(preparation.outside)
     else:
         given = {port.name: builder.add_input(port.name, port.dtype, *port.shape) for port in network_ports(inputs)}
         inside, outside = prepared_outside(predictor)
     known = {name: value for name, value in given.items() if value is not None}
-    network = torch_network(predictor)
     require_one_file(network, "ONNX")
     found = _add_network(builder, network, inputs, answers, known, target)
     _add_outputs(builder, predictor, answers, found, target)

@@ -10,18 +10,22 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from danlu.artifacts.cache import cached_dir, file_identity
 from danlu.core.console import info
 from danlu.core.imports import patch_torchvision, require_extra, silence_libraries
 from danlu.data.text.stray_tokens import json_without_tokens
 from danlu.errors import DataError
+from danlu.models.text.gguf_rope import DIVISORS, scaled_rotation
 
-VERSION = 4
+VERSION = 5
 # As in llama.cpp for files that do not say it: the kinds of tokenizers that begin a text with BOS, and among those of
 # merges (gpt2) the kinds of words.
 BEGINNING_MODELS = ("llama", "bert")
 BEGINNING_WORDS = ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2")
 MAGIC = b"GGUF"
+BIASES = {"attention_bias": "attn_q", "mlp_bias": "ffn_up"}  # setting of transformers -> a layer that has one then
 
 
 def find_gguf_file(path: Path) -> Path | None:
@@ -89,7 +93,7 @@ def unpack_gguf(file: Path, folder: Path) -> list[str]:
     try:
         with silence_libraries(), redirect_stderr(StringIO()):  # it draws its own progress bar
             tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **given)
-            sizes = _completed(AutoConfig.from_pretrained(file.parent, **given))
+            sizes = _completed(AutoConfig.from_pretrained(file.parent, **given), file)
             model: Any = AutoModelForCausalLM.from_pretrained(file.parent, config=sizes, dtype=torch.float32, **given)
     except (ValueError, KeyError, OSError, RuntimeError, NotImplementedError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -110,11 +114,24 @@ def unpack_gguf(file: Path, folder: Path) -> list[str]:
     return sorted(strays)
 
 
-def _completed(config: Any) -> Any:
-    """Return a config whose GPT-2 sizes stand under the layers' own names."""
+def _completed(config: Any, file: Path) -> Any:
+    """Return a config with what transformers leaves out: GPT-2's sizes, width of a head, biases, scaled positions."""
     if config.model_type == "gpt2":
         config.n_positions = getattr(config, "n_ctx", config.n_positions)
         config.n_inner = getattr(config, "feed_forward_length", config.n_inner)
+        return config
+    said = _fields(file)
+    width = said(f"{said('general.architecture')}.attention.key_length")
+    if width is not None and hasattr(config, "head_dim"):
+        config.head_dim = int(width)
+    tensors = _tensors(file)
+    for setting, layer in BIASES.items():
+        if hasattr(config, setting):
+            setattr(config, setting, f"blk.0.{layer}.bias" in tensors)
+    turning = getattr(config, "rope_parameters", None)
+    if turning is not None:
+        divisors = np.asarray(tensors[DIVISORS].data) if DIVISORS in tensors else None
+        config.rope_parameters = scaled_rotation(said, divisors, turning["rope_theta"], file.name) or turning
     return config
 
 
@@ -153,6 +170,14 @@ def _fields(file: Path) -> Callable[[str], Any]:
 
     fields: Any = GGUFReader(file).fields
     return lambda name: fields[name].contents() if name in fields else None
+
+
+def _tensors(file: Path) -> dict[str, Any]:
+    """Return the file's tensors by name, as gguf reads them."""
+    from gguf import GGUFReader
+
+    reader: Any = GGUFReader(file)
+    return {tensor.name: tensor for tensor in reader.tensors}
 
 
 def _begins_with_bos(file: Path) -> bool:
