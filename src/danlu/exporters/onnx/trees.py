@@ -28,11 +28,7 @@ def add_trees(builder: GraphBuilder, network: TreeEnsemble, numeric: str | None,
     if categories is not None:
         parts.append(builder.cast(categories, "float32"))
     features = builder.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
-    sums = builder.add("TreeEnsemble", features, domain=ML, output="sums", **tree_attributes(network))
-    if not network.zero_first:
-        return sums
-    zeros = builder.add("Mul", sums, builder.constant(0.0, np.float32))
-    return builder.add("Concat", zeros, sums, axis=1, output="scores")
+    return builder.add("TreeEnsemble", features, domain=ML, output="scores", **tree_attributes(network))
 
 
 def tree_attributes(network: TreeEnsemble) -> dict[str, Any]:
@@ -40,13 +36,13 @@ def tree_attributes(network: TreeEnsemble) -> dict[str, Any]:
     from onnx import numpy_helper
 
     arrays = {name: values.cpu().numpy() for name, values in network.state_dict().items()}
-    written = _Written()
+    written, zeros = _Written(), int(network.zero_first)  # no leaf adds to the output that is 0
     for tree, root in enumerate(arrays["roots"].tolist()):
         group = tree % network.groups
         for output in range(network.width):
-            written.add_tree(arrays, root, output, group * network.width + output)
+            written.add_tree(arrays, root, output, zeros + group * network.width + output)
     return {
-        "n_targets": network.groups * network.width,
+        "n_targets": zeros + network.groups * network.width,
         "aggregate_function": SUM,
         "post_transform": NO_TRANSFORM,
         "tree_roots": written.roots,
