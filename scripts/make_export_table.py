@@ -2,8 +2,8 @@
 
     python scripts/make_export_table.py [--again]
 
-Rows that are there are kept, unless `--again` is given; all of them take some ten minutes.
-`tests/exporters/test_every_form.py` holds what it writes.
+Rows that are there are kept, unless `--again` is given; all of them take some ten minutes. The tests run the same
+cases, and hold each row of both pages to what they see.
 """
 
 import sys
@@ -12,33 +12,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.support.export_cases import CASES, Case, forms_of
+from tests.support.export_cases import BEGIN, CASES, COLUMNS, END, Case, forms_of, row_of, rows_of
 
 DOCS = Path(__file__).parents[1] / "docs"
-BEGIN, END = "<!-- made by scripts/make_export_table.py -->", "<!-- until here -->"
-COLUMNS = ("onnx", "openvino", "torch-export", "onnx --into", "openvino --into")
 WORDS = {
     "export.md": ("data", "family", "task"),
     "export.zh.md": ("数据", "模型族", "任务"),
 }
 
 
-Key = tuple[str, str, str]
+def beginning(case: Case) -> str:
+    """What a row begins with: which case it is about."""
+    return row_of(case, dict.fromkeys(COLUMNS, "")).rsplit(" |", len(COLUMNS) + 1)[0]
 
 
-def row_of(key: Key, found: dict[str, str]) -> str:
-    return f"| {key[0]} | `{key[1]}` | {key[2]} | {' | '.join(found[name] for name in COLUMNS)} |"
-
-
-def rows_there() -> dict[Key, str]:
-    """The rows of the page, by what they are about."""
-    lines = (DOCS / "export.md").read_text(encoding="utf-8").splitlines()
-    cells = [(line, [cell.strip().strip("`") for cell in line.strip("|").split("|")]) for line in lines]
-    return {(one[0], one[1], one[2]): line for line, one in cells if len(one) == 3 + len(COLUMNS)}
-
-
-def write(rows: dict[Key, str]) -> None:
-    ordered = [rows[key_of(case)] for case in CASES if key_of(case) in rows]
+def write(rows: dict[str, str]) -> None:
+    ordered = [rows[case.name] for case in CASES if case.name in rows]
     for name, words in WORDS.items():
         text = (DOCS / name).read_text(encoding="utf-8")
         head = f"| {' | '.join((*words, *(f'`{column}`' for column in COLUMNS)))} |"
@@ -47,19 +36,16 @@ def write(rows: dict[Key, str]) -> None:
         (DOCS / name).write_text(before + "\n".join([BEGIN, "", *lines, "", after]), encoding="utf-8")
 
 
-def key_of(case: Case) -> Key:
-    return case.kind, case.family, case.task
-
-
 def main() -> None:
-    rows = {} if "--again" in sys.argv else rows_there()
+    there = [] if "--again" in sys.argv else rows_of(DOCS / "export.md")
+    rows = {case.name: row for case in CASES for row in there if row.startswith(beginning(case) + " |")}
     for case in CASES:
-        if key_of(case) in rows:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            rows[key_of(case)] = row_of(key_of(case), forms_of(case, Path(folder)))
-            print(rows[key_of(case)], flush=True)
-        write(rows)
+        if case.name not in rows:
+            with tempfile.TemporaryDirectory() as folder:
+                rows[case.name] = row_of(case, forms_of(case, Path(folder)))
+                print(rows[case.name], flush=True)
+            write(rows)
+    write(rows)  # in the order of the cases, without those that are no more
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from danlu.models.answer_folding import Placement
 from danlu.models.predictor import Predictor
 from danlu.models.vision.image_model import NormalizedImageModel
 from tests.conftest import Command
+from tests.support.disk import files_of_at_most
 
 RECIPE = {
     "data": {"source": "builtin:digits", "image_size": 32},
@@ -108,3 +109,12 @@ def test_boosted_trees_are_exported_and_lightgbm_answers_as_the_bundle(source: s
     run = package.run({**recipe, "evaluation": {"baselines": False}}, output=tmp_path, name="run").path
     exported = package.export(run, tmp_path / "out")  # which has LightGBM answer the golden samples
     assert sorted(path.name for path in exported.iterdir()) == ["README.md", "danlu.json", "lightgbm.txt"]
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_no_trees_behind(tmp_path: Path) -> None:
+    recipe = {"data": {"source": "builtin:wine"}, "model": {"name": "boosting", "rounds": 5}}
+    run = package.run({**recipe, "evaluation": {"baselines": False}}, output=tmp_path, name="run").path
+    with files_of_at_most(1000), pytest.raises(ArtifactError, match=r"lightgbm\.txt: cannot be written"):
+        package.export(run, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

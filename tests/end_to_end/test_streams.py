@@ -1,7 +1,6 @@
 """Streams that are closed or full, limits on files, signs that act on a terminal, damage beside what is asked for."""
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from danlu.errors import DanluError
 from danlu.experiment.run_evaluation import require_numbers
 from danlu.training.stop_signals import catch_stop_signals
 from tests.conftest import DANLU
+from tests.support.disk import files_of_at_most
 
 
 def shell(line: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
@@ -49,13 +49,8 @@ def test_a_stream_that_is_closed_or_full_is_told_where_it_can_be(
 
 @pytest.mark.training
 def test_a_limit_on_the_size_of_files_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))
-    try:
-        with pytest.raises(DanluError, match=r"cannot be written: File too large; .*ulimit -f"):
-            danlu.train("wine", output=tmp_path, name="small")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_of_at_most(6000), pytest.raises(DanluError, match=r"cannot be written: File too large; .*ulimit -f"):
+        danlu.train("wine", output=tmp_path, name="small")
     assert list(tmp_path.iterdir()) == []
 
 

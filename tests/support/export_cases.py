@@ -1,13 +1,18 @@
 """Every family and task that can leave as another form: a tiny run of each, and which form and engine takes it.
 
-`scripts/make_export_table.py` writes docs/export.md's table from here; `tests.exporters.test_every_form` holds it.
+`scripts/make_export_table.py` writes the table of docs/export.md from here; `tests.exporters.test_every_form` and its
+neighbour hold each row to what is seen.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import polars as pl
@@ -15,11 +20,12 @@ import polars as pl
 import danlu
 from danlu.errors import ArgumentError
 
-FORMS = ("onnx", "openvino", "torch-export")
-KEPT = ("onnx", "openvino")  # beside the weights, for danlu's own engines
+INTO = " --into"  # beside the weights, for danlu's own engines
+COLUMNS = ("onnx", "openvino", "torch-export", f"onnx{INTO}", f"openvino{INTO}")
 YES, NO = "yes", "–"
 WORDS = ("red", "blue", "green", "stone", "river", "cloud", "tree", "house")
 ENCODER = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+BEGIN, END = "<!-- made by scripts/make_export_table.py -->", "<!-- until here -->"
 ROWS = 400
 SMALL: dict[str, dict[str, Any]] = {
     "linear": {},
@@ -242,17 +248,52 @@ def _others() -> list[Case]:
     return found
 
 
-CASES: tuple[Case, ...] = (*_tables(), *_others())
+TABLES, OTHERS = tuple(_tables()), tuple(_others())
+CASES: tuple[Case, ...] = (*TABLES, *OTHERS)
+
+
+def row_of(case: Case, found: dict[str, str]) -> str:
+    """The row of a case in the table of docs/export.md."""
+    return f"| {case.kind} | `{case.family}` | {case.task} | {' | '.join(found[name] for name in COLUMNS)} |"
+
+
+def rows_of(page: Path) -> list[str]:
+    """The rows of a page's table, in its order."""
+    inside = page.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip().splitlines()
+    return inside[2:]
 
 
 def forms_of(case: Case, folder: Path) -> dict[str, str]:
     """Export a case in every form; form -> YES where its engine answers as the bundle, NO where it is refused."""
     run, found = case.run(folder), {}
-    for form, into in (*((form, False) for form in FORMS), *((form, True) for form in KEPT)):
-        name = f"{form} --into" if into else form
-        try:
-            danlu.export(run, folder / name.replace(" ", ""), to=form, into=into)
-            found[name] = YES
-        except ArgumentError:  # what answers otherwise is another error, and a fault
-            found[name] = NO
+    with each_program_written_once():
+        for name in COLUMNS:
+            form, into = name.removesuffix(INTO), name.endswith(INTO)
+            try:
+                danlu.export(run, folder / name.replace(" ", ""), to=form, into=into)
+                found[name] = YES
+            except ArgumentError:  # what answers otherwise is another error, and a fault
+                found[name] = NO
     return found
+
+
+@contextmanager
+def each_program_written_once() -> Iterator[None]:
+    """Let forms share the graphs of equal programs, which take most of the time."""
+    import onnx
+    import torch
+
+    kept: dict[str, bytes] = {}
+    write = torch.onnx.export
+
+    def export(program: Any, samples: Any, **options: Any) -> Any:
+        tensors = {**program.state_dict, **program.constants}
+        weights = {name: values.detach().numpy().tobytes() for name, values in tensors.items()}
+        key = hashlib.sha256(repr((str(program), weights, options)).encode()).hexdigest()
+        if key not in kept:
+            written: Any = write(program, samples, **options)
+            kept[key] = written.model_proto.SerializeToString()
+        return SimpleNamespace(model_proto=onnx.load_from_string(kept[key]))
+
+    with mock.patch.object(torch.onnx, "export", export):
+        yield

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from danlu.artifacts.files import write_bytes
 from danlu.core.imports import require_extra
 from danlu.models.answer_folding import Affine, Placement, Step, answer_steps, place_steps
 from danlu.models.predictor import Predictor
@@ -29,7 +30,7 @@ def write(predictor: Predictor, folder: Path) -> Placement:
     booster: Any = lightgbm.Booster(model_str=predictor.model.text)
     if folded is not None:
         _scale_and_shift(booster, folded)
-    booster.save_model(folder / MODEL_FILE)
+    write_bytes(folder / MODEL_FILE, booster.model_to_string().encode())  # its own writer has errors of its own
     left = (Step("preparation", predictor.preprocessor.model_dump(mode="json")),)
     return place_steps(steps, folded, True, (), left)
 

@@ -1,19 +1,20 @@
 """A torch module followed once: a program without Python, whose batch and length stay free."""
 
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from danlu.artifacts.files import translate_write_errors
 from danlu.core.imports import silence_libraries
 from danlu.errors import ArgumentError
 from danlu.exporters.ports import BATCH, LENGTH, Port
-from danlu.exporters.write_failures import translate_write_failures
 
 
 class Positional(nn.Module):
@@ -65,8 +66,49 @@ def save_program(program: ExportedProgram, path: Path) -> None:
     Raises:
         ArtifactError: the disk is full.
     """
-    with quiet(), translate_write_failures(path):
-        torch.export.save(program, path)
+    with translate_write_errors(path), path.open("wb") as file:
+        kept = _LateFailure(file)
+        with quiet():
+            torch.export.save(program, cast(IO[bytes], kept))
+        kept.settle()
+
+
+class _LateFailure(io.RawIOBase):
+    """Write to a file, and keep a failure for later: torch's writer ends the whole process on one.
+
+    Args:
+        file: open for writing.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.failure: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        """Write unless writing failed before."""
+        if self.failure is None:
+            try:
+                self.file.write(content)
+            except OSError as error:
+                self.failure = error
+        return len(content)
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def settle(self) -> None:
+        """Raise the failure, if there was one."""
+        if self.failure is not None:
+            raise self.failure
 
 
 def _first_lines(error: Exception) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from danlu.errors import ArtifactError
 
-SIGNS = ("iostream", "failed writing", "write failed", "Can't open", "unexpected pos")
+SIGNS = ("iostream", "Can't open")  # of OpenVINO
 
 
 @contextmanager
