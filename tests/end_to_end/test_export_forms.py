@@ -226,6 +226,52 @@ def test_an_onnx_file_becomes_nothing_but_openvino(onnx_folder: Path, tmp_path: 
         package.export(onnx_folder / "model.onnx", tmp_path / "out")
 
 
+def test_a_graph_whose_weights_lie_beside_it_becomes_openvinos_files(tmp_path: Path) -> None:
+    """As torch.onnx.export writes them by default."""
+    import onnx
+
+    numbers = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    shapes = [("x", ["n", 8]), ("y", ["n", 3])]
+    given, found = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes)
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", [given], [found], [onnx.numpy_helper.from_array(numbers, "w")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, tmp_path / "own.onnx", save_as_external_data=True, location="own.data", size_threshold=0)
+    said = said_of(package.export(tmp_path / "own.onnx", tmp_path / "out", to="openvino"))
+    assert said["check"]["max_deviation"] <= 1e-5
+    assert [port["name"] for port in said["inputs"]] == ["x"]
+
+
+def test_damaged_files_of_ones_own_are_refused_in_words(tmp_path: Path) -> None:
+    def refused(name: str, to: str, message: str) -> None:
+        with pytest.raises(ArtifactError, match=message):
+            package.export(tmp_path / name, tmp_path / "out", to=to)
+        assert not (tmp_path / "out").exists()
+
+    (tmp_path / "own.onnx").write_bytes(b"not a graph")
+    refused("own.onnx", "openvino", "ONNX Runtime cannot open it")
+    refused("other.onnx", "openvino", r"other\.onnx: does not exist")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
+    (tmp_path / "folder" / "config.json").write_text("[]")
+    refused("folder", "onnx", r"config\.json: describes no network")
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "intermediate_size": 8}
+    (tmp_path / "folder" / "config.json").write_text(json.dumps({**config, "num_attention_heads": 2}))
+    refused("folder", "onnx", "transformers cannot open it")
+
+
+def test_options_that_a_file_of_ones_own_has_not_are_refused(onnx_folder: Path, tmp_path: Path) -> None:
+    file = onnx_folder / "model.onnx"
+    with pytest.raises(ArgumentError, match="--into writes a new bundle"):
+        package.export(file, tmp_path / "out", to="openvino", into=True)
+    with pytest.raises(ArgumentError, match="has its own version of ONNX's operators"):
+        package.export(file, tmp_path / "out", to="openvino", opset=20)
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose" / "model.safetensors").touch()
+    with pytest.raises(ArgumentError, match="does not become timm; choose --to onnx, openvino, torch-export, or gguf"):
+        package.export(tmp_path / "loose", tmp_path / "out", to="timm")
+
+
 @pytest.mark.slow
 def test_a_graph_of_ones_own_becomes_openvinos_files_with_all_digits(kept: Path, tmp_path: Path) -> None:
     folder = package.export(kept / "model.onnx", tmp_path / "out", to="openvino")

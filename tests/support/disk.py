@@ -1,7 +1,8 @@
 """What the tests change of the disk: files are written without waiting for it, and may be no larger than a limit.
 
-Waiting would take longer than most of the trainings of the tests. What it is for, a machine that loses its power, is no test's matter; that it is asked for is tested in
-`tests.artifacts.test_files`. A killed process loses nothing that it has written.
+Waiting would take longer than most of the trainings of the tests. What it is for, a machine that loses its power, is no
+test's matter; that it is asked for is tested in `tests.artifacts.test_files`. A killed process loses nothing that it
+has written.
 """
 
 import os

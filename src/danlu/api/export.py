@@ -80,7 +80,7 @@ def write_export(
 ) -> dict[str, Any]:
     """Write like `export`, and return the document of what was written."""
     from danlu.exporters.forms import FORMS, TOLERANCE
-    from danlu.exporters.own_files import is_own_file, write_own_file
+    from danlu.exporters.own_files import is_own_file
 
     target = Path(folder)
     if target.exists():
@@ -95,8 +95,7 @@ def write_export(
     if to is not None and to in FORMS and opset is not None and not FORMS[to].takes_opset:
         raise ArgumentError(f"--opset is of ONNX's operators, which {to} has none of", code="DL401")
     if is_own_file(Path(bundle)):
-        with atomic_folder(target) as written:
-            return write_own_file(Path(bundle), written, to, opset, outtype, tolerance)
+        return _write_own_file(Path(bundle), target, to, into, opset, outtype, tolerance)
     opened = open_checked(bundle)
     if to == "numpy":
         from danlu.exporters.edge.write import write_edge
@@ -108,6 +107,24 @@ def write_export(
     if to is not None and to in FORMS:
         return _write_form(opened, target, to, into, opset, allowed, own_code)
     return _write_for_library(opened, target, to, own_code)
+
+
+def _write_own_file(
+    path: Path,
+    target: Path,
+    to: str | None,
+    into: bool,
+    opset: int | None,
+    outtype: str | None,
+    tolerance: float | None,
+) -> dict[str, Any]:
+    """Write a model without a bundle in another form."""
+    from danlu.exporters.own_files import write_own_file
+
+    if into:
+        raise ArgumentError(f"--into writes a new bundle, and {path} is none; leave it out", code="DL401")
+    with atomic_folder(target) as written:
+        return write_own_file(path, written, to, opset, outtype, tolerance)
 
 
 def _require_form(to: str | None, into: bool, opset: int | None, tolerance: float | None) -> None:

@@ -19,17 +19,22 @@ def save_openvino(onnx_bytes: bytes, path: Path) -> None:
         ArgumentError: OpenVINO cannot read the graph.
         ArtifactError: the disk is full.
     """
-    import openvino
-
     aside = path.with_name(f".{path.stem}.onnx")
     write_bytes(aside, onnx_bytes)
     try:
-        # By default weights would be rounded to 16 bits in the file, though not in the object that is written.
-        model = read_graph(aside)
-        with translate_write_failures(path):
-            openvino.save_model(model, str(path), compress_to_fp16=False)
+        convert_to_openvino(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def convert_to_openvino(onnx_file: Path, path: Path) -> None:
+    """Convert an ONNX file, whose weights may lie in files beside it; raises like `save_openvino`."""
+    import openvino
+
+    model = read_graph(onnx_file)
+    with translate_write_failures(path):
+        # By default weights would be rounded to 16 bits in the file, though not in the object that is written.
+        openvino.save_model(model, str(path), compress_to_fp16=False)
 
 
 def read_graph(path: Path) -> Any:

@@ -23,7 +23,7 @@ from danlu.exporters.forms import FORMS, OPENVINO_NAME, PROGRAM, TOLERANCE
 from danlu.exporters.gguf.types import weight_type
 from danlu.exporters.gguf.write import FILE, Language, require_close, write_read
 from danlu.exporters.onnx.network import module_graph, require_opset
-from danlu.exporters.openvino import save_openvino
+from danlu.exporters.openvino import convert_to_openvino, save_openvino
 from danlu.exporters.ports import BATCH, LENGTH, Port
 from danlu.exporters.proof import Deviations, Run, conclude
 from danlu.exporters.tracing import quiet, save_program, trace
@@ -40,8 +40,8 @@ HEADS = (*CAUSAL, "ForSequenceClassification", "ForTokenClassification")
 
 def is_own_file(path: Path) -> bool:
     """Return whether a path is a model without a bundle."""
-    if path.is_file():
-        return path.suffix in (".onnx", ".safetensors")
+    if path.suffix in (".onnx", ".safetensors") and not path.is_dir():
+        return True
     is_bundle = (path / MANIFEST).is_file() or (path / "model" / MANIFEST).is_file()
     return path.is_dir() and not is_bundle and any(path.glob("*.safetensors"))
 
@@ -64,17 +64,29 @@ def write_own_file(
         ArtifactError: the file is damaged, or the form answers otherwise.
         MissingExtra: packages are not installed.
     """
+    if not path.exists():
+        raise ArtifactError(f"{path}: does not exist; is {path.parent} the right folder?", code="DL301")
+    if path.suffix == ".onnx" and path.is_file() and to != "openvino":
+        why = {
+            None: "an ONNX file: say the form with",
+            "onnx": "an ONNX file is one already; it can become",
+            "torch-export": "an ONNX file holds operators of ONNX, which torch does not read; it can become",
+        }
+        raise ArgumentError(f"{path}: {why.get(to, 'an ONNX file can only become')} --to openvino", code="DL409")
     if to == "gguf" and path.is_dir():
         document = _convert_language(path, folder, outtype, tolerance)
         write_documents(document, folder)
         return document
     if to is None or to not in FORMS:
-        raise ArgumentError(f"{path}: say the form with --to {', '.join(FORMS)}, or gguf", code="DL401")
+        said = "say the form with" if to is None else f"a model without a bundle does not become {to}; choose"
+        raise ArgumentError(f"{path}: {said} --to {', '.join(FORMS)}, or gguf for language models", code="DL401")
     allowed = TOLERANCE if tolerance is None else tolerance
     extra = FORMS[to].extra
     if extra is not None:
         require_extra(extra, f"--to {to}")
     if path.is_file() and path.suffix == ".onnx":
+        if opset is not None:
+            raise ArgumentError(f"{path}: has its own version of ONNX's operators; leave out --opset", code="DL401")
         document = _convert_onnx(path, folder, to, allowed)
     elif path.is_file():
         raise ArgumentError(
@@ -89,12 +101,9 @@ def write_own_file(
 
 
 def _convert_onnx(path: Path, folder: Path, to: str, tolerance: float) -> dict[str, Any]:
-    if to != "openvino":
-        why = "is one already" if to == "onnx" else "holds operators of ONNX, which torch does not read"
-        raise ArgumentError(f"{path}: an ONNX file {why}; it can become --to openvino", code="DL409")
     session = open_session(path)
     ports = tuple(_port(value, path) for value in session.get_inputs())
-    save_openvino(path.read_bytes(), folder / OPENVINO_NAME)
+    convert_to_openvino(path, folder / OPENVINO_NAME)
     request = compile_model(folder / OPENVINO_NAME).create_infer_request()
     check = _compare(ports, lambda given: run_session(session, given), lambda given: run_request(request, given),
                      f"openvino {version('openvino')}", tolerance)  # fmt: skip
@@ -200,7 +209,9 @@ def _build(path: Path) -> tuple[nn.Module, tuple[Port, ...], int]:
         raise ArgumentError(
             f"{path}: has weights and no config.json, so nothing says which network they belong to", code="DL409"
         )
-    config = read_json(path / "config.json")
+    config: Any = read_json(path / "config.json")
+    if not isinstance(config, dict):
+        raise ArtifactError(f"{path / 'config.json'}: describes no network; it holds no names", code="DL303")
     patch_torchvision()
     architectures = [str(name) for name in config.get("architectures") or []]
     head = next((head for head in HEADS for name in architectures if name.endswith(head)), None)
@@ -224,8 +235,8 @@ def _build_transformer(path: Path, head: str) -> tuple[nn.Module, tuple[Port, ..
     family: Any = getattr(transformers, f"AutoModel{kind}")
     try:
         network = family.from_pretrained(path, local_files_only=True, trust_remote_code=False, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a damaged file or a strange config ends in any class
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ArtifactError(f"{path}: transformers cannot open it: {reason}", code="DL303") from error
     names = ("input_ids",) if head in CAUSAL else ("input_ids", "attention_mask")
     longest = int(getattr(network.config, "max_position_embeddings", None) or 512)
@@ -251,8 +262,8 @@ def _build_timm(path: Path, config: dict[str, Any]) -> tuple[nn.Module, tuple[Po
 
     try:
         network = timm.create_model(f"local-dir:{path.resolve()}", pretrained=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a damaged file or a strange config ends in any class
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ArtifactError(f"{path}: timm cannot open it: {reason}", code="DL303") from error
     size = tuple(int(each) for each in config["pretrained_cfg"].get("input_size", (3, 224, 224)))
     return _Pixels(network).eval(), (Port("image", "float32", (BATCH, *size)),), 1

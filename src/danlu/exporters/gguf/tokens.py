@@ -95,7 +95,8 @@ def _name_of_words(told: dict[str, Any]) -> str:
     if model != "BPE" or told["model"].get("byte_fallback"):
         raise ArgumentError(
             f"--to gguf: tokenizers of byte-level merges are written, and this one is {model} of sentencepiece's kind; "
-            "llama.cpp's own convert_hf_to_gguf.py takes the folder that `danlu export` writes without --to",
+            "llama.cpp's own convert_hf_to_gguf.py takes the folder that `danlu export` writes without --to, with the "
+            "tokenizer.model that the model came with beside it",
             code="DL409",
         )
     normalizer = told.get("normalizer")
