@@ -74,7 +74,9 @@ def save_program(program: ExportedProgram, path: Path) -> None:
 
 
 class _LateFailure(io.RawIOBase):
-    """Write to a file, and keep a failure for later: torch's writer ends the whole process on one.
+    """Write to a file, and keep a failure for later.
+
+    torch's writer ends the whole process on one.
 
     Args:
         file: open for writing.

@@ -182,18 +182,20 @@ def named_tensors(network: Any, architecture: Architecture) -> Iterator[tuple[st
         yield name, architecture.change(name, values.detach().float().cpu().numpy(), network.config)
 
 
-def frequencies(network: Any) -> np.ndarray | None:
-    """Return how far a token turns queries and keys, [width of a head / 2]; None where positions do not."""
+def frequencies(network: Any) -> np.ndarray:
+    """Return how far a token turns queries and keys.
+
+    [width of a head / 2]; empty where positions turn nothing.
+    """
     found: Any = next((module.inv_freq for module in network.modules() if hasattr(module, "inv_freq")), None)
-    return None if found is None else np.asarray(found.float().cpu().numpy())
+    return np.zeros(0) if found is None else np.asarray(found.float().cpu().numpy())
 
 
 def _divisors(network: Any) -> np.ndarray | None:
-    """Return what Llama 3's frequencies are divided by, which its file holds instead of the settings."""
+    """Return what Llama 3's frequencies are divided by, which its file holds."""
     turning = getattr(network.config, "rope_parameters", None) or {}
     if turning.get("rope_type") != "llama3":
         return None
     scaled = frequencies(network)
-    assert scaled is not None
     usual = float(turning["rope_theta"]) ** (-np.arange(len(scaled)) / len(scaled))
     return np.asarray(usual / scaled, dtype=np.float32)

@@ -115,7 +115,10 @@ def unpack_gguf(file: Path, folder: Path) -> list[str]:
 
 
 def _completed(config: Any, file: Path) -> Any:
-    """Return a config with what transformers leaves out: GPT-2's sizes, width of a head, biases, scaled positions."""
+    """Return a config with what transformers leaves out of the file.
+
+    GPT-2's sizes, the width of a head, biases, scaled positions.
+    """
     if config.model_type == "gpt2":
         config.n_positions = getattr(config, "n_ctx", config.n_positions)
         config.n_inner = getattr(config, "feed_forward_length", config.n_inner)
