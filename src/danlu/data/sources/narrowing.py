@@ -45,18 +45,17 @@ def _types(sample: pl.DataFrame) -> dict[str, type[pl.DataType]]:
         words = some.unpivot()["value"]
         shape = some.width, some.height
 
-        def each(true: pl.Series, missing: bool = False, shape: tuple[int, int] = shape) -> np.ndarray:
-            return true.fill_null(missing).to_numpy().reshape(shape)
+        def every(true: pl.Series, shape: tuple[int, int] = shape) -> np.ndarray:
+            return np.asarray(true.fill_null(True).to_numpy().reshape(shape).all(axis=1))
 
-        codes = each(words.str.contains(CODE)).any(axis=1)
+        plain = every(~words.str.contains(CODE))
         fits: dict[str, np.ndarray] = {
-            "truth": each(words.is_in(["true", "false"]), missing=True).all(axis=1),
-            "grouped": each(words.str.contains(GROUPED), missing=True).all(axis=1),
-            "empty": each(words.is_null()).all(axis=1),
+            "truth": every(words.is_in(["true", "false"])),
+            "grouped": every(words.str.contains(GROUPED)),
+            "empty": every(words.is_null()),
         }
         for kind in NUMBERS:
-            kept = words.cast(kind, strict=False).is_null() == words.is_null()
-            fits[str(kind)] = each(kept).all(axis=1) & ~codes
+            fits[str(kind)] = every(words.cast(kind, strict=False).is_null() == words.is_null()) & plain
         for place, name in enumerate(some.columns):
             types[name] = _type({key: bool(found[place]) for key, found in fits.items()})
     return types
