@@ -99,7 +99,7 @@ def describe_columns(table: Table, names: Sequence[str], statistic: Callable[[pl
     figures: dict[str, Any] = {}
     for start in range(0, len(names), at_once):
         asked = table.lazy().select(statistic(pl.col(list(names[start : start + at_once]))))
-        figures |= asked.collect(engine="in-memory" if wide else "streaming").row(0, named=True)
+        figures |= asked.collect(engine="streaming").row(0, named=True)
     return figures
 
 

@@ -150,12 +150,13 @@ def attention_weights(network: nn.Module, inputs: Tensors) -> list[np.ndarray]:
 
     Attention is computed by its plain formula here, whatever kernel the network uses otherwise.
     """
+    return [each[:HEADS, :TOKENS, :TOKENS] for each in _spread(all_attention(network, inputs), ATTENTION_LAYERS)]
+
+
+def all_attention(network: nn.Module, inputs: Tensors) -> list[np.ndarray]:
+    """Return the first row's attention of every layer, [heads, queries, keys], as `attention_weights`."""
     first = {name: values[:1] for name, values in inputs.items()}
     watch = _Softmax()
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), watch:
         network(**first)
-    found = []
-    for values in _spread(watch.found, ATTENTION_LAYERS):
-        heads = values.reshape(-1, *values.shape[-2:])
-        found.append(heads[:HEADS, :TOKENS, :TOKENS].numpy())
-    return found
+    return [values.reshape(-1, *values.shape[-2:]).numpy() for values in watch.found]
