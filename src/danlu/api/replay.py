@@ -148,7 +148,7 @@ def _chosen(lines: list["LogLine"], model: str | None, digest: str | None, log: 
 
 @contextmanager
 def computing_threads(threads: int) -> Iterator[None]:
-    """Compute by so many threads within the block, as the server did; sums are rounded by their parts."""
+    """Compute by so many threads within the block: sums are rounded by their parts."""
     import sys
 
     from threadpoolctl import threadpool_limits

@@ -36,7 +36,7 @@ class InputColumn:
     reading: Reading
 
     def canonical(self, values: pl.Series) -> pl.Series:
-        """Return read values in the one type that all requests share, so that they can be put together.
+        """Return read values in the one type that all requests share.
 
         Raises:
             DataError: they are of another type.
