@@ -153,7 +153,8 @@ def prepare(folder: Path) -> tuple[Path, bytes]:
     }
     run = danlu.run(recipe, output=folder).path
     danlu.export(run, folder / "bundle", to="onnx", into=True)
-    row = read_builtin("builtin:breast-cancer").frame.select(pl.col(pl.Float64, pl.Int64)).head(1).to_dicts()
+    frame = read_builtin("builtin:breast-cancer").frame.lazy().collect()
+    row = frame.select(pl.col(pl.Float64, pl.Int64)).head(1).to_dicts()
     return folder / "bundle", json.dumps({"rows": row}).encode()
 
 

@@ -374,7 +374,7 @@ class Supervisor:
             raise ArtifactError(message["error"], code=message["code"])
 
     def _begin_change(self, worker: Worker, message: Message) -> None:
-        """Begin what a client asked for: try the bundles in forks, while all else goes on."""
+        """Begin what a client asked for; bundles are tried in forks meanwhile."""
         asker, name = (worker, int(message["id"])), str(message["name"])
         if self._table.free_rows < 2 * self._options.workers:  # as many may have to be replaced
             busy = {"error": "workers of earlier loads are still draining; try again", "code": "", "status": 503}
@@ -412,7 +412,7 @@ class Supervisor:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Load a model and start the workers that answer with it, once all its versions are tried."""
+        """Load a model and start its workers, once all its versions are tried."""
         attempt = self._attempt
         if attempt is None or attempt.trials:
             return
@@ -428,7 +428,7 @@ class Supervisor:
 
     @contextmanager
     def _refusing(self, asker: tuple[Worker, int]) -> Iterator[None]:
-        """Answer a client whose change fails within the block; the server goes on as it was."""
+        """Answer a client whose change fails within the block, and go on."""
         try:
             yield
         except DanluError as error:

@@ -285,3 +285,18 @@ def test_successors_on_one_port_lose_nothing(tumour_run: Path, tumours: Rows) ->
                 server = successor
             clients.wait_for(100)
         assert clients.failures == [] and set(clients.statuses) == {200}
+
+
+def test_the_fastest_engine_is_measured_once_and_kept(
+    tumour_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DANLU_CACHE", str(tmp_path))
+    with serving(f"tumour={tumour_run}") as server:
+        chosen = server.events[0]["models"][0]["engine"]
+    (kept,) = (tmp_path / "serving").glob("*.json")
+    told = json.loads(kept.read_text(encoding="utf-8"))
+    assert {"numpy", "torch"} <= set(told["seconds"])
+    assert chosen == told["engine"] == min(told["seconds"], key=lambda name: told["seconds"][name])
+    kept.write_text(json.dumps({**told, "engine": "torch"}), encoding="utf-8")
+    with serving(f"tumour={tumour_run}") as server:
+        assert server.events[0]["models"][0]["engine"] == "torch"  # of the cache: nothing is measured again

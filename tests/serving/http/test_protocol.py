@@ -225,3 +225,22 @@ def test_more_connections_than_allowed_are_told_to_come_again() -> None:
             two.close()
 
     asyncio.run(main())
+
+
+def test_a_request_whose_head_is_on_its_way_is_answered_while_draining() -> None:
+    async def main() -> None:
+        handler = Handler(Limits())
+        async with listening(handler) as site:
+            (begun, one), (idle, two) = await site.connect(), await site.connect()
+            one.write(ASK[:20])
+            await site.until(lambda: any(each.reading for each in site.state.connections))  # type: ignore[union-attr]
+            handler.draining = True
+            for connection in list(site.state.connections):
+                connection.shutdown()
+            assert await idle.read() == b""
+            one.write(ASK[20:])
+            assert (await begun.read()).startswith(b"HTTP/1.1 200 ")
+            one.close()
+            two.close()
+
+    asyncio.run(main())

@@ -147,7 +147,8 @@ class Site:
     async def _drift_of(self, model: Model, request: Request) -> dict[str, Any]:
         drift = self.instances[model.name][model.default].drift
         report = await asyncio.get_running_loop().run_in_executor(None, drift.report)
-        return page.drift_in(report, self._language(request))
+        told = {"model": model.name, "version": model.default, **report}
+        return page.drift_in(told, self._language(request))
 
     async def page(self, request: Request) -> Response:
         """Show the page to try a model by hand."""

@@ -133,6 +133,10 @@ class Hot:
             self._refuse(exchange, asked, wait_s)
             return
         deadline = exchange.began + wait_s
+        late = instance.batcher.too_late(deadline)
+        if late is not None:
+            self._refuse(exchange, asked, late)
+            return
         if len(exchange.body) > LARGE_BODY or b"content-encoding" in headers:
             decoding = self._loop.run_in_executor(None, self._decode, asked, exchange.body)
             decoding.add_done_callback(lambda done: self._submit(exchange, asked, done.result(), client, deadline))

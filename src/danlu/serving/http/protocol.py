@@ -290,6 +290,11 @@ class HotProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         self.advancing = False
 
+    def shutdown(self) -> None:
+        """Close the connection, unless a request is on its way: its answer will close it."""
+        if self.deaf or not self.reading:
+            super().shutdown()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, after the answers to what was."""
         self.refuse_connection(NOT_HTTP)
