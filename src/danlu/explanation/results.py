@@ -537,8 +537,7 @@ class Explanation:
             found[f"local/{method}/answer"] = np.array([each.answer for each in local])
         for overall in self.overall:
             found |= overall.to_arrays()
-        for one in self.influence:
-            found[f"influence/{one.row}/{one.method}"] = one.shares
+        found |= {f"influence/{each.row}/{each.method}": each.shares for each in self.influence}
         return found
 
 
