@@ -35,7 +35,7 @@ clients: $(CLIENTS)/made
 
 $(CLIENTS)/made: Makefile
 	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
-	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check 'kserve==0.21.0' 'tritonclient[grpc,http]==2.73.0'
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check 'kserve==0.21.0' 'tritonclient[grpc,http]==2.73.0' 'schemathesis==4.32.5'
 	touch $@
 
 lint: $(VENV)/dev

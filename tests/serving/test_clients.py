@@ -1,4 +1,4 @@
-"""Clients that danlu did not write, unchanged, as programs: tritonclient, KServe's, curl.
+"""Clients that danlu did not write, unchanged, as programs: tritonclient, KServe's, curl, schemathesis.
 
 Their pins clash with danlu's, so they have an environment of their own, `make clients`; without it these are skipped.
 """
@@ -24,7 +24,11 @@ ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("DANLU_CLIENTS", ROOT / ".venv-clients"), "bin", "python")
 PROGRAM = ROOT / "tests" / "support" / "clients" / "ask.py"
 TOLERANCE = 1e-5
+SCHEMATHESIS = PYTHON.with_name("schemathesis")
 needs_clients = pytest.mark.skipif(not PYTHON.exists(), reason="the clients are not installed: make clients")
+needs_schemathesis = pytest.mark.skipif(
+    not SCHEMATHESIS.exists(), reason="schemathesis is not installed: make clients"
+)
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
 pytestmark = [pytest.mark.slow, pytest.mark.training]
 
@@ -73,6 +77,17 @@ def test_other_peoples_clients_are_answered_as_danlu_predicts(
         for place, shares in enumerate(told["probabilities"]):
             expected = [answered[place, name] for name in answered.columns if name.startswith("probability_")]
             assert shares == pytest.approx(expected, abs=TOLERANCE), way
+
+
+@needs_schemathesis
+def test_schemathesis_finds_nothing_against_the_openapi_document(server: Server, tmp_path: Path) -> None:
+    url = server.events[0]["url"]
+    shutil.copy(PROGRAM.with_name("schemathesis.toml"), tmp_path)
+    how = ["--max-examples", "40", "--seed", "1", "--continue-on-failure", "--no-color"]
+    command = [SCHEMATHESIS, "run", f"{url}/openapi.json", *how]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=5 * PATIENCE_S)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "No issues found" in done.stdout
 
 
 def dtype_of(cells: list[Any]) -> type:

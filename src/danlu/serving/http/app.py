@@ -173,8 +173,8 @@ class Site:
 
     async def unserved(self, request: Request) -> Response:
         """Refuse what the predict routes did not take."""
-        instance = self.instance(request)  # 404 where the path names nothing
-        raise HTTPException(405, f"POST rows to {request.url.path}, which {instance.name} answers")
+        self.instance(request)  # 404 where the path names nothing
+        raise HTTPException(400, "connections are not upgraded here")
 
 
 def build_app(site: Site) -> ASGIApp:
@@ -198,7 +198,7 @@ def build_app(site: Site) -> ASGIApp:
         Route("/", site.page),
         Route("/models/{name}", site.page),
         *(
-            Route(path, site.unserved, methods=["GET", "POST", "PUT", "DELETE"])
+            Route(path, site.unserved, methods=["POST"])
             for path in (
                 "/predict/{name}",
                 "/predict/{name}/versions/{version}",
