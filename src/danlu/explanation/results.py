@@ -72,7 +72,9 @@ class PixelValues:
 
 @dataclass(frozen=True)
 class LocalExplanation:
-    """Hold what columns, words or pixels do in one answer: SHAP values, LIME's slopes or a network's gradients.
+    """Hold what columns, words or pixels do in one answer.
+
+    They are SHAP values, LIME's slopes or a network's gradients.
 
     Attributes:
         row: the row's number in its source, from 0.
