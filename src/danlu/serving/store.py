@@ -126,7 +126,7 @@ def _models_of(source: str) -> list[Model]:
     if equals and not Path(source).exists():
         folder = Path(place)
         if not is_bundle(folder):
-            raise ArgumentError(f"serve: {place}: no bundle here; NAME= goes before a bundle or a run", code="DL301")
+            raise ArtifactError(f"serve: {place}: no bundle here; NAME= goes before a bundle or a run", code="DL301")
         return [_single(_checked_name(name), folder)]
     folder = Path(source)
     if is_bundle(folder):
