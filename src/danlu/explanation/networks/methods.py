@@ -141,7 +141,8 @@ class Occlusion:
     def explain(self, row: NetworkRow, asked: Asked) -> Attribution:
         from danlu.explanation.networks import gradients
 
-        return (gradients.occluded_squares if isinstance(row, ImageRow) else gradients.occlusion)(row, asked.seed)
+        with gradients.quiet():
+            return gradients.occluded_squares(row) if isinstance(row, ImageRow) else gradients.occlusion(row)
 
 
 class Gradient:
@@ -162,8 +163,8 @@ class Gradient:
     def explain(self, row: NetworkRow, asked: Asked) -> Attribution:
         from danlu.explanation.networks import gradients
 
-        explained: Attribution = getattr(gradients, self.name)(row, asked.seed)
-        return explained
+        with gradients.quiet():
+            return gradients.GRADIENTS[self.name](row, asked.seed)
 
 
 class GradCam:
@@ -180,9 +181,11 @@ class GradCam:
 
     def explain(self, row: NetworkRow, asked: Asked) -> Attribution:
         from danlu.explanation.networks.grad_cam import grad_cam
+        from danlu.explanation.networks.gradients import quiet
 
         assert isinstance(row, ImageRow)
-        return grad_cam(row, row.source.layer(row, asked.seed))
+        with quiet():
+            return grad_cam(row, row.source.layer(row, asked.seed))
 
 
 class Rollout:
@@ -204,10 +207,10 @@ NETWORK_METHODS: dict[str, NetworkMethod] = {
     "shap": Shap(),
     "lime": Lime(),
     "occlusion": Occlusion(),
-    "integrated-gradients": Gradient("integrated_gradients"),
-    "deep-lift": Gradient("deep_lift"),
-    "gradient-shap": Gradient("gradient_shap"),
-    "gradient-x-input": Gradient("gradient_x_input"),
+    "integrated-gradients": Gradient("integrated-gradients"),
+    "deep-lift": Gradient("deep-lift"),
+    "gradient-shap": Gradient("gradient-shap"),
+    "gradient-x-input": Gradient("gradient-x-input"),
     "grad-cam": GradCam(),
     "attention-rollout": Rollout(),
 }
