@@ -9,8 +9,6 @@ from danlu.reporting.i18n import Translator
 from danlu.reporting.sections.explanation import ARRAYS, DOCUMENT
 from danlu.reporting.sections.network_explanations import draw_rows
 
-LANGUAGE = "en"
-
 
 def write_pictures(folder: Path) -> list[Path]:
     """Draw the images of an explanation that was written; return the PNG files.
@@ -20,7 +18,7 @@ def write_pictures(folder: Path) -> list[Path]:
     """
     found = read_json(folder / DOCUMENT)
     with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
-        drawn = draw_rows(Translator(LANGUAGE), found["local"], arrays)
+        drawn = draw_rows(Translator("en"), found["local"], arrays)
     files = {f"row-{row}{ending}": content for row, each in drawn.items() for ending, content in each.files().items()}
     with translate_write_errors(folder):
         write_together(folder, files)

@@ -10,18 +10,19 @@ import numpy as np
 
 from danlu.core.imports import require_extra
 from danlu.core.seeds import Seed
+from danlu.data.images.preprocessor import ImagePreprocessor
+from danlu.data.kind import Preprocessor
 from danlu.errors import ArgumentError
 from danlu.explanation.lime import fit_linear
 from danlu.explanation.networks.images import ImageRow, ImageRows
 from danlu.explanation.networks.rows import Attribution, NetworkRow, NetworkRows
-from danlu.explanation.networks.texts import TokenRows
+from danlu.explanation.networks.texts import TOKENIZED, TokenRows
 from danlu.explanation.shapley import FEWEST_CALLS, MAX_ENUMERATED_PLAYERS, shapley_values
 
 USUAL_CALLS = 20  # per segment or word
 AFFORDABLE = 512  # calls up to which all coalitions are asked for unasked
 LIME_CALLS = 20  # per segment or word
 KERNEL_WIDTH = 0.25  # of the cosine distance, as in the code of LIME's authors
-COMPLETE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,11 @@ class NetworkMethod(Protocol):
 
     Attributes:
         needs_captum: whether the extra `explain` has to be installed.
+        of_images_alone: whether no other kind of data has it.
     """
 
     needs_captum: ClassVar[bool]
+    of_images_alone: ClassVar[bool]
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
         """Say why this network cannot be explained so; None where it can."""
@@ -63,6 +66,7 @@ class Shap:
     """Estimate the Shapley values of segments or words."""
 
     needs_captum: ClassVar[bool] = False
+    of_images_alone: ClassVar[bool] = False
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
         return None
@@ -99,6 +103,7 @@ class Lime:
     """Fit a linear model to answers to the row with some of its segments or words (Ribeiro et al. 2016)."""
 
     needs_captum: ClassVar[bool] = False
+    of_images_alone: ClassVar[bool] = False
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
         return None
@@ -134,6 +139,7 @@ class Occlusion:
     """Say what the answer loses without each word, or with squares of an image covered."""
 
     needs_captum: ClassVar[bool] = True
+    of_images_alone: ClassVar[bool] = False
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
         return None
@@ -149,6 +155,7 @@ class Gradient:
     """Explain by gradients of the score, through captum."""
 
     needs_captum: ClassVar[bool] = True
+    of_images_alone: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -171,9 +178,10 @@ class GradCam:
     """Draw the map of the layer of convolutions that is most faithful."""
 
     needs_captum: ClassVar[bool] = True
+    of_images_alone: ClassVar[bool] = True
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
-        if not isinstance(rows, ImageRows):
+        if not isinstance(rows, ImageRows) or not isinstance(first, ImageRow):
             return "needs a network of images"
         if first.readout.score is None:
             return "needs an answer that is a linear map of what the network gives"
@@ -192,6 +200,7 @@ class Rollout:
     """Follow attention through the layers of a transformer."""
 
     needs_captum: ClassVar[bool] = False
+    of_images_alone: ClassVar[bool] = False
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
         return None if first.rolled_out() is not None else "needs a transformer whose layers all see all its tokens"
@@ -215,6 +224,15 @@ NETWORK_METHODS: dict[str, NetworkMethod] = {
     "attention-rollout": Rollout(),
 }
 USUAL = ("shap",)
+
+
+def methods_of_kind(preprocessor: type[Preprocessor]) -> tuple[str, ...]:
+    """Return the methods that networks with such a preprocessor may have; none where no network is explained."""
+    if issubclass(preprocessor, ImagePreprocessor):
+        return tuple(NETWORK_METHODS)
+    if not issubclass(preprocessor, tuple(TOKENIZED)):
+        return ()
+    return tuple(name for name, method in NETWORK_METHODS.items() if not method.of_images_alone)
 
 
 def require_captum(name: str) -> None:
