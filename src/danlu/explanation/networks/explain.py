@@ -14,7 +14,6 @@ from danlu.core.console import info, progress
 from danlu.core.seeds import Seed
 from danlu.core.text import suggestion
 from danlu.data.images.preprocessor import ImagePreprocessor
-from danlu.data.kind import Preprocessor
 from danlu.errors import ArgumentError
 from danlu.explanation.asked import check_figures, checked_rows
 from danlu.explanation.networks.images import ImageRows
@@ -50,11 +49,6 @@ class NetworkRequest:
     methods: Sequence[str] | None
     label: str | None
     asked: Asked
-
-
-def is_network_kind(preprocessor: type[Preprocessor]) -> bool:
-    """Return whether models with this preprocessor are explained as networks of images or texts."""
-    return issubclass(preprocessor, (ImagePreprocessor, *TOKENIZED))
 
 
 def network_rows(predictor: "Predictor", folder: Path | None) -> NetworkRows:

@@ -1,4 +1,4 @@
-"""Which number of a network's outputs is explained: of arrays as the bundle answers it, of tensors as gradients need it.
+"""Which number of a network's outputs is explained: of arrays as the bundle answers, of tensors for gradients.
 
 In: a predictor's target and head, and what was chosen. Out: a `Readout`.
 """
