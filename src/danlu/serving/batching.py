@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from danlu.core.console import ERROR, emit
 from danlu.serving.limits import Limits
-from danlu.serving.refusal import Refusal, overloaded
+from danlu.serving.refusals import Refusal, overloaded
 
 # Weights of the newest batch in the time of batches of its size. A batch that takes longer than usual was mostly kept
 # waiting by another process; what is usual is to be known.

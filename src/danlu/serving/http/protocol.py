@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from danlu.serving.limits import Limits
-from danlu.serving.refusal import Refusal, overloaded
+from danlu.serving.refusals import Refusal, overloaded
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 1.0  # a client that still sends what was refused is listened to, else it would not read the reason
