@@ -105,8 +105,7 @@ class Hot:
 
     def begin(self, exchange: Exchange) -> Refusal | None:
         """Look at a request's headers: its key, its length, its deadline."""
-        headers = dict(exchange.headers)
-        length = headers.get(b"content-length")
+        length = exchange.named.get(b"content-length")
         if length is not None and int(length) > self.limits.body_bytes:
             return Refusal(413, f"the body is larger than {self.limits.body_bytes:,} bytes; send fewer rows at a time")
         if not self._gate.is_open:
@@ -119,7 +118,7 @@ class Hot:
 
     def answer(self, exchange: Exchange) -> None:
         """Decode a request, and hand its rows to the version that answers it."""
-        headers = dict(exchange.headers)
+        headers = exchange.named
         route: Route = exchange.route
         owner: Key | None = exchange.data
         client = exchange.client if owner is None else owner.name
@@ -172,11 +171,11 @@ class Hot:
             return Refusal(400, "X-Deadline-Ms: give milliseconds above 0, as 100", code="DL420")
         return min(milliseconds / 1000.0, self.limits.answer_s)
 
-    def _decode(self, asked: Asked, body: bytearray) -> Question | Refusal:
+    def _decode(self, asked: Asked, body: bytes | bytearray) -> Question | Refusal:
         """Make rows of a body."""
         began = monotonic()
         try:
-            question = asked.route.decode(asked, self._inflated(asked, bytes(body)))
+            question = asked.route.decode(asked, self._inflated(asked, body))
         except Refused as refused:
             return Refusal.of(refused)
         asked.instance.stages["decode"].observe(monotonic() - began)
@@ -184,7 +183,7 @@ class Hot:
             return Refusal(413, f"more than {self.limits.rows:,} rows; send fewer at a time")
         return question
 
-    def _inflated(self, asked: Asked, body: bytes) -> bytes:
+    def _inflated(self, asked: Asked, body: bytes | bytearray) -> bytes:
         """Return a body without its compression.
 
         Raises:
@@ -192,7 +191,7 @@ class Hot:
         """
         encoding = asked.headers.get(b"content-encoding", b"identity").lower()
         if encoding == b"identity":
-            return body
+            return bytes(body)
         if encoding not in (b"gzip", b"deflate"):
             raise Refused("content-encoding: send gzip, deflate, or no compression", status=415)
         inflating = zlib.decompressobj(ANY_ZLIB)
@@ -270,7 +269,7 @@ class Hot:
         exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
         asked.instance.count(asked.route.kind, refusal.status)
 
-    def _shadow(self, asked: Asked, answered: Question, body: bytearray) -> None:
+    def _shadow(self, asked: Asked, answered: Question, body: bytes | bytearray) -> None:
         """Ask the shadow the same, now that nobody waits for it, and compare."""
         shadow = asked.route.instances[str(asked.route.model.policy.shadow)]
         if shadow is asked.instance or shadow.batcher.waiting_rows > self.limits.batch_rows:

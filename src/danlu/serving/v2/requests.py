@@ -12,7 +12,16 @@ from danlu.core.text import suggestion
 from danlu.serving.answering import Rows, Served
 from danlu.serving.refusals import Refused
 from danlu.serving.schema import InputColumn
-from danlu.serving.v2.tensors import BYTES, FLOATS, Tensor, count_of, require_datatype, values_of_bytes, values_of_json
+from danlu.serving.v2.tensors import (
+    BOOL,
+    BYTES,
+    FLOATS,
+    Tensor,
+    count_of,
+    require_datatype,
+    values_of_bytes,
+    values_of_json,
+)
 
 MATRIX = 2  # dimensions
 PIXELS = ("UINT8",)
@@ -86,8 +95,12 @@ def rows_of(served: Served, tensors: Sequence[Tensor]) -> Rows:
     found: dict[str, list[Any]] = {}
     if len(tensors) == 1 and len(columns) == 1:
         found[columns[0].name] = _cells(tensors[0], columns[0])
-    elif len(tensors) == 1 and tensors[0].name not in {column.name for column in columns}:
-        found = _matrix(tensors[0], columns)
+    elif len(tensors) == 1 and all(column.name not in named for column in columns):
+        values = _matrix(tensors[0], columns)
+        quick = None if tensors[0].datatype == BOOL else served.read_matrix(values)
+        if quick is not None:
+            return quick
+        found = {column.name: values[place :: len(columns)] for place, column in enumerate(columns)}
     else:
         for column in columns:
             if column.name not in named:
@@ -195,23 +208,24 @@ def _cells(tensor: Tensor, column: InputColumn) -> list[Any]:
     return list(tensor.values)
 
 
-def _matrix(tensor: Tensor, columns: Sequence[InputColumn]) -> dict[str, list[Any]]:
-    """Cut a tensor of all columns, [rows, columns], in the order of training."""
+def _matrix(tensor: Tensor, columns: Sequence[InputColumn]) -> list[Any]:
+    """Return the numbers of a tensor of all columns, [rows, columns], in the order of training."""
     width = len(columns)
-    names = ", ".join(column.name for column in columns[:10])
     is_matrix = len(tensor.shape) == MATRIX and tensor.shape[1] == width
     if not is_matrix or tensor.datatype == BYTES or any(column.type != "number" for column in columns):
+        names = ", ".join(column.name for column in columns[:10])
         raise Refused(
             f"inputs: {tensor.name!r} is no column of the model; give a tensor for each column ({names}"
             f"{', …' if width > 10 else ''}), or for a model of numbers one of the shape [rows, {width}]",
             field="inputs",
         )
-    values = [value if math.isfinite(value) else None for value in tensor.values]
-    return {column.name: values[place::width] for place, column in enumerate(columns)}
+    return _finite_or_missing(tensor.values)
 
 
 def _finite_or_missing(values: Sequence[Any]) -> list[Any]:
     """Return numbers, with None for what is not finite: it is missing."""
+    if None not in values and all(map(math.isfinite, values)):
+        return list(values)
     return [value if value is not None and math.isfinite(value) else None for value in values]
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from danlu.serving.refusals import TOO_LARGE, Refused
 
-BYTES, BF16 = "BYTES", "BF16"
+BYTES, BF16, BOOL = "BYTES", "BF16", "BOOL"
 DTYPES: dict[str, str] = {
-    "BOOL": "?",
+    BOOL: "?",
     "UINT8": "u1",
     "UINT16": "<u2",
     "UINT32": "<u4",
@@ -97,9 +97,9 @@ def values_of_json(data: Any, datatype: str, count: int, field: str) -> list[Any
     if len(flat) != count:
         raise Refused(f"{field}: has {len(flat)} values, and the shape says {count}", field=field)
     wanted = FITTING[_family(datatype)]
-    for place, value in enumerate(flat):
-        if value is not None and type(value) not in wanted:
-            raise Refused(f"{field}[{place}]: {value!r} is no {datatype}", field=field)
+    if not {*map(type, flat)} <= {*wanted, type(None)}:
+        place = next(at for at, value in enumerate(flat) if value is not None and type(value) not in wanted)
+        raise Refused(f"{field}[{place}]: {flat[place]!r} is no {datatype}", field=field)
     if datatype in DTYPES and _family(datatype) == "int":
         _check_range(flat, datatype, field)
     return flat
@@ -157,6 +157,8 @@ def to_bytes(tensor: Tensor) -> bytes:
 
 def to_json(tensor: Tensor) -> list[Any]:
     """Return a tensor's values as JSON data; what is missing or no number is null."""
+    if tensor.datatype not in FLOATS:
+        return list(tensor.values)
     return [None if value != value else value for value in tensor.values]
 
 
@@ -167,7 +169,7 @@ def _encoded(value: Any) -> bytes:
 def _family(datatype: str) -> str:
     if datatype in FLOATS:
         return "float"
-    return {BYTES: "bytes", "BOOL": "bool"}.get(datatype, "int")
+    return {BYTES: "bytes", BOOL: "bool"}.get(datatype, "int")
 
 
 FITTING: dict[str, tuple[type, ...]] = {"float": (float, int), "int": (int,), "bool": (bool,), "bytes": (str,)}
