@@ -178,7 +178,7 @@ def _written(found: "Explanation", output: str | Path | None) -> "Explanation":
 def _rows_of(
     bundle: Bundle, folder: Path, data: object | None, split: str
 ) -> "tuple[pl.DataFrame, dict[str, str | int], Path, DataContext | None]":
-    """Return the rows, what is said of them, where their relative paths start, and the run's data if loaded."""
+    """Return the rows and their source, their folder, and the run's data if loaded."""
     if data is not None:
         read = _read(bundle, data)
         frame = read.frame.lazy().collect()
@@ -198,7 +198,7 @@ def _rows_of(
 def _labelled(
     bundle: Bundle, folder: Path, predictor: "Predictor", data: object, methods: Sequence[str] | None
 ) -> pl.DataFrame | None:
-    """Return the rows of data that have the target, if there are any; of a run or a bundle alone."""
+    """Return the rows of data that have the target, if there are any."""
     is_table = get_kind(bundle.manifest.kind).has_feature_columns
     if not is_table or (methods is not None and not {"permutation", "tracin"} & set(methods)):
         return None

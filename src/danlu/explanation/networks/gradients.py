@@ -89,7 +89,7 @@ def gradient_shap(row: NetworkRow, seed: Seed) -> Attribution:
 
 
 def gradient_x_input(row: NetworkRow, seed: Seed) -> Attribution:
-    """Multiply each input with the score's gradient; for pixels the input is its distance from the baseline."""
+    """Multiply each input's distance from the baseline with the score's gradient."""
     graph = row.graph()
     base, answer = _ends(graph)
     moved = _Moved(graph)
@@ -114,7 +114,10 @@ def occlusion(row: NetworkRow) -> Attribution:
 
 
 def occluded_squares(row: ImageRow) -> Attribution:
-    """Cover squares of an image, each half over the next, and say what the answer loses on their mean."""
+    """Cover squares of an image and say what the answer loses on their mean.
+
+    Each lies half over the next.
+    """
     base, answer = row.ends()
     own, fill = (torch.from_numpy(row.pixels.astype(np.float32)), torch.from_numpy(row.source.fill.astype(np.float32)))
 
@@ -197,7 +200,10 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _drawing(seed: Seed) -> Iterator[None]:
-    """Have captum, which draws from the global generators of numpy and torch, draw from a seed."""
+    """Have captum draw from a seed.
+
+    It draws from the global generators of numpy and torch.
+    """
     before = np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed.value % 2**63)
