@@ -178,10 +178,7 @@ def _written(found: "Explanation", output: str | Path | None) -> "Explanation":
 def _rows_of(
     bundle: Bundle, folder: Path, data: object | None, split: str
 ) -> "tuple[pl.DataFrame, dict[str, str | int], Path, DataContext | None]":
-    """Return the rows and what is said of them.
-
-    Besides where their relative paths start, and the run's data if it was loaded.
-    """
+    """Return the rows and their source, their folder, and the run's data if loaded."""
     if data is not None:
         read = _read(bundle, data)
         frame = read.frame.lazy().collect()

@@ -54,7 +54,7 @@ def explain(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what each column, word or pixel adds to an answer, and how much the model needs it."""
+    """Say what each column, word or pixel adds to an answer, with intervals."""
     from danlu.api.explain import explain as explain_verb
 
     found = explain_verb(

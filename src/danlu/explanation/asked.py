@@ -10,7 +10,7 @@ USUAL_ROWS = 20
 
 
 def checked_rows(rows: Sequence[int] | None, height: int) -> tuple[int, ...]:
-    """Return the numbers of the rows to explain, ascending; by default those of the first ones.
+    """Return the numbers of the rows to explain, ascending; by default the first ones.
 
     Raises:
         ArgumentError: there is no such row.
@@ -24,7 +24,7 @@ def checked_rows(rows: Sequence[int] | None, height: int) -> tuple[int, ...]:
 
 
 def check_figures(error: float | None, budget: int | None) -> None:
-    """Raise ArgumentError unless an error is above 0 and a budget is a call or more."""
+    """Raise ArgumentError unless an error is above 0 and a budget is at least 1."""
     if error is not None and not (np.isfinite(error) and error > 0):
         raise ArgumentError(f"error: must be greater than 0, got {error:g}", code="DL402")
     if budget is not None and budget < 1:

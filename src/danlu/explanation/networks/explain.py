@@ -109,7 +109,10 @@ def explain_network(
 
 
 def _explain(maker: NetworkRows, request: NetworkRequest) -> tuple[list[LocalExplanation], Warnings]:
-    """Explain row by row, so that a stop keeps whole rows; return results by method, then by row."""
+    """Explain row by row; return results by method, then by row.
+
+    A stop keeps whole rows.
+    """
     names = _checked_names(request.methods)
     found: dict[str, list[LocalExplanation]] = {name: [] for name in names}
     warnings: Warnings = []
@@ -146,7 +149,7 @@ def _checked_names(methods: Sequence[str] | None) -> list[str]:
 
 
 def _refuse(maker: NetworkRows, first: NetworkRow, names: Sequence[str]) -> None:
-    """Raise ArgumentError for a method that this network cannot have, MissingExtra for one that needs captum."""
+    """Raise ArgumentError for a method that cannot be had, MissingExtra without captum."""
     for name in names:
         method = NETWORK_METHODS.get(name)
         why = "explains models of tables" if method is None else method.refusal(maker, first)
@@ -157,7 +160,7 @@ def _refuse(maker: NetworkRows, first: NetworkRow, names: Sequence[str]) -> None
 
 
 def _of_constant(ends: Sequence[tuple[float, float]], first: NetworkRow) -> Warnings:
-    """Warn of a network that gives all rows, and nothing at all, about the same answer."""
+    """Warn of a network that answers all rows, and nothing, about alike."""
     numbers = [number for both in ends for number in both]
     if not numbers:
         return []

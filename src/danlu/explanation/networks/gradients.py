@@ -24,6 +24,7 @@ FIRST_STEPS, MOST_STEPS = 64, 2048  # of an integral, which are doubled until it
 BATCH = 32
 SAMPLES, PARTS = 32, 16  # draws of gradient SHAP: a part each for the spread
 SURE = 4.0  # standard errors of a sum of draws, beyond which it is not complete
+LOOSE = 0.1  # of what the answer is beyond the base, which draws may miss at most
 WINDOWS = 4  # squares of an occlusion along a side, each moved by half of itself
 LEAST = 1e-6
 
@@ -81,7 +82,8 @@ def gradient_shap(row: NetworkRow, seed: Seed) -> Attribution:
     spread = found.std(axis=0, ddof=1) / np.sqrt(PARTS)
     sums = found.reshape(PARTS, -1).sum(axis=1)
     values, error = found.mean(axis=0), abs(float(sums.mean()) - (answer - base))
-    allowed = max(SURE * float(sums.std(ddof=1)) / np.sqrt(PARTS), _allowed(base, answer))
+    drawn = min(SURE * float(sums.std(ddof=1)) / np.sqrt(PARTS), LOOSE * abs(answer - base))
+    allowed = max(drawn, _allowed(base, answer))
     if not error <= allowed:
         raise Incomplete(_sum_of("gradient-shap", row, float(sums.mean()), answer - base))
     half = spread * float(t.ppf(0.975, PARTS - 1))
@@ -89,7 +91,7 @@ def gradient_shap(row: NetworkRow, seed: Seed) -> Attribution:
 
 
 def gradient_x_input(row: NetworkRow, seed: Seed) -> Attribution:
-    """Multiply each input with the score's gradient; for pixels the input is its distance from the baseline."""
+    """Multiply each input's distance from the baseline with the score's gradient."""
     graph = row.graph()
     base, answer = _ends(graph)
     moved = _Moved(graph)
@@ -114,7 +116,10 @@ def occlusion(row: NetworkRow) -> Attribution:
 
 
 def occluded_squares(row: ImageRow) -> Attribution:
-    """Cover squares of an image, each half over the next, and say what the answer loses on their mean."""
+    """Cover squares of an image and say what the answer loses on their mean.
+
+    Each lies half over the next.
+    """
     base, answer = row.ends()
     own, fill = (torch.from_numpy(row.pixels.astype(np.float32)), torch.from_numpy(row.source.fill.astype(np.float32)))
 
@@ -197,7 +202,10 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _drawing(seed: Seed) -> Iterator[None]:
-    """Have captum, which draws from the global generators of numpy and torch, draw from a seed."""
+    """Have captum draw from a seed.
+
+    It draws from the global generators of numpy and torch.
+    """
     before = np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed.value % 2**63)

@@ -100,7 +100,10 @@ class Shap:
 
 
 class Lime:
-    """Fit a linear model to answers to the row with some of its segments or words (Ribeiro et al. 2016)."""
+    """Fit a linear model to answers without some segments or words.
+
+    Ribeiro et al. 2016, https://arxiv.org/abs/1602.04938.
+    """
 
     needs_captum: ClassVar[bool] = False
     of_images_alone: ClassVar[bool] = False
@@ -129,7 +132,7 @@ class Lime:
 
 
 def draw_near(players: int, calls: int, seed: Seed) -> np.ndarray:
-    """Draw coalitions without one or more players, every size as often as any other, [calls, players] bool."""
+    """Draw coalitions without one player or more, [calls, players] bool; all sizes alike."""
     rng = np.random.default_rng(seed.derive("lime").value)
     sizes = rng.integers(1, players + 1, calls)
     return np.asarray(rng.random((calls, players)).argsort(axis=1).argsort(axis=1) >= sizes[:, None])
@@ -227,7 +230,7 @@ USUAL = ("shap",)
 
 
 def methods_of_kind(preprocessor: type[Preprocessor]) -> tuple[str, ...]:
-    """Return the methods that networks with such a preprocessor may have; none where no network is explained."""
+    """Return the methods that networks with such a preprocessor may have, if any."""
     if issubclass(preprocessor, ImagePreprocessor):
         return tuple(NETWORK_METHODS)
     if not issubclass(preprocessor, tuple(TOKENIZED)):

@@ -383,7 +383,7 @@ def _text_of(cell: Any) -> str:
 
 
 def _hiding(tokenizer: TokenizerFile) -> tuple[int, bool]:
-    """Return the token that stands for an absent one, and whether it is made for that."""
+    """Return the token that stands for absent ones, and whether it masks."""
     reader = tokenizer.open()
     for name in HIDING:
         token = tokenizer.special.get(name)

@@ -47,7 +47,7 @@ def attribution_maps(
 
 
 def _cover(axis: Any, values: np.ndarray) -> Any:
-    """Lay a map over an image, larger values thicker; return what its scale is made of."""
+    """Lay a map over an image, larger values thicker; return its scale."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 

@@ -41,15 +41,11 @@ def draw_rows(t: Translator, local: Sequence[Json], arrays: Arrays, most: int | 
             rows.setdefault(one["row"], []).append(one)
     found = {}
     for row, methods in list(rows.items())[:most]:
-        maps = [(_title(one), arrays[one["array"]].astype(np.float64)) for one in methods]
+        maps = [(one["method"], arrays[one["array"]].astype(np.float64)) for one in methods]
         answer = f"{methods[0]['label'] or ''} {format_number(methods[0]['answer'])}".strip()
         told = t("explanation.pixels.label", row=row, methods=t.join([one["method"] for one in methods]))
         found[row] = attribution_maps(f"explanation-{row}", told, (answer, arrays[f"local/{row}/input"]), maps)
     return found
-
-
-def _title(one: Json) -> str:
-    return f"{one['method']} {one['layer']}" if "layer" in one else str(one["method"])
 
 
 def images(t: Translator, local: Sequence[Json], arrays: Arrays, most: int) -> list[Json]:
@@ -64,7 +60,7 @@ def images(t: Translator, local: Sequence[Json], arrays: Arrays, most: int) -> l
 
 
 def texts(t: Translator, local: Sequence[Json], most: int) -> list[Json]:
-    """Return the marked words of each explained text and method, the first rows of each method."""
+    """Return the marked words of the first texts, for each method."""
     found: list[Json] = []
     counts: dict[str, int] = {}
     for one in local:
@@ -104,7 +100,7 @@ def _marked(values: Sequence[Json]) -> list[Json]:
 def _sum(t: Translator, one: Json) -> str:
     """Say what is explained, and whether the values add up to it."""
     figures: dict[str, Any] = {
-        "method": one["method"],
+        "method": f"{one['method']} ({one['layer']})" if "layer" in one else one["method"],
         "scale": t(f"explanation.scale.{one['scale']}"),
         "answer": format_number(one["answer"]),
         "base": format_number(one["base"]),
