@@ -149,7 +149,7 @@ class Served:
             None where the model cannot take them as they are.
         """
         width, table = len(self.columns), self.table
-        if table is None or not values or any(column.type != "number" for column in self.columns):
+        if table is None or not values or self.number_names is None:
             return None
         rows = [table.row(*values[start : start + width]) for start in range(0, len(values), width)]
         return Rows(len(rows), quick=rows)
@@ -179,6 +179,12 @@ class Served:
     def outputs(self) -> tuple[OutputColumn, ...]:
         """The columns of answers."""
         return output_columns(self.predictor)
+
+    @cached_property
+    def number_names(self) -> frozenset[str] | None:
+        """The names of the columns where all are numbers that need no reading, else None."""
+        is_plain = self.table is not None and all(column.type == "number" for column in self.columns)
+        return frozenset(column.name for column in self.columns) if is_plain else None
 
     @property
     def is_explainable(self) -> bool:
