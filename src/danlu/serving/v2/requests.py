@@ -269,9 +269,12 @@ def _matrix(tensor: Tensor, columns: Sequence[InputColumn]) -> list[Any]:
 
 def _finite_or_missing(values: Sequence[Any]) -> list[Any]:
     """Return numbers, with None for what is not finite: it is missing."""
-    if None not in values and all(map(math.isfinite, values)):
-        return list(values)
-    return [value if value is not None and math.isfinite(value) else None for value in values]
+    try:
+        if None not in values and all(map(math.isfinite, values)):
+            return list(values)
+        return [value if value is not None and math.isfinite(value) else None for value in values]
+    except OverflowError:
+        raise Refused("inputs: the data hold a whole number that is beyond any number of 64 bits", field="inputs") from None
 
 
 def _pictures(tensor: Tensor) -> list[bytes]:
