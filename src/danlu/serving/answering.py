@@ -41,8 +41,7 @@ class _Body(msgspec.Struct, gc=False):
     explain: bool = False
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """Hold the rows of one request, decoded.
 
     Attributes:
@@ -119,10 +118,12 @@ class Served:
             Refused: it is no JSON of that form, or has no rows.
         """
         if self.decoder is not None:
-            with suppress(msgspec.ValidationError, msgspec.DecodeError):
+            try:
                 found = self.decoder.decode(body)
-                if found.rows:
-                    return Rows(len(found.rows), quick=found.rows, explain=found.explain)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                found = None  # what is wrong is found out below
+            if found is not None and found.rows:
+                return Rows(len(found.rows), found.rows, None, found.explain)
         try:
             told = msgspec.json.decode(body, type=_Body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
