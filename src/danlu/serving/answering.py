@@ -41,8 +41,7 @@ class _Body(msgspec.Struct, gc=False):
     explain: bool = False
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """Hold the rows of one request, decoded.
 
     Attributes:
@@ -119,10 +118,12 @@ class Served:
             Refused: it is no JSON of that form, or has no rows.
         """
         if self.decoder is not None:
-            with suppress(msgspec.ValidationError, msgspec.DecodeError):
+            try:
                 found = self.decoder.decode(body)
-                if found.rows:
-                    return Rows(len(found.rows), quick=found.rows, explain=found.explain)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                found = None  # what is wrong is found out below
+            if found is not None and found.rows:
+                return Rows(len(found.rows), found.rows, None, found.explain)
         try:
             told = msgspec.json.decode(body, type=_Body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -149,7 +150,7 @@ class Served:
             None where the model cannot take them as they are.
         """
         width, table = len(self.columns), self.table
-        if table is None or not values or any(column.type != "number" for column in self.columns):
+        if table is None or not values or self.number_names is None:
             return None
         rows = [table.row(*values[start : start + width]) for start in range(0, len(values), width)]
         return Rows(len(rows), quick=rows)
@@ -179,6 +180,12 @@ class Served:
     def outputs(self) -> tuple[OutputColumn, ...]:
         """The columns of answers."""
         return output_columns(self.predictor)
+
+    @cached_property
+    def number_names(self) -> frozenset[str] | None:
+        """The names of the columns where all are numbers that need no reading, else None."""
+        is_plain = self.table is not None and all(column.type == "number" for column in self.columns)
+        return frozenset(column.name for column in self.columns) if is_plain else None
 
     @property
     def is_explainable(self) -> bool:

@@ -148,6 +148,12 @@ class Hot:
             asked.instance.left.add()
             if asked.job is not None:
                 asked.instance.batcher.cancel(asked.job)
+                asked.job = None
+
+    def is_pressed(self, exchange: Exchange) -> bool:
+        """Return whether more rows wait than the next batch holds."""
+        asked = exchange.data
+        return isinstance(asked, Asked) and asked.instance.batcher.waiting_rows > self.limits.batch_rows
 
     def _first(self, route: Route) -> Instance:
         return route.instances[route.version or route.model.default]
@@ -246,17 +252,20 @@ class Hot:
 
     def _done(self, exchange: Exchange, asked: Asked, question: Question, result: Any) -> None:
         """Write an answer, and take note of it."""
+        if exchange.disconnected:
+            return
         if isinstance(result, Refusal):
             self._refuse(exchange, asked, result)
             return
         headers, body = result
-        instance = asked.instance
+        instance, asked_body = asked.instance, exchange.body
         exchange.reply(200, headers + instance.head + _id_line(asked.request_id), body)
         instance.answered(asked.route.kind, question, monotonic() - exchange.began)
         if self._log is not None:
             self._write_log(self._log, asked, question)
         if asked.route.model.policy.shadow is not None:
-            self._shadow(asked, question, exchange.body)
+            self._shadow(asked, question, asked_body)
+        asked.job = None  # it leads back here: requests end without the garbage collector
 
     def _write_log(self, log: RequestLog, asked: Asked, question: Question) -> None:
         assert asked.job is not None, "it was computed"
@@ -268,6 +277,7 @@ class Hot:
     def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
         exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
         asked.instance.count(asked.route.kind, refusal.status)
+        asked.job = None
 
     def _shadow(self, asked: Asked, answered: Question, body: bytes | bytearray) -> None:
         """Ask the shadow the same, now that nobody waits for it, and compare."""

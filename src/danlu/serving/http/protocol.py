@@ -49,6 +49,9 @@ class Handler(Protocol):
     def left(self, exchange: "Exchange") -> None:
         """Forget a request that was handed to `answer` and whose client has left."""
 
+    def is_pressed(self, exchange: "Exchange") -> bool:
+        """Return whether more waits than can be answered for clients that may have left."""
+
 
 class _NoEvent:
     def set(self) -> None:
@@ -150,6 +153,8 @@ class Exchange:
         if self.disconnected or self.response_complete:
             return
         self.response_started = self.response_complete = True
+        self.body = b""  # the connection keeps its latest exchange, which must not keep rows
+        self.data = None
         self._protocol.write_answer(self, status, headers, body)
 
 
@@ -190,6 +195,20 @@ class HotProtocol(HttpToolsProtocol):
                 if cycle.handed and not cycle.response_complete:
                     self.handler.left(cycle)
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Keep the connection for the answers to what was asked; that nothing more comes says no more than that.
+
+        A client that has left looks the same until something is written to it. Where more waits than a batch holds it
+        is taken for one. TLS knows no half of a connection.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body or self.scheme == "https":
+            return None
+        if isinstance(cycle, Exchange) and self.handler.is_pressed(cycle):
+            return None
+        cycle.keep_alive = False
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self.deaf:

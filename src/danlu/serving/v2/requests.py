@@ -3,32 +3,23 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import msgspec
+import numpy as np
 
 from danlu.core.text import suggestion
 from danlu.serving.answering import Rows, Served
 from danlu.serving.refusals import Refused
 from danlu.serving.schema import InputColumn
-from danlu.serving.v2.tensors import (
-    BOOL,
-    BYTES,
-    FLOATS,
-    Tensor,
-    count_of,
-    require_datatype,
-    values_of_bytes,
-    values_of_json,
-)
+from danlu.serving.v2.tensors import BOOL, BYTES, DTYPES, FLOATS, Tensor, count_of, require_datatype, values_of_bytes, values_of_json
 
 MATRIX = 2  # dimensions
 PIXELS = ("UINT8",)
 
 
-@dataclass(frozen=True)
-class WantedOutput:
+class WantedOutput(NamedTuple):
     """Name an output that a client wants.
 
     Attributes:
@@ -40,8 +31,7 @@ class WantedOutput:
     binary: bool
 
 
-@dataclass(frozen=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """Hold a decoded request.
 
     Attributes:
@@ -55,6 +45,31 @@ class InferRequest:
     rows: Rows
     outputs: tuple[WantedOutput, ...] | None
     binary: bool
+
+
+class _Size(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    binary_data_size: int
+
+
+class _Matrix(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    name: str
+    shape: tuple[int, int]
+    datatype: Literal["FP32", "FP64"]
+    data: list[float | None] | None = None
+    parameters: _Size | None = None
+
+
+class _Wish(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    binary_data_output: bool = False
+
+
+class _QuickBody(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    inputs: tuple[_Matrix]
+    id: str | None = None
+    parameters: _Wish | None = None
+
+
+_QUICK = msgspec.json.Decoder(_QuickBody)
 
 
 def decode(served: Served, body: bytes, header_length: int | None = None) -> InferRequest:
@@ -71,6 +86,9 @@ def decode(served: Served, body: bytes, header_length: int | None = None) -> Inf
     length = len(body) if header_length is None else header_length
     if not 0 <= length <= len(body):
         raise Refused(f"Inference-Header-Content-Length: {length} is beyond the body of {len(body)} bytes")
+    quick = _quick(served, body, length)
+    if quick is not None:
+        return quick
     told = _parse(body[:length])
     tensors = _tensors(told.get("inputs"), memoryview(body)[length:])
     parameters = _mapping(told.get("parameters"), "parameters")
@@ -83,6 +101,33 @@ def decode(served: Served, body: bytes, header_length: int | None = None) -> Inf
         outputs=None if not wanted else _outputs(wanted, binary),
         binary=binary,
     )
+
+
+def _quick(served: Served, body: bytes, length: int) -> InferRequest | None:
+    """Return a request that is one matrix of numbers, decoded in one step; None for all others."""
+    if served.number_names is None:
+        return None
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        told = _QUICK.decode(body if length == len(body) else memoryview(body)[:length])
+        (matrix,) = told.inputs
+        rows, width = matrix.shape
+        count = rows * width
+        if matrix.name in served.number_names or width != len(served.columns) or rows < 1:
+            return None
+        values: Sequence[float | None]
+        if matrix.parameters is None:
+            if matrix.data is None or length != len(body):
+                return None
+            values = matrix.data
+        else:
+            size = count * np.dtype(DTYPES[matrix.datatype]).itemsize
+            if matrix.data is not None or not matrix.parameters.binary_data_size == len(body) - length == size:
+                return None
+            values = np.frombuffer(body, DTYPES[matrix.datatype], count, length).tolist()
+        found = served.read_matrix(_finite_or_missing(values)) if len(values) == count else None
+        if found is not None:
+            return InferRequest(told.id, found, None, told.parameters is not None and told.parameters.binary_data_output)
+    return None
 
 
 def rows_of(served: Served, tensors: Sequence[Tensor]) -> Rows:
@@ -224,9 +269,12 @@ def _matrix(tensor: Tensor, columns: Sequence[InputColumn]) -> list[Any]:
 
 def _finite_or_missing(values: Sequence[Any]) -> list[Any]:
     """Return numbers, with None for what is not finite: it is missing."""
-    if None not in values and all(map(math.isfinite, values)):
-        return list(values)
-    return [value if value is not None and math.isfinite(value) else None for value in values]
+    try:
+        if None not in values and all(map(math.isfinite, values)):
+            return list(values)
+        return [value if value is not None and math.isfinite(value) else None for value in values]
+    except OverflowError:
+        raise Refused("inputs: the data hold a whole number that is beyond any number of 64 bits", field="inputs") from None
 
 
 def _pictures(tensor: Tensor) -> list[bytes]:

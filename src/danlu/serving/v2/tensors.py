@@ -6,8 +6,7 @@ one costs nothing.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,8 +33,7 @@ LENGTH_BYTES = 4  # before each element of BYTES, little endian
 MOST_DIMENSIONS, MOST_VALUES = 8, 2**28
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """Hold one tensor.
 
     Attributes:
@@ -153,13 +151,6 @@ def to_bytes(tensor: Tensor) -> bytes:
     if tensor.datatype in FLOATS:
         return np.array(tensor.values, dtype=DTYPES[tensor.datatype]).tobytes()
     return np.array([value or 0 for value in tensor.values], dtype=DTYPES[tensor.datatype]).tobytes()
-
-
-def to_json(tensor: Tensor) -> list[Any]:
-    """Return a tensor's values as JSON data; what is missing or no number is null."""
-    if tensor.datatype not in FLOATS:
-        return list(tensor.values)
-    return [None if value != value else value for value in tensor.values]
 
 
 def _encoded(value: Any) -> bytes:
