@@ -85,11 +85,15 @@ class Browser:
 
     def open(self, page: Path, width: int = 1100, height: int = 900, dark: bool = False, touch: bool = False) -> None:
         """Show a file in a window of that size."""
+        self.visit(page.resolve().as_uri(), width, height, dark, touch)
+
+    def visit(self, url: str, width: int = 1100, height: int = 900, dark: bool = False, touch: bool = False) -> None:
+        """Show an address in a window of that size."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
-        self.ask("Page.navigate", url=page.resolve().as_uri())
+        self.ask("Page.navigate", url=url)
         if not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._until(lambda message: message.get("method") == "Page.loadEventFired")
 
@@ -98,6 +102,20 @@ class Browser:
         found = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def wait(self, script: str) -> Any:
+        """The first value of an expression in the page that counts as true."""
+        end = time.monotonic() + PATIENCE_S
+        while not (found := self.run(script)):
+            assert time.monotonic() < end, f"never true: {script}"
+            time.sleep(0.05)
+        return found
+
+    def choose_file(self, selector: str, file: Path) -> None:
+        """Choose a file in a field, as its dialog would."""
+        root = self.ask("DOM.getDocument")["root"]["nodeId"]
+        node = self.ask("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.ask("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
 
     def press(self, key: str, code: int) -> None:
         """A key, down and up, where the focus is."""
