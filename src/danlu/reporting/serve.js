@@ -6,6 +6,7 @@ if (dataElement) {
   const one = (id) => document.getElementById(id);
   const fields = [...document.querySelectorAll("[data-column]")];
   const number = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+  const FEWEST = 20; // rows that the tests of drift need
   let file = null;
   let answered = null;
 
@@ -75,7 +76,7 @@ if (dataElement) {
   const showExplanation = (values) => {
     const largest = Math.max(...values.map((each) => Math.abs(each.value ?? 0)), 1e-12);
     const sorted = [...values].sort((a, b) => Math.abs(b.value ?? 0) - Math.abs(a.value ?? 0));
-    const text = (each) => (each.value === null ? "–" : (each.value > 0 ? "+" : "") + shown(each.value));
+    const text = ({ value }) => (value === null ? "–" : (value > 0 ? "+" : "") + Number(value.toPrecision(2)));
     one("shap").replaceChildren(
       element("h3", words.explained),
       element("p", words.meaning),
@@ -106,6 +107,7 @@ if (dataElement) {
     one("source").textContent = fill(words.source, { version: told.version, digest: told.digest.slice(0, 12), ms: ms.toFixed(0) });
     if (answer.error) return refuse(answer.error.message, answer.error.column);
     const { prediction, probabilities, explanation, ...others } = answer;
+    if (probabilities) delete others.probability; // it is the first of them
     if (prediction !== undefined) {
       one("prediction").textContent = Array.isArray(prediction) ? prediction.join(", ") || "–" : shown(prediction);
     }
@@ -171,7 +173,7 @@ if (dataElement) {
       list.replaceChildren(
         element("li", told.error ?? fill(words.compared, { rows: told.rows, seen: told.seen, errors: told.errors })),
         ...found,
-        ...(told.error || found.length || !told.rows ? [] : [element("li", words.same)]),
+        ...(told.error || found.length ? [] : [element("li", told.rows < FEWEST ? words.few : words.same)]),
       );
     } catch {
       list.replaceChildren(element("li", words.failed));
