@@ -30,7 +30,6 @@ def serve(
     keys: StrPath | None = None,
     certificate: StrPath | None = None,
     private_key: StrPath | None = None,
-    log: StrPath | None = None,
     own_code: bool = False,
 ) -> "Server":
     """Start a server of bundles in a process of its own; ready on return.
@@ -43,7 +42,6 @@ def serve(
         engine: `auto` measures once which is fastest, or the name of one.
         keys: a file of API keys' hashes; without it everybody is answered.
         certificate, private_key: files for TLS, in PEM.
-        log: a file to which each request and its answer are appended; see `danlu.replay`.
         own_code: import the modules that bundles name.
 
     Returns:
@@ -73,7 +71,6 @@ def serve(
         "--keys": keys,
         "--certificate": certificate,
         "--private-key": private_key,
-        "--log": log,
     }
     arguments += [word for name, value in options.items() if value is not None for word in (name, str(value))]
     return Server([*arguments, *(["--own-code"] if own_code else [])])
@@ -89,7 +86,6 @@ def run_server(
     keys: Path | None,
     certificate: Path | None,
     private_key: Path | None,
-    log: Path | None,
     own_code: bool,
     announce: Callable[[dict[str, Any]], None] | None,
 ) -> int:
@@ -120,7 +116,7 @@ def run_server(
             raise ArgumentError(f"{name}: {file}: no such file", code="DL402")
     models = find_models(sources)
     known = () if keys is None else read_keys(keys)
-    options = Options(keys=known, certificate=certificate, private_key=private_key, workers=workers, log=log)
+    options = Options(keys=known, certificate=certificate, private_key=private_key, workers=workers)
     if host not in LOOPBACK and not known:
         info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
     return Supervisor(models, options, engine, own_code, announce or _log).run(host, port)

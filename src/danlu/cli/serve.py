@@ -27,9 +27,6 @@ def serve(
     ] = None,
     certificate: Annotated[Path | None, Parameter(help="A certificate for TLS, in PEM.")] = None,
     private_key: Annotated[Path | None, Parameter(help="Its private key, in PEM.")] = None,
-    log: Annotated[
-        Path | None, Parameter(help="A file to append each request and its answer to; see danlu replay.")
-    ] = None,
     own_code: Annotated[
         bool, Parameter(help="Import the modules that bundles name, if their models are your own.", negative=())
     ] = False,
@@ -47,7 +44,6 @@ def serve(
         keys=keys,
         certificate=certificate,
         private_key=private_key,
-        log=log,
         own_code=own_code,
         announce=_print_event if as_json else None,
     )

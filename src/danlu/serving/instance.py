@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from danlu.serving.answering import Answer, Rows, Served
 from danlu.serving.batching import Batcher
-from danlu.serving.drift import Drift
 from danlu.serving.limits import Limits
 from danlu.serving.metrics import Counter, Layout, Row
 from danlu.serving.refusal import Refusal
@@ -43,7 +42,6 @@ class Instance:
         batcher: computes rows together.
         head: header lines that name the digest.
         opening: the constant beginning of a plain answer's JSON.
-        drift: keeps the latest rows and answers.
     """
 
     def __init__(
@@ -66,14 +64,11 @@ class Instance:
         self._depth = row.counter("danlu_queued_rows", labels)
         self._sizes = row.histogram("danlu_batch_rows", labels)
         self.stages = {stage: row.histogram("danlu_stage_seconds", (*labels, stage)) for stage in STAGES}
-        self.drift = Drift(served)
         self.batcher = Batcher(loop, self.run, limits, self)
 
     def run(self, questions: Sequence[Question]) -> list[Any]:
         """Answer a batch, and write each request's answer."""
         answers = self.served.answer([question.rows for question in questions])
-        for question, found in zip(questions, answers, strict=True):
-            self.drift.observe(question.rows, found)
         return [
             found if question.explains else finished(question, found)
             for question, found in zip(questions, answers, strict=True)

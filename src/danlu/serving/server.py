@@ -33,10 +33,8 @@ from danlu.serving.keys import Gate, Key
 from danlu.serving.limits import Limits
 from danlu.serving.loaded import Models
 from danlu.serving.metrics import Table
-from danlu.serving.request_log import RequestLog
 
 SWEEP_S = 0.5
-FLUSH_S = 0.25  # lines of the log that a crash may lose
 POLL_S = 0.02
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be added to answers while a batch is computed
 BACKLOG = 2048
@@ -51,7 +49,6 @@ class Options:
         keys: that are let in; none for everybody.
         certificate, private_key: files for TLS.
         workers: processes at a time.
-        log: the file that requests and answers are appended to.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -59,7 +56,6 @@ class Options:
     certificate: Path | None = None
     private_key: Path | None = None
     workers: int = 1
-    log: Path | None = None
 
 
 def serve_worker(
@@ -91,8 +87,7 @@ def serve_worker(
     async def run() -> None:
         loop = asyncio.get_running_loop()
         gate = Gate(options.keys, monotonic, options.workers)
-        log = None if options.log is None else RequestLog(options.log)
-        hot = Hot(loop, options.limits, gate, log)
+        hot = Hot(loop, options.limits, gate)
         own = table.row(row)
         instances = {
             name: {
@@ -109,33 +104,12 @@ def serve_worker(
         server = WorkerServer(_config(app, hot, options), hot, supervisor, own.counter("danlu_connections"))
         supervisor.on_drain = server.drain
         loop.add_signal_handler(signal.SIGTERM, server.drain, options.limits.drain_idle_s)
-        async with logging_requests(log):
-            await server.serve(sockets=[listener])
+        await server.serve(sockets=[listener])
 
     import uvloop
 
     uvloop.run(run())
     return 0
-
-
-@asynccontextmanager
-async def logging_requests(log: RequestLog | None) -> AsyncIterator[None]:
-    """Write the log now and then, beside the event loop, and once more at the end."""
-    if log is None:
-        yield
-        return
-
-    async def write_on() -> None:
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            await asyncio.to_thread(log.flush)
-
-    writing = asyncio.create_task(write_on())
-    try:
-        yield
-    finally:
-        writing.cancel()
-        await asyncio.to_thread(log.flush)
 
 
 def _set_threads(workers: int) -> None:

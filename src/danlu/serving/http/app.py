@@ -1,4 +1,4 @@
-"""All routes but the predict routes, as an ASGI application: probes, metadata, repository, metrics, drift, the page.
+"""All routes but the predict routes, as an ASGI application: probes, metadata, the repository, metrics.
 
 Errors are JSON, `{"error": "..."}`, and never a stack trace.
 """
@@ -10,22 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from danlu.core.console import ERROR, emit
-from danlu.serving.answering import Served
 from danlu.serving.control import Message
 from danlu.serving.http.hot import Hot
 from danlu.serving.instance import Instance
 from danlu.serving.keys import Gate, key_of
 from danlu.serving.metrics import Table, exposition
-from danlu.serving.openapi import document
-from danlu.serving.page import HEADERS, choose_language, drift_in, page
 from danlu.serving.refusal import Refusal
 from danlu.serving.store import Model
 from danlu.serving.v2 import metadata
@@ -130,32 +126,6 @@ class Site:
         text, content_type = exposition(self.table, request.headers.get("accept", ""))
         return Response(text, headers={"content-type": content_type})
 
-    async def page(self, request: Request) -> Response:
-        """Show the page of a model, or the list of all."""
-        name = self.model(request).name if "name" in request.path_params else None
-        language = choose_language(request.query_params.get("lang"), request.headers.get("accept-language", ""))
-        told = await run_in_threadpool(page, self._defaults(), name, language)
-        return HTMLResponse(told, headers=HEADERS)
-
-    async def openapi(self, request: Request) -> Response:
-        """Show the document of all routes."""
-        return JSONResponse(await run_in_threadpool(document, self._defaults()))
-
-    async def drift(self, request: Request) -> Response:
-        """Compare the latest rows and answers of a model with its training."""
-        name = request.query_params.get("model") or next(iter(self.models))
-        if name not in self.models:
-            raise HTTPException(404, f"no model {name!r} is served here; these are: {', '.join(self.models)}")
-        model = self.models[name]
-        instance = self.instances[name][model.default]
-        report = {"model": name, "version": model.default, **await run_in_threadpool(instance.drift.report)}
-        language = choose_language(request.query_params.get("lang"), "")
-        return _answer(instance, drift_in(report, language))
-
-    def _defaults(self) -> dict[str, Served]:
-        """Return what answers each model where no version is named."""
-        return {name: self.instances[name][model.default].served for name, model in self.models.items()}
-
     async def unserved(self, request: Request) -> Response:
         """Refuse what the predict routes did not take."""
         instance = self.instance(request)  # 404 where the path names nothing
@@ -178,10 +148,6 @@ def build_app(site: Site) -> ASGIApp:
         Route("/v2/repository/models/{name}/load", site.load, methods=["POST"]),
         Route("/v2/repository/models/{name}/unload", site.unload, methods=["POST"]),
         Route("/metrics", site.metrics),
-        Route("/", site.page),
-        Route("/models/{name}", site.page),
-        Route("/openapi.json", site.openapi),
-        Route("/drift", site.drift),
         *(
             Route(path, site.unserved, methods=["GET", "POST", "PUT", "DELETE"])
             for path in (

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -27,7 +27,6 @@ from danlu.serving.limits import Limits
 from danlu.serving.outputs import EXPLANATION
 from danlu.serving.refusal import Refusal, overloaded
 from danlu.serving.refusals import Refused
-from danlu.serving.request_log import RequestLog
 from danlu.serving.store import Model
 from danlu.serving.v2 import requests, responses
 
@@ -65,7 +64,7 @@ class Asked:
         request_id: the client's, or a new one.
         headers: by their names.
         job: once its rows wait.
-        answers: of its rows, where they are logged or a shadow's are compared with them.
+        answers: of its rows, where a shadow's are compared with them.
     """
 
     __slots__ = ("answers", "headers", "instance", "job", "request_id", "route")
@@ -79,10 +78,8 @@ class Asked:
 class Hot:
     """Answer the predict routes; see `protocol.Handler`."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, limits: Limits, gate: Gate, log: RequestLog | None = None
-    ) -> None:
-        self._loop, self.limits, self._gate, self._log = loop, limits, gate, log
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, gate: Gate) -> None:
+        self._loop, self.limits, self._gate = loop, limits, gate
         self.draining = False
         self._routes: dict[bytes, Route] = {}
         self._prefix, self._count = os.urandom(6).hex(), 0
@@ -211,7 +208,7 @@ class Hot:
         if isinstance(question, Refusal):
             self._refuse(exchange, asked, question)
             return
-        if self._log is not None or asked.route.model.policy.shadow is not None:
+        if asked.route.model.policy.shadow is not None:
             question = question._replace(finish=_keeping(asked, question.finish))
         job = Job(
             question,
@@ -256,17 +253,8 @@ class Hot:
         exchange.reply(200, headers + instance.head + _id_line(asked.request_id), body)
         instance.count(asked.route.kind, 200)
         instance.stages["request"].observe(monotonic() - exchange.began)
-        if self._log is not None and asked.job is not None:
-            self._write(self._log, asked, asked.job)
-        if asked.answers and asked.route.model.policy.shadow is not None:
+        if asked.answers:
             self._shadow(asked, exchange.body)
-
-    def _write(self, log: RequestLog, asked: Asked, job: Job) -> None:
-        """Log a request that was answered."""
-        instance, (number, size, start) = asked.instance, job.place
-        batch = (f"{self._prefix}-{number}", size, start)
-        named = f"{instance.name}/{instance.version}"
-        log.write(asked.request_id, time(), named, instance.served, batch, job.payload.rows, asked.answers)
 
     def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
         exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
