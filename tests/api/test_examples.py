@@ -10,7 +10,13 @@ import danlu
 from danlu import testing
 from danlu.core.imports import missing_packages
 
-EXTRAS = {"generate": "text", "chat": "text", "export": "boosting", "serve": "serve"}  # beside the core
+EXTRAS = {
+    "generate": "text",
+    "chat": "text",
+    "export": "boosting",
+    "serve": "serve",
+    "replay": "serve",
+}  # beside the core
 PUBLIC = {
     **{f"danlu.{name}": name for name in danlu.__all__},
     **{f"danlu.testing.{name}": name for name in testing.__all__ if name != "CheckFailed"},

@@ -28,6 +28,7 @@ POSITIONAL = {
     "explain": 2,
     "generate": 2,
     "predict": 2,
+    "replay": 2,
     "Predictor.decode": 3,
     "Predictor.outputs": 2,
     "Predictor.raw_outputs": 2,

@@ -198,3 +198,54 @@ def test_a_changed_file_of_format_1_is_refused(tmp_path: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({**manifest, "files": {}}), encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"does not list config\.json"):
         package.load(folder)
+
+
+OTHER_FORMS: dict[str, Change] = {
+    "preprocessing.tokenizer": lambda m: m["preprocessing"].update(tokenizer="x"),
+    "preprocessing": lambda m: m.update(preprocessing=[]),
+    "columns.1": lambda m: m["columns"].__setitem__(1, 5),
+    "columns.0.name": lambda m: m["columns"][0].update(name=""),
+    "columns.2.reading": lambda m: m["columns"][2].update(reading="x"),
+    "reading.missing_values": lambda m: m["reading"].update(missing_values="NA"),
+    "reading.skip_rows": lambda m: m["reading"].update(skip_rows=-1),
+    "reading.target.0.type": lambda m: m["reading"].update(target=[{"name": "cultivar"}]),
+    "output.labels": lambda m: m["output"].update(labels={"a": 1}),
+    "output.task": lambda m: m["output"].pop("task"),
+    "batch_size": lambda m: m.update(batch_size=0),
+    "files": lambda m: m.update(files=[]),
+}
+
+
+@pytest.mark.parametrize("place", OTHER_FORMS)
+def test_a_field_of_another_form_is_refused_by_its_name_before_it_is_used(copied: Path, place: str) -> None:
+    change(copied, OTHER_FORMS[place], sealed=True)
+    with pytest.raises(ArtifactError, match=rf"bundle\.json: is not a valid bundle manifest: {place}: ") as refused:
+        open_bundle(copied)
+    assert refused.value.code == "DL303"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("reference.json", "[]", "reference of a bundle"),
+        ("reference.json", '{"columns": {"ash": {"quantiles": ["low"]}}}', r"columns\.ash\.quantiles\.0"),
+        ("reference.json", '{"columns": {"ash": {"quantiles": [1e999]}}}', r"columns\.ash\.quantiles\.0"),
+        ("config.json", "[]", "holds no object"),
+    ],
+)
+def test_a_listed_file_of_another_form_is_refused_by_its_name(copied: Path, name: str, content: str, said: str) -> None:
+    (copied / name).write_text(content, encoding="utf-8")
+    change(copied, lambda m: m["files"].update({name: sha256(copied / name)}), sealed=True)
+    with pytest.raises(ArtifactError, match=rf"{name}: .*{said}") as refused:
+        package.load(copied)
+    assert refused.value.code == "DL303"
+
+
+@pytest.mark.parametrize("ready", ["[]", "{}", '{"files": {"../outside": "SHA"}}'])
+def test_what_a_foreign_bundle_says_was_decided_moves_no_file_outside_it(copied: Path, ready: str) -> None:
+    outside = copied.parent / ".outside.partial"
+    outside.write_text("x", encoding="utf-8")
+    (copied / f".{MANIFEST}.ready").write_text(ready.replace("SHA", sha256(outside)), encoding="utf-8")
+    with pytest.raises(ArtifactError) as refused:
+        package.load(copied)
+    assert refused.value.code == "DL303" and outside.is_file()

@@ -272,7 +272,7 @@ def test_a_launched_danlu_gives_its_answer_and_its_run(tmp_path: Path, danlu: Co
     done = danlu("train", *arguments, "--processes", 1)
     assert done.returncode == 0, done.stderr
     (run,) = tmp_path.iterdir()
-    assert json.loads(done.stdout) == {"run": str(run)}
+    assert json.loads(done.stdout) == {"format": 1, "run": str(run)}
     assert re.fullmatch(r"breast-cancer-\d{8}-\d{4}", run.name)
     again = danlu("train", *arguments, "--processes", 1)
     assert again.returncode == 0, again.stderr

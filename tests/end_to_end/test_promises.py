@@ -1,6 +1,7 @@
 """The page of promises names tests that there are, in both languages alike; and what only that page asked for."""
 
 import gzip
+import json
 import os
 import re
 import shutil
@@ -108,3 +109,59 @@ def test_a_column_that_is_no_content_is_refused() -> None:
             danlu.check({"data": {"source": "builtin:wine", key: name}})
     with pytest.raises(DataError, match="is no list of labels"):
         danlu.check({"data": {"source": "builtin:wine", "task": "multi-label"}})
+
+
+def labelled(folder: Path) -> str:
+    """A table with two labels, two numbers and a text."""
+    rows = [
+        {
+            "a": n % 2,
+            "b": n // 2 % 2,
+            "k": n % 3,
+            "x": n * 0.37 % 5,
+            "y": n * 0.73 % 7,
+            "c": f"the {n} words of a text number {n}",
+        }
+        for n in range(60)
+    ]
+    pl.DataFrame(rows).write_csv(folder / "t.csv")
+    return str(folder / "t.csv")
+
+
+@pytest.mark.parametrize("targets", [("a", "b"), ("x", "y")])
+@pytest.mark.parametrize(
+    ("key", "section"),
+    [
+        ("data.text", {"data": {"text": "NAME"}}),
+        ("data.image", {"data": {"image": "NAME"}}),
+        ("data.split.by", {"data": {"split": {"by": {"group": {"column": "NAME"}}}}}),
+        ("data.split.by", {"data": {"split": {"by": {"time": {"column": "NAME"}}}}}),
+        ("data.split.by", {"data": {"split": {"by": {"column": {"column": "NAME"}}}}}),
+        ("evaluation.folds", {"evaluation": {"folds": {"grouped": "NAME"}}}),
+        ("evaluation.folds", {"evaluation": {"folds": {"column": "NAME"}}}),
+    ],
+)
+def test_one_of_several_targets_is_nothing_else(
+    key: str, section: dict[str, dict[str, object]], targets: tuple[str, str], tmp_path: Path
+) -> None:
+    asked = json.loads(json.dumps(section).replace("NAME", targets[1]))
+    asked["data"] = {"source": labelled(tmp_path), "target": targets, **asked.get("data", {})}
+    with pytest.raises(DataError, match=f"{key} names '{targets[1]}', which is a target") as refused:
+        danlu.check(asked)
+    assert refused.value.code == "DL212"
+
+
+def test_a_column_holds_texts_or_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.text and data\.image both name 'c'"):
+        danlu.check({"data": {"source": labelled(tmp_path), "target": "a", "text": "c", "image": "c"}})
+
+
+def test_words_that_are_no_dates_are_refused_by_check_where_the_recipe_says_dates(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"column 'c', row 1: 'the 0 words .*' is not a date like 2024-01-31"):
+        danlu.check({"data": {"source": labelled(tmp_path), "target": "a", "columns": {"c": "datetime"}}})
+
+
+def test_a_split_that_leaves_one_class_to_learn_is_refused_by_check(tmp_path: Path) -> None:
+    split = {"by": {"group": {"column": "k"}}}
+    with pytest.raises(DataError, match="the training split holds one class alone"):
+        danlu.check({"data": {"source": labelled(tmp_path), "target": "k", "split": split}})

@@ -22,7 +22,7 @@ KINDS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         [{"text": text, "label": "ab"[n % 2]} for n, text in enumerate(TEXTS)],
         {"text": "text", "target": "label"},
     ),
-    "words": ([{"tokens": text.split(), "tags": ["O"] * len(text.split())} for text in TEXTS], {}),
+    "words": ([{"tokens": text.split(), "tags": ["B-X", *["O"] * (len(text.split()) - 1)]} for text in TEXTS], {}),
     "chat": ([{"prompt": text, "response": "yes"} for text in TEXTS], {"chat_template": "chatml"}),
     "preference": (
         [{"prompt": "is it", "chosen": text, "rejected": "no"} for text in TEXTS],

@@ -62,6 +62,7 @@ def test_a_recipe_asks_for_explanations_and_the_command_gives_the_same(tmp_path:
         ),
         ({"explanation": {"methods": ["shapp"]}}, "explanation.methods"),
         ({"explanation": {"actionable": ["alcohl"]}}, "explanation.actionable: the model reads no column 'alcohl'"),
+        ({"explanation": {"budget": 53}}, "explanation.budget: too few calls for 13 columns; give at least 54"),
         (
             {"explanation": {"methods": ["counterfactual"]}, "data": {"source": "builtin:diabetes"}},
             "counterfactual needs a model that predicts one label a row",

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import danlu
+from danlu.api.run import dry_run
 from danlu.errors import DanluError
 from danlu.recipe.load import check_recipe, load_recipe
 
@@ -149,7 +150,7 @@ def test_what_check_accepts_of_danlus_own_families_runs_dry() -> None:
         section = {key: value for key, value in values.get("evaluation", {}).items() if key in ("baselines", "slices")}
         asked = {**values, "model": model, "training": SMALL, "evaluation": {**section, "resamples": 20}}
         if outcome(partial(danlu.check, asked)) == 0:
-            assert outcome(partial(danlu.dry_run, asked)) == 0, asked
+            assert outcome(partial(dry_run, asked)) == 0, asked
             ran += 1
 
 

@@ -174,6 +174,21 @@ def test_who_cannot_be_answered_in_time_is_refused_with_whole_seconds_to_wait() 
     asyncio.run(main())
 
 
+def test_who_is_too_late_for_what_waits_already_is_refused_before_it_is_decoded() -> None:
+    async def main() -> None:
+        desk = Desk(doubled)
+        desk.batcher._row_s = 0.5
+        now = monotonic()
+        assert desk.batcher.too_late(now + 0.1) is None  # nothing waits
+        desk.ask(1, rows=10)
+        refusal = desk.batcher.too_late(now + 1)
+        assert refusal is not None and (refusal.status, refusal.retry_s) == (503, 5)
+        assert desk.batcher.too_late(now + 60) is None
+        await desk.wait_for(1)
+
+    asyncio.run(main())
+
+
 def test_an_estimate_that_is_too_high_is_corrected_by_whoever_comes_next() -> None:
     async def main() -> None:
         desk = Desk(doubled)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
 from danlu.core.seeds import Seed
+from danlu.models.bundle_form import open_checked
 from danlu.models.sampling_options import check_sampling
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def chat(
         min_p=min_p,
         repetition_penalty=repetition_penalty,
     )
-    opened = open_bundle(bundle)
+    opened = open_checked(bundle)
     from danlu.models.chat_session import ChatSession
     from danlu.models.predictor import Predictor
 

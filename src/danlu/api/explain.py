@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from danlu.artifacts.bundle import Bundle, open_bundle
+from danlu.artifacts.bundle import Bundle
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import RunDirectory
@@ -17,6 +17,7 @@ from danlu.data.reading.later import ROW_ERROR
 from danlu.errors import ArgumentError, DataError
 from danlu.experiment.data_evaluation import labelled_rows
 from danlu.experiment.run_data import load_run_data
+from danlu.models.bundle_form import open_checked
 from danlu.models.read_for import read_for
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def explain(
         >>> abs(one.base + sum(each.share.value for each in one.values) - one.answer) < 1e-6
         True
     """
-    opened = open_bundle(bundle)
+    opened = open_checked(bundle)
     frame, source = _rows_of(opened, Path(bundle), data, split)
     from danlu.explanation.beside_predictions import background_of
     from danlu.explanation.explain import explain_bundle

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath, atomic_folder
 from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.errors import ArgumentError
+from danlu.models.bundle_form import open_checked
 
 if TYPE_CHECKING:
     from danlu.artifacts.bundle import Bundle
@@ -97,7 +97,7 @@ def write_export(
     if is_own_file(Path(bundle)):
         with atomic_folder(target) as written:
             return write_own_file(Path(bundle), written, to, opset, outtype, tolerance)
-    opened = open_bundle(bundle)
+    opened = open_checked(bundle)
     if to == "numpy":
         from danlu.exporters.edge.write import write_edge
 

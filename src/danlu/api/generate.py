@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
 from danlu.core.seeds import Seed
 from danlu.data.sources.chat_rows import Message
 from danlu.data.sources.prompts import read_prompts
+from danlu.models.bundle_form import open_checked
 from danlu.models.sampling_options import check_sampling
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def generate(
         num_return=num_return,
     )
     prompts = read_prompts(prompt, chat, source)
-    opened_bundle = open_bundle(bundle)
+    opened_bundle = open_checked(bundle)
     from danlu.models.generation import generate as generate_texts
     from danlu.models.predictor import Predictor
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 from polars import selectors
 
-from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.outputs import atomic_file, refuse_existing_file, refuse_input
 from danlu.core.arguments import checked
@@ -22,6 +21,7 @@ from danlu.data.sources.image_files import describe_suffixes
 from danlu.data.sources.image_folders import IMAGE
 from danlu.errors import ArgumentError, DataError
 from danlu.launch.row_shards import RowShards
+from danlu.models.bundle_form import open_checked
 from danlu.models.read_for import as_values, read_words_for
 from danlu.tasks.classification import PREDICTION_SET
 
@@ -121,7 +121,7 @@ def predict_with_errors(
 ) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
     """Predict like `predict`; return also row and reason of every row in error."""
     path = None if output is None else _checked_output(Path(output), bundle, source, overwrite)
-    opened_bundle = open_bundle(bundle)
+    opened_bundle = open_checked(bundle)
     words = read_words_for(opened_bundle, source, keep, labelled=False)
     _require_columns(words, keep)
     if unread := words.form.unread:

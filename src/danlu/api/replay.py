@@ -82,6 +82,15 @@ def replay(
         ArtifactError: the bundle is damaged or no longer reproduces its golden samples.
         DataError: the log cannot be read, or has no requests.
         MissingExtra: the extra `serve` is not installed.
+
+    Example:
+        >>> import json, urllib.request, danlu
+        >>> row = {name: 1.0 for name in danlu.load("runs/wine").preprocessor.columns}
+        >>> with danlu.serve("runs/wine", engine="numpy", log="requests.jsonl") as server:
+        ...     asked = json.dumps({"rows": [row]}).encode()
+        ...     answer = urllib.request.urlopen(f"{server.url}/predict/wine", asked).read()
+        >>> danlu.replay("requests.jsonl", "runs/wine").equal
+        1
     """
     require_extra("serve", "danlu replay")
     from danlu.serving.answering import Served
@@ -139,7 +148,7 @@ def _chosen(lines: list["LogLine"], model: str | None, digest: str | None, log: 
 
 @contextmanager
 def computing_threads(threads: int) -> Iterator[None]:
-    """Compute by so many threads within the block, as the server did; sums are rounded by their parts."""
+    """Compute by so many threads within the block: sums are rounded by their parts."""
     import sys
 
     from threadpoolctl import threadpool_limits

@@ -99,10 +99,14 @@ def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
 
 
 def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
-    """Run every stage except cross-validation on two batches, in a temporary folder."""
+    """Run every stage except cross-validation on two batches, in a temporary folder.
+
+    One row is explained, where the recipe asks for explanations.
+    """
     recipe = as_recipe(recipe)
     once = recipe.evaluation.model_copy(update={"folds": None})
-    context = load_data(recipe.model_copy(update={"evaluation": once}))
+    one = recipe.explanation and recipe.explanation.model_copy(update={"samples": 1})
+    context = load_data(recipe.model_copy(update={"evaluation": once, "explanation": one}))
     require_answers(context.dataset.questions)
     from danlu.api.evaluate import evaluate
     from danlu.experiment.trainer import train_run

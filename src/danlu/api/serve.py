@@ -28,6 +28,7 @@ def serve(
     workers: int = 1,
     engine: str = "auto",
     keys: StrPath | None = None,
+    log: StrPath | None = None,
     certificate: StrPath | None = None,
     private_key: StrPath | None = None,
     own_code: bool = False,
@@ -41,6 +42,7 @@ def serve(
         workers: processes that answer; they share the models' memory.
         engine: `auto` measures once which is fastest, or the name of one.
         keys: a file of API keys' hashes; without it everybody is answered.
+        log: a file that gets a line for each answered request, which `danlu replay` reads.
         certificate, private_key: files for TLS, in PEM.
         own_code: import the modules that bundles name.
 
@@ -69,6 +71,7 @@ def serve(
         "--workers": workers,
         "--engine": engine,
         "--keys": keys,
+        "--log": log,
         "--certificate": certificate,
         "--private-key": private_key,
     }
@@ -84,6 +87,7 @@ def run_server(
     workers: int,
     engine: str,
     keys: Path | None,
+    log: Path | None,
     certificate: Path | None,
     private_key: Path | None,
     own_code: bool,
@@ -105,6 +109,8 @@ def run_server(
     from danlu.serving.store import find_models
     from danlu.serving.workers import Supervisor
 
+    if not hasattr(os, "fork"):
+        raise ArgumentError("danlu serve: workers are forks, which this system does not have; use Linux", code="DL402")
     if not 1 <= workers <= MOST_WORKERS:
         raise ArgumentError(f"--workers: {workers} is not between 1 and {MOST_WORKERS}", code="DL402")
     if not 0 <= port < 2**16:
@@ -116,7 +122,7 @@ def run_server(
             raise ArgumentError(f"{name}: {file}: no such file", code="DL402")
     models = find_models(sources)
     known = () if keys is None else read_keys(keys)
-    options = Options(keys=known, certificate=certificate, private_key=private_key, workers=workers)
+    options = Options(keys=known, certificate=certificate, private_key=private_key, workers=workers, log=log)
     if host not in LOOPBACK and not known:
         info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
     return Supervisor(models, options, engine, own_code, announce or _log).run(host, port)

@@ -12,12 +12,15 @@ Reading a bundle runs no code of it: no pickle, no remote code. A file that the 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, Required
 
 import polars as pl
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from danlu.artifacts.files import (
     StrPath,
@@ -46,6 +49,60 @@ MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN, REFERENCE, REFERENCE_ROWS = (
 )
 
 
+OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)  # of JSON: other keys are for whoever knows them
+
+
+@with_config(OPEN)
+class ColumnRecord(TypedDict):
+    """Hold a column as JSON: its name, its type, and how it is read (`danlu.data.reading.reading.Reading`)."""
+
+    name: Annotated[str, Field(min_length=1)]
+    type: str
+    reading: NotRequired[dict[str, Any]]
+
+
+@with_config(OPEN)
+class FileReading(TypedDict, total=False):
+    """Hold as JSON how files are read, beside what is said of single columns."""
+
+    missing_values: list[str]
+    encoding: str | None
+    skip_rows: NonNegativeInt | None
+    target: list[ColumnRecord]
+
+
+@with_config(OPEN)
+class PreprocessingState(TypedDict, total=False):
+    """Hold the fitted preprocessing as JSON; its kind of data knows the other keys."""
+
+    tokenizer: dict[str, Any]
+
+
+@with_config(OPEN)
+class Output(TypedDict, total=False):
+    """Hold what a model predicts as JSON; its task knows the other keys (`danlu.tasks.base.Target`)."""
+
+    task: Required[str]
+    labels: list[Any]
+
+
+@with_config(OPEN)
+class DescribedColumn(TypedDict, total=False):
+    """Hold as JSON how a column was distributed: quantiles, or shares."""
+
+    type: str
+    quantiles: list[float]
+    shares: dict[str, float]
+
+
+@with_config(OPEN)
+class Distribution(TypedDict, total=False):
+    """Hold as JSON how columns of the training rows, or of the answers, were distributed."""
+
+    columns: Required[dict[str, DescribedColumn]]
+    answers: "Distribution"
+
+
 class Manifest(Frozen):
     """Describe a bundle (bundle.json).
 
@@ -67,13 +124,13 @@ class Manifest(Frozen):
     name: str
     kind: str
     task: str
-    columns: tuple[dict[str, Any], ...]
-    output: dict[str, Any]
+    columns: tuple[ColumnRecord, ...]
+    output: Output
     positive: bool | int | float | str | None = None
-    preprocessing: dict[str, Any]
+    preprocessing: PreprocessingState
     template_date: str | None = None
-    reading: dict[str, Any] = Field(default_factory=dict)
-    batch_size: int
+    reading: FileReading = Field(default_factory=FileReading)
+    batch_size: PositiveInt
     engines: tuple[str, ...] = ()
     versions: dict[str, str]
     files: dict[str, str] = Field(default_factory=dict)
@@ -109,8 +166,17 @@ class Bundle:
         return self._frame(GOLDEN)
 
     def reference(self) -> dict[str, Any] | None:
-        """Return how columns and answers were distributed in training; None if not kept."""
-        return read_json(self.folder / REFERENCE) if REFERENCE in self.manifest.files else None
+        """Return how columns and answers were distributed in training; None if not kept.
+
+        Raises:
+            ArtifactError: the file is of another form.
+        """
+        if REFERENCE not in self.manifest.files:
+            return None
+        known = read_json(self.folder / REFERENCE)
+        with _refuse_other_form(self.folder / REFERENCE, "reference of a bundle"):
+            _distribution().validate_python(known)
+        return dict(known)
 
     def reference_rows(self) -> pl.DataFrame | None:
         """Return a few raw training rows; None where the bundle keeps none."""
@@ -119,7 +185,7 @@ class Bundle:
     def _frame(self, name: str) -> pl.DataFrame | None:
         return read_frame(self.folder / name) if name in self.manifest.files else None
 
-    def set_output(self, output: dict[str, Any], positive: bool | int | float | str | None) -> None:
+    def set_output(self, output: Mapping[str, Any], positive: bool | int | float | str | None) -> None:
         """Change the output specification; it is written with the golden samples."""
         self.manifest = self.manifest.model_copy(update={"output": output, "positive": positive})
 
@@ -148,7 +214,8 @@ def write_manifest(
         names: paths of the bundle's files inside it; whatever else lies there is no part of the bundle.
         changed: files that are written with it, so that no crash in between leaves a bundle with other checksums.
     """
-    state, contents = dict(manifest.preprocessing), dict(changed or {})
+    state: dict[str, Any] = {**manifest.preprocessing}
+    contents = dict(changed or {})
     if "tokenizer" in state:
         tokenizer = dict(state["tokenizer"])
         contents[TOKENIZER] = tokenizer.pop("json_text").encode()
@@ -188,8 +255,10 @@ def open_bundle(path: StrPath) -> Bundle:
         _verify_file(folder, name, expected)
     bundle = Bundle(folder, manifest, {})
     bundle.config = read_json(bundle.require(CONFIG))
+    if not isinstance(bundle.config, dict):
+        raise ArtifactError(f"{folder / CONFIG}: holds no object; it is damaged or another kind of file", code="DL303")
     if "tokenizer" in manifest.preprocessing:
-        text = bundle.require(TOKENIZER).read_text(encoding="utf-8")
+        text = _read_text(bundle.require(TOKENIZER))
         tokenizer = {**manifest.preprocessing["tokenizer"], "json_text": text, "date": manifest.template_date}
         state = {**manifest.preprocessing, "tokenizer": tokenizer}
         bundle.manifest = manifest.model_copy(update={"preprocessing": state})
@@ -202,14 +271,8 @@ def _read_manifest(folder: Path) -> Manifest:
     said = written.get("format") if isinstance(written, dict) else None
     if isinstance(said, int) and said > FORMAT:
         raise ArtifactError(f"{folder}: has format {said}, danlu here reads up to {FORMAT}; update danlu", code="DL302")
-    try:
+    with _refuse_other_form(folder / MANIFEST, "bundle manifest"):
         manifest = Manifest.model_validate(written)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ArtifactError(
-            f"{folder / MANIFEST}: is not a valid bundle manifest: {place}: {first['msg']}", code="DL303"
-        ) from None
     content = {key: value for key, value in written.items() if key != "digest"}
     # Format 1 had no digest; whoever takes it out of a later bundle has not made one of format 1.
     is_unsealed = manifest.format == 1 and not {"digest", "positive", "reading", "template_date"} & written.keys()
@@ -218,6 +281,29 @@ def _read_manifest(folder: Path) -> Manifest:
             f"{folder / MANIFEST}: differs from what was written (its own digest); copy the bundle again", code="DL305"
         )
     return manifest
+
+
+@contextmanager
+def _refuse_other_form(file: Path, wanted: str) -> Iterator[None]:
+    """Turn what is wrong with JSON into an error that names the field."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ArtifactError(f"{file}: is not a valid {wanted}: {place}: {first['msg']}", code="DL303") from None
+
+
+@cache
+def _distribution() -> TypeAdapter[Distribution]:
+    return TypeAdapter(Distribution)
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{file}: is not UTF-8 ({error}); copy the bundle again", code="DL303") from error
 
 
 def _verify_file(folder: Path, name: str, expected: str) -> None:

@@ -104,13 +104,25 @@ def finish_together(folder: Path, last: str) -> None:
     if not ready.is_file():
         return
     with translate_write_errors(folder / last):
-        for name, expected in read_json(ready)[FILES].items():
+        for name, expected in _listed(ready).items():
             aside = _aside(folder, name)
             with suppress(FileNotFoundError):  # another process finishes this, too
                 if aside.is_file() and sha256(aside) == expected:
                     aside.replace(folder / name)
         with suppress(FileNotFoundError):
             ready.replace(folder / last)
+
+
+def _listed(sealed: Path) -> dict[str, str]:
+    """Return the files beside it that a JSON file lists.
+
+    Those elsewhere were not written with it.
+    """
+    content = read_json(sealed)
+    listed = content.get(FILES) if isinstance(content, dict) else None
+    if not isinstance(listed, dict):
+        raise ArtifactError(f"{sealed}: lists no files; do not use this folder", code="DL303")
+    return {name: expected for name, expected in listed.items() if Path(name).name == name}
 
 
 def _aside(folder: Path, name: str) -> Path:

@@ -25,6 +25,9 @@ def serve(
     keys: Annotated[
         Path | None, Parameter(help="A file of API keys, a line each: NAME SHA256 [REQUESTS_PER_SECOND].")
     ] = None,
+    log: Annotated[
+        Path | None, Parameter(help="A file that gets a line for each answered request; danlu replay reads it.")
+    ] = None,
     certificate: Annotated[Path | None, Parameter(help="A certificate for TLS, in PEM.")] = None,
     private_key: Annotated[Path | None, Parameter(help="Its private key, in PEM.")] = None,
     own_code: Annotated[
@@ -42,6 +45,7 @@ def serve(
         workers=workers,
         engine=engine,
         keys=keys,
+        log=log,
         certificate=certificate,
         private_key=private_key,
         own_code=own_code,

@@ -4,7 +4,7 @@ Only looks; changes nothing. A recipe's `data.columns` overrides every guess mad
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ import polars as pl
 
 from danlu.core.component import Frozen
 from danlu.data.added_columns import added_by_program
-from danlu.data.frames import COLUMNS_AT_ONCE, DiskFrame, Table
+from danlu.data.frames import Table, describe_columns
 from danlu.data.messages import reason
 from danlu.data.questions import Question
 from danlu.data.reading.dates import EIGHT_DIGITS, are_dates, date_layouts, dates_among, parse_dates
@@ -150,32 +150,17 @@ def _distinct(frame: Table) -> dict[str, int]:
     schema = frame.schema
     countable = [name for name, dtype in schema.items() if dtype not in (pl.Object, pl.Binary)]
     if frame.height <= EXACT_COUNT_ROWS:
-        counts = _counted(frame, countable, pl.Expr.n_unique)
+        counts = describe_columns(frame, countable, lambda values: values.drop_nulls().n_unique())
     else:
         countable = [name for name in countable if not schema[name].is_nested()]
-        counts = _counted(frame, countable, pl.Expr.approx_n_unique)
+        counts = describe_columns(frame, countable, lambda values: values.drop_nulls().approx_n_unique())
         unsure = [
             name
             for name, count in counts.items()
             if (count > 0.9 * frame.height and not schema[name].is_float()) or count < 5
         ]
-        counts |= _counted(frame, unsure, pl.Expr.n_unique)
+        counts |= describe_columns(frame, unsure, lambda values: values.drop_nulls().n_unique())
     return {name: counts.get(name, frame.height - frame[name].null_count()) for name in frame.columns}
-
-
-def _counted(frame: Table, names: Sequence[str], count: Callable[[pl.Expr], pl.Expr]) -> dict[str, int]:
-    """Count the values of some columns that are present.
-
-    A plan of thousands of columns takes polars longer than many plans of some. A table on disk is counted column by
-    column: polars counts by holding what it counts, so all columns together would be the whole table.
-    """
-    at_once = 1 if isinstance(frame, DiskFrame) else COLUMNS_AT_ONCE
-    together = [names[start : start + at_once] for start in range(0, len(names), at_once)]
-    counts: dict[str, int] = {}
-    for some in together:
-        found = frame.lazy().select(count(pl.col(list(some)).drop_nulls()))
-        counts |= found.collect(engine="streaming").row(0, named=True)
-    return counts
 
 
 def _infer(values: pl.Series, present: pl.Series, unique: int, origin: str, added: Mapping[str, str] | None) -> Guess:

@@ -1,8 +1,8 @@
 """Frames in memory or on disk: a table too large for memory stays in a file, read by columns and rows on demand."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import polars as pl
@@ -84,6 +84,20 @@ Table = pl.DataFrame | DiskFrame
 def collect_like(table: Table, changed: pl.LazyFrame) -> Table:
     """Return a changed table in memory or on disk, as the table itself is."""
     return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+
+
+def describe_columns(table: Table, names: Sequence[str], statistic: Callable[[pl.Expr], pl.Expr]) -> dict[str, Any]:
+    """Compute one figure of each of some columns, some columns at a time.
+
+    A table on disk is asked column by column: polars reads ahead as many batches as it has threads, and counts by
+    holding what it counts, so all columns together could be the whole table.
+    """
+    at_once = 1 if isinstance(table, DiskFrame) else COLUMNS_AT_ONCE
+    figures: dict[str, Any] = {}
+    for start in range(0, len(names), at_once):
+        asked = table.lazy().select(statistic(pl.col(list(names[start : start + at_once]))))
+        figures |= asked.collect(engine="streaming").row(0, named=True)
+    return figures
 
 
 def rows_within(table: pl.LazyFrame, size: int, most: int | None = MOST_ROWS) -> int:

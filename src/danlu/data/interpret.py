@@ -85,6 +85,8 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}{_not_told_apart(source, name)}", code="DL210")
+    by_layout = source.target if section.task is None or _asked(section).has_target else None
+    _require_one_role(section, section.target or by_layout, fold_columns, source.origin)
     target_readings: dict[str, Reading] = {}
     asked: tuple[Question, ...] = ()
     written = source.form.separator is not None
@@ -103,11 +105,10 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         source = replace(source, frame=as_ordered(source.frame, ordered, numbered))
     packed = pack_target(source, section) if source.layout != "words" else None
     source = source if packed is None else packed.source
-    by_layout = source.target if section.task is None or _asked(section).has_target else None
     target = packed.target if packed else str(section.target) if section.target else by_layout
     if target and source.frame.schema[target].is_decimal():  # plain numbers, but Python's operators reject them
         source = replace(source, frame=as_plain_numbers(source.frame, target))
-    _require_content(source, section, target)
+    _require_content(source, section)
     features = source.frame.select([name for name in source.frame.columns if name != target])
     options = {name: section.options_of(name) for name in section.columns}
     inferred, questions = infer_columns(features, options, source.origin, source.added, shown)
@@ -192,16 +193,35 @@ def _split_columns(section: Data) -> list[str]:
     return [column] if column else []
 
 
-def _require_content(source: RawData, section: Data, target: str | None) -> None:
-    """Raise DataError if the column of texts or images is the target, or plain numbers."""
+def _require_one_role(
+    section: Data, target: str | tuple[str, ...] | None, fold_columns: Sequence[str], origin: str
+) -> None:
+    """Raise DataError if the recipe names a column for two things that it cannot be.
+
+    A single target may decide the split or the folds; several become one column, of which nothing else knows.
+    """
+    several = target if isinstance(target, tuple) else ()
+    roles = [("data.text", section.text), ("data.image", section.image)]
+    roles += [("data.split.by", name) for name in _split_columns(section) if name in several]
+    roles += [("evaluation.folds", name) for name in fold_columns if name in several]
+    for key, name in roles:
+        if name is not None and name in (several or (target,)):
+            raise DataError(
+                f"{origin}: {key} names {name!r}, which is {'a' if several else 'the'} target; name another column, or "
+                "leave it out of data.target",
+                code="DL212",
+            )
+    if section.text is not None and section.text == section.image:
+        raise DataError(
+            f"{origin}: data.text and data.image both name {section.text!r}; keep the one that it holds", code="DL212"
+        )
+
+
+def _require_content(source: RawData, section: Data) -> None:
+    """Raise DataError if the column of texts or images holds plain numbers."""
     for key, name in (("text", section.text), ("image", section.image)):
         if name is None:
             continue
-        if name == target:
-            raise DataError(
-                f"{source.origin}: data.{key} names {name!r}, which is the target; name the column to learn from",
-                code="DL212",
-            )
         held = source.frame.schema[name]
         if held.is_numeric() or held.is_temporal() or held == pl.Boolean:
             raise DataError(

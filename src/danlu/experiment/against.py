@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from danlu.artifacts.bundle import open_bundle
+from danlu.artifacts.bundle import Output
 from danlu.artifacts.files import StrPath
 from danlu.data.audit.against import compare_with_training
 from danlu.data.kinds.table import get_kind
 from danlu.data.reading.later import read_as_trained, saved_missing_values
 from danlu.data.reading.missing import without_missing
+from danlu.models.bundle_form import open_checked
 from danlu.models.read_for import read_words_for
 from danlu.tasks.table import parse_target
 
@@ -23,7 +24,7 @@ def check_against(bundle: StrPath, source: object) -> dict[str, Any]:
         ArtifactError: the bundle is damaged.
         DataError: the source cannot be read.
     """
-    opened = open_bundle(bundle)
+    opened = open_checked(bundle)
     manifest = opened.manifest
     written, missing_values = read_words_for(opened, source, labelled=False), saved_missing_values(manifest.reading)
     read = read_as_trained(written, manifest.columns, missing_values)
@@ -35,6 +36,6 @@ def check_against(bundle: StrPath, source: object) -> dict[str, Any]:
     return {"format": 1, "bundle": manifest.digest, **compared}
 
 
-def _labels_as_columns(output: dict[str, Any]) -> list[str]:
+def _labels_as_columns(output: Output) -> list[str]:
     """Return the labels of a target that may have a column for each."""
     return [str(label) for label in output["labels"]] if output.get("task") == "multi-label" else []

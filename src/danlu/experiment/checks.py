@@ -131,6 +131,12 @@ def check_explanation(recipe: Recipe, dataset: Dataset) -> None:
         if name not in columns:
             message = f"the model reads no column {name!r}{suggestion(name, columns)}"
             raise RecipeError(Problem("", "explanation.actionable", message, code="DL114"))
+    if options.budget is not None and {"shap", "trust"} & {*options.methods}:
+        from danlu.explanation.shapley import fewest_calls
+
+        if options.budget < fewest_calls(len(columns)):
+            message = f"too few calls for {len(columns)} columns; give at least {fewest_calls(len(columns))}"
+            raise RecipeError(Problem("", "explanation.budget", message, code="DL108"))
     if recipe.bundle.reference == "rows":
         return
     follows_training = recipe.model is not None and recipe.model.name == "boosting"

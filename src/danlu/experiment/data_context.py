@@ -136,6 +136,8 @@ def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
     if resolved.evaluation.refits:
         splits = splits.merge_validation_into_train()
     unmixed, splits = splits.train, mix_sources(splits, dataset, seed)
+    if dataset.target is not None:
+        _fit_target(resolved, dataset, splits.train)  # raises where the split leaves nothing to learn
     check_conformal_rows(resolved, dataset, splits)
     unwritten = rows.frame.lazy().collect() if rows else None
     dropped = pl.concat([cleaned.dropped, outliers])
@@ -170,19 +172,20 @@ def fit_preprocessing(context: DataContext) -> FittedPreprocessing:
     dataset, train = context.dataset, context.splits.train
     if context.recipe.training.from_run is not None:
         known, target = earlier_preparation(context.recipe, dataset, context.date)
-        return FittedPreprocessing(known, earlier_target(target, _fit_target(context, known)))
+        return FittedPreprocessing(known, earlier_target(target, _fit_target(context.recipe, dataset, train, known)))
     seed = Seed(context.recipe.seed).derive("preparation")
     preprocessor = fit_preprocessor(train, dataset, context.recipe.data, context.model.data_requirements(), seed)
-    return FittedPreprocessing(preprocessor.on_date(context.date), _fit_target(context, preprocessor))
+    target = _fit_target(context.recipe, dataset, train, preprocessor)
+    return FittedPreprocessing(preprocessor.on_date(context.date), target)
 
 
-def _fit_target(context: DataContext, preprocessor: Preprocessor) -> Target:
-    """Fit the target on the training split."""
-    dataset = context.dataset
-    values = None if dataset.target is None else context.splits.train.column(dataset.target)
-    vocabulary = getattr(preprocessor.inputs, "vocabulary", 0)
-    beta = context.recipe.training.preference.beta
-    positive = context.recipe.data.positive
+def _fit_target(
+    recipe: Recipe, dataset: Dataset, train: TrainSplit, preprocessor: Preprocessor | None = None
+) -> Target:
+    """Fit the target on the training split; language models need the preprocessor for it."""
+    values = None if dataset.target is None else train.column(dataset.target)
+    vocabulary = 0 if preprocessor is None else getattr(preprocessor.inputs, "vocabulary", 0)
+    beta, positive = recipe.training.preference.beta, recipe.data.positive
     return dataset.task.fit_target(FitInputs(values, dataset.target or "", dataset.origin, vocabulary, beta, positive))
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import read_sealed, translate_write_errors, write_frame, write_sealed
 from danlu.artifacts.run import RunDirectory
 from danlu.data.columns import Column
@@ -28,6 +27,7 @@ from danlu.experiment.labelled_data import LabelledData, read_labelled
 from danlu.experiment.run_data import read_profile
 from danlu.experiment.run_evaluation import build_eval_config, examine_split, require_numbers
 from danlu.models.base import Model
+from danlu.models.bundle_form import open_checked
 from danlu.models.read_for import read_for
 from danlu.recipe.schema import Recipe
 
@@ -58,7 +58,7 @@ def evaluate_data(
     """
     from danlu.models.predictor import Predictor
 
-    bundle = open_bundle(run.path)
+    bundle = open_checked(run.path)
     read = read_for(bundle, source, labelled=True)
     for question in read.questions:
         raise DataError(f"{question.subject}: {question.message} Give the folder that is meant", code=question.code)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from danlu.artifacts.bundle import GOLDEN, REFERENCE, REFERENCE_ROWS, Manifest, open_bundle
+from danlu.artifacts.bundle import GOLDEN, REFERENCE, REFERENCE_ROWS, Manifest
 from danlu.artifacts.cache import cache_root, cached_dir
 from danlu.artifacts.files import read_json, write_json
 from danlu.artifacts.run import RunDirectory
@@ -27,6 +27,7 @@ from danlu.errors import ArgumentError, ArtifactError
 from danlu.experiment.checks import DISTILL_KEY as KEY
 from danlu.experiment.run_data import TEACHER_FILE, data_digest
 from danlu.experiment.seen_rows import count_learned_rows
+from danlu.models.bundle_form import open_checked
 from danlu.recipe.sections.training import Distill
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Teacher:
         from danlu.models.predictor import Predictor
 
         options = _options(context)
-        bundle = open_bundle(options.teacher)
+        bundle = open_checked(options.teacher)
         _check_same_task(bundle.manifest, preprocessing, options)
         predictor = Predictor.load(bundle, recipe_model=context.model)
         predictor.model.to(device).requires_grad_(False)

@@ -7,13 +7,14 @@ from functools import reduce
 from operator import attrgetter
 from typing import Any
 
-from danlu.artifacts.bundle import Bundle, open_bundle
+from danlu.artifacts.bundle import Bundle
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.data.dataset import Dataset
 from danlu.data.kind import Preprocessor
 from danlu.data.kinds.table import get_kind
 from danlu.errors import ArgumentError, Problem, RecipeError
+from danlu.models.bundle_form import open_checked
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import Data
 from danlu.tasks.base import Target
@@ -54,7 +55,7 @@ def earlier_preparation(recipe: Recipe, dataset: Dataset, date: str) -> tuple[Pr
         RecipeError: the recipe asks for a preparation of its own.
     """
     assert recipe.training.from_run is not None
-    bundle = open_bundle(recipe.training.from_run)
+    bundle = open_checked(recipe.training.from_run)
     manifest = bundle.manifest
     if (manifest.kind, manifest.task) != (dataset.kind.name, dataset.task.name):
         raise ArgumentError(

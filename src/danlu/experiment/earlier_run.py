@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.bundle import Bundle, open_bundle
+from danlu.artifacts.bundle import Bundle
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import RunDirectory
@@ -15,6 +15,7 @@ from danlu.errors import ArgumentError, ArtifactError
 from danlu.experiment.earlier_preparation import KEY
 from danlu.experiment.run_data import SOURCE_FILE
 from danlu.experiment.seen_rows import count_learned_rows
+from danlu.models.bundle_form import open_checked
 from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
 
@@ -124,4 +125,4 @@ def check_earlier_run_unchanged(context: "DataContext", run: RunDirectory) -> No
 def _bundle(context: "DataContext") -> Bundle:
     path = context.recipe.training.from_run
     assert path is not None
-    return open_bundle(path)
+    return open_checked(path)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.run_recipe import load_run_recipe
@@ -17,6 +16,7 @@ from danlu.data.splits import Split
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing
 from danlu.experiment.loaders import build_prepared_dataset
 from danlu.experiment.run_data import load_run_data, with_stored_reference
+from danlu.models.bundle_form import open_checked
 
 if TYPE_CHECKING:
     from danlu.inspection.subject import Subject
@@ -63,7 +63,7 @@ def run_subject(run: RunDirectory, rows: int = 0, own_code: bool = False) -> "Su
     from danlu.models.predictor import Predictor
 
     context = with_stored_reference(load_run_data(load_run_recipe(run.path / RECIPE), run), run)
-    predictor = Predictor.load(open_bundle(run.path), own_code=own_code, recipe_model=context.model)
+    predictor = Predictor.load(open_checked(run.path), own_code=own_code, recipe_model=context.model)
     part = _drawn_rows(context, rows or RUN_ROWS)
     labels = None if context.dataset.target is None else part.column(context.dataset.target)
     columns = part.columns(*predictor.preprocessor.columns)

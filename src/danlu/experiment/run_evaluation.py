@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.bundle import Bundle, open_bundle
+from danlu.artifacts.bundle import Bundle
 from danlu.artifacts.files import append_jsonl, read_jsonl, write_frame, write_json, write_sealed
 from danlu.artifacts.ownership import lock_run
 from danlu.artifacts.run import EVALUATION, TEST_EVALUATIONS, WORST, RunDirectory
@@ -32,6 +32,7 @@ from danlu.experiment.data_context import DataContext, require_test_rows, scored
 from danlu.experiment.run_data import with_stored_reference
 from danlu.experiment.run_explanation import explain_run
 from danlu.metrics.base import Predictions
+from danlu.models.bundle_form import open_checked
 from danlu.models.golden import golden_frame
 from danlu.recipe.schema import Recipe
 from danlu.reporting.card import write_card
@@ -69,7 +70,7 @@ def _evaluate_run(
     from danlu.models.predictor import Predictor
 
     context = with_stored_reference(context, run)
-    bundle = open_bundle(run.path)
+    bundle = open_checked(run.path)
     predictor = Predictor.load(bundle, engine=engine, recipe_model=context.model)
     parts = context.splits.eval_splits()
     raw = {name: predictor.raw_outputs(part, context.origin) for name, part in parts.items()}
@@ -179,7 +180,7 @@ def decide_on_validation(context: DataContext, run: RunDirectory) -> None:
 def _decide_on_validation(context: DataContext, run: RunDirectory) -> None:
     from danlu.models.predictor import Predictor
 
-    bundle, validation = open_bundle(run.path), context.splits.validation
+    bundle, validation = open_checked(run.path), context.splits.validation
     predictor = Predictor.load(bundle, recipe_model=context.model)
     raw = predictor.raw_outputs(validation, context.origin)
     options = context.recipe.evaluation

@@ -3,9 +3,9 @@
 In: a run whose bundle is written and decided, and its data. Out: files in the run's folder `explanation`.
 """
 
-from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.run import RunDirectory
 from danlu.experiment.data_context import DataContext
+from danlu.models.bundle_form import open_checked
 
 FOLDER = "explanation"
 
@@ -27,7 +27,7 @@ def explain_run(context: DataContext, run: RunDirectory) -> None:
     parts = context.splits.eval_splits()
     split = next(iter(parts))
     frame = parts[split].frame.lazy().collect()
-    bundle = open_bundle(run.path)
+    bundle = open_checked(run.path)
     found = explain_bundle(
         Predictor.load(bundle, recipe_model=context.model),
         bundle,

@@ -63,6 +63,11 @@ def enumerate_all(game: Game) -> Estimate:
     return Estimate(values, np.zeros(players), empty, full, game.calls - calls, "enumerated", True)
 
 
+def fewest_calls(players: int) -> int:
+    """Return the calls that an estimate with an interval needs."""
+    return min(FEWEST_CALLS * players + 2, 1 << players)
+
+
 def estimate_with(estimator: Estimator, game: Game, calls: int, seed: Seed) -> Estimate:
     """Estimate the values from at most so many calls.
 
@@ -70,7 +75,7 @@ def estimate_with(estimator: Estimator, game: Game, calls: int, seed: Seed) -> E
         ArgumentError: they are too few for an interval.
     """
     players = game.players
-    fewest = min(FEWEST_CALLS * players + 2, 2**players)
+    fewest = fewest_calls(players)
     if calls < fewest:
         raise ArgumentError(
             f"budget: {calls} calls are too few for {players} columns; give at least {fewest}", code="DL402"

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from danlu.artifacts.bundle import GOLDEN, Bundle, files_in, open_bundle, write_manifest
+from danlu.artifacts.bundle import GOLDEN, Bundle, files_in, write_manifest
 from danlu.core.imports import require_extra
 from danlu.data.descriptors import Origin
 from danlu.data.specs import TokenInputs
@@ -17,6 +17,7 @@ from danlu.exporters.forms import FORMS
 from danlu.exporters.onnx.network import require_opset
 from danlu.exporters.ports import BATCH, LENGTH, Port, network_ports, sample_inputs
 from danlu.exporters.proof import Deviations, compare_decisions, conclude, proof_rows
+from danlu.models.bundle_form import open_checked
 from danlu.models.engines.table import ENGINES, RULE
 from danlu.models.predictor import Predictor
 
@@ -62,7 +63,7 @@ def write_into(
     form.write_network(predictor, folder, require_opset(opset))
     order = (engine, *(other for other in bundle.manifest.engines or RULE if other != engine))
     write_manifest(folder, bundle.manifest.model_copy(update={"engines": order}), files_in(folder))
-    again = open_bundle(folder)
+    again = open_checked(folder)
     other, found, place = (
         Predictor.load(again, engine=engine, own_code=own_code),
         Deviations(rows.height),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import read_json
 from danlu.artifacts.run import RunDirectory
 from danlu.core.devices import open_device
@@ -20,6 +19,7 @@ from danlu.core.seeds import Seed
 from danlu.data.descriptors import Origin
 from danlu.data.loader import PreparedDataset, TensorColumn, Tensors
 from danlu.errors import DataError
+from danlu.models.bundle_form import open_checked
 from danlu.models.golden import LABEL, golden_inputs
 from danlu.models.predictor import Predictor
 from danlu.models.text.pretrained_folder import requires_remote_code
@@ -91,7 +91,7 @@ def bundle_subject(path: Path, own_code: bool = False) -> Subject:
         ArtifactError: the bundle is damaged, or its model needs code that is not allowed.
         DataError: it keeps no rows.
     """
-    bundle = open_bundle(path)
+    bundle = open_checked(path)
     predictor = Predictor.load(bundle, own_code=own_code)
     columns, golden, labels = predictor.preprocessor.columns, bundle.golden(), None
     rows = bundle.reference_rows()

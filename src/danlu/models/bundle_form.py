@@ -2,34 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from danlu.artifacts.bundle import Bundle
+from danlu.artifacts.bundle import Bundle, open_bundle
+from danlu.artifacts.files import StrPath
 from danlu.data.kinds.table import get_kind
 from danlu.data.reading.reading import Reading
 from danlu.errors import ArtifactError, DanluError
 from danlu.tasks.table import parse_target
-
-
-class _Column(BaseModel):
-    """Check a column of the manifest."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-    name: str = Field(min_length=1)
-    type: str
-    reading: dict[str, Any] = Field(default_factory=dict)
-
-
-class _FileReading(BaseModel):
-    """Check how files are read."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-    missing_values: list[str] = Field(default_factory=list)
-    encoding: str | None = None
-    skip_rows: int | None = Field(default=None, ge=0)
-    target: list[_Column] = Field(default_factory=list)
 
 
 @contextmanager
@@ -52,17 +31,24 @@ def refuse_malformed(bundle: Bundle) -> Iterator[None]:
         ) from error
 
 
-def check_form(bundle: Bundle) -> None:
-    """Raise ArtifactError unless a manifest says of columns, files and answers what can be used."""
+def open_checked(path: StrPath) -> Bundle:
+    """Open a bundle, or that of a run, with a usable manifest.
+
+    It says of columns, files and answers what can be used.
+
+    Whoever opens a bundle that somebody names opens it here.
+
+    Raises:
+        ArtifactError: there is none, it is damaged or was changed, is of another form, or a newer danlu wrote it.
+    """
+    bundle = open_bundle(path)
     manifest = bundle.manifest
     with refuse_malformed(bundle):
-        for column in manifest.columns:
-            Reading.model_validate(_Column.model_validate(column).reading)
-        for told in _FileReading.model_validate(manifest.reading).target:
-            Reading.model_validate(told.reading)
-        if manifest.batch_size < 1:
-            raise ValueError(f"batch_size is {manifest.batch_size}")
+        for told in (*manifest.columns, *manifest.reading.get("target", ())):
+            Reading.model_validate(told.get("reading", {}))
         get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
         labels = getattr(parse_target(manifest.output), "labels", ())
         if len({type(label) for label in labels}) > 1:
             raise ValueError(f"labels are of several types: {labels[:5]}")
+    bundle.reference()
+    return bundle

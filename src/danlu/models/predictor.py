@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from pydantic import PositiveInt
 
-from danlu.artifacts.bundle import GOLDEN, Bundle, open_bundle
+from danlu.artifacts.bundle import GOLDEN, Bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
 from danlu.core.component import components
@@ -31,7 +31,7 @@ from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.text.preprocessor import BlockPreprocessor
 from danlu.errors import ArgumentError, ArtifactError, DataError, MissingExtra
 from danlu.models.base import Interpretable, Model
-from danlu.models.bundle_form import check_form, refuse_malformed
+from danlu.models.bundle_form import open_checked, refuse_malformed
 from danlu.models.engines.base import Engine, EngineSource
 from danlu.models.engines.table import engines_for
 from danlu.models.engines.torch_engine import TorchEngine
@@ -110,8 +110,7 @@ class Predictor:
             ArtifactError: the bundle is damaged, its golden predictions changed, or it needs code that is not allowed.
             MissingExtra: the model needs packages that are not installed.
         """
-        bundle = source if isinstance(source, Bundle) else open_bundle(source)
-        check_form(bundle)
+        bundle = source if isinstance(source, Bundle) else open_checked(source)
         with refuse_malformed(bundle):
             manifest, options = bundle.manifest, model_options(bundle.config)
             preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)

@@ -17,7 +17,6 @@ from danlu.data.sources.in_memory import one_row, read_in_memory
 from danlu.data.sources.reader import read_source
 from danlu.data.sources.unnamed_rows import is_matrix, matrix_to_frame
 from danlu.errors import DataError
-from danlu.models.bundle_form import check_form
 from danlu.tasks.table import number_columns, parse_target
 
 
@@ -56,7 +55,6 @@ def _answers(manifest: Manifest) -> Sequence[Mapping[str, Any]]:
 
 def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = True) -> RawData:
     """Read rows as `read_for` does, but leave words as they are written."""
-    check_form(bundle)
     manifest = bundle.manifest
     several = source if isinstance(source, list | tuple) else [source]
     if all(isinstance(name, str | Path) for name in several):

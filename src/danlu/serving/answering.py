@@ -60,7 +60,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Served:
-    """Answer requests from one bundle; nothing in it changes but what it remembers of categories' words.
+    """Answer requests from one bundle.
+
+    Nothing in it changes but what it remembers of categories' words.
 
     Attributes:
         predictor: the opened bundle.
@@ -88,7 +90,10 @@ class Served:
 
     @classmethod
     def of(cls, predictor: Predictor) -> Self:
-        """Serve a predictor that is open already; asks polars for nothing, so a process may fork afterwards."""
+        """Serve a predictor that is open already.
+
+        It asks polars for nothing, so a process may fork afterwards.
+        """
         columns = input_columns(predictor)
         digest = cls.digest_of(predictor.manifest)
         table = QuickTable.of(predictor, columns)
@@ -106,7 +111,9 @@ class Served:
         return self.predictor.engine.name
 
     def decode(self, body: bytes | memoryview) -> Rows:
-        """Decode the body of a request, `{"rows": [...], "explain": false}`, in which `rows` may be one row.
+        """Decode the body of a request, `{"rows": [...], "explain": false}`.
+
+        `rows` may be one row.
 
         Raises:
             Refused: it is no JSON of that form, or has no rows.
@@ -287,7 +294,10 @@ def _raw(rows: Sequence[Any], explain: bool = False) -> Rows:
 
 
 def to_json(decoded: pl.DataFrame) -> list[Answer]:
-    """Return decoded predictions as JSON values, the probabilities of labels in an object of their own."""
+    """Return decoded predictions as JSON values.
+
+    The probabilities of labels are an object of their own.
+    """
     labels = [name for name in decoded.columns if name.startswith(PROBABILITY)]
     others = [name for name in decoded.columns if name not in labels]
     rows = zip(*(decoded[name].to_list() for name in others), strict=True)

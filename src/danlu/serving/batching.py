@@ -20,6 +20,9 @@ from danlu.serving.refusal import Refusal, overloaded
 # Weights of the newest batch in the time of batches of its size. A batch that takes longer than usual was mostly kept
 # waiting by another process; what is usual is to be known.
 SLOWER, QUICKER = 0.1, 0.3
+# While more waits than a batch holds, batches of this time are computed in the event loop as well: a thread would get
+# Python's lock too seldom beside a loop that is busy with refusing.
+SATURATED_S = 0.02
 INTERNAL = Refusal(500, "the server failed at this request; its log says why", code="DL900")
 TOO_LATE = "it cannot be answered before its deadline; try again later, or allow more time"
 
@@ -83,12 +86,20 @@ class Batcher:
         self._planned = self._busy = False
         self._free_at = 0.0  # when the batch in the thread will be done
         self._times: dict[tuple[int, int], float] = {}  # seconds of a batch by bucket and the bits of its rows
+        self._row_s = 0.0  # seconds of a row, whatever its batch
         self._thread: ThreadPoolExecutor | None = None
 
     @property
     def waiting_rows(self) -> int:
         """The number of rows that wait."""
         return self._rows
+
+    def too_late(self, deadline: float) -> Refusal | None:
+        """Refuse a request before it is decoded, if what waits takes longer."""
+        now = monotonic()
+        wait = max(0.0, self._free_at - now) + self._rows * self._row_s
+        hopeless = now + wait > deadline and (self._rows or now > deadline)
+        return overloaded(TOO_LATE, wait) if hopeless else None
 
     def submit(self, job: Job) -> Refusal | None:
         """Take a job, or say why not.
@@ -194,7 +205,8 @@ class Batcher:
             start += job.rows
         size = jobs[0].bucket, rows.bit_length()
         expected = self._batch_seconds(rows, jobs[0].bucket)
-        if size in self._times and expected <= self._limits.inline_s:
+        inline_s = SATURATED_S if self._rows >= self._limits.batch_rows else self._limits.inline_s
+        if size in self._times and expected <= inline_s:
             self._finish(jobs, rows, *self._compute(jobs))
         else:
             self._busy = True
@@ -241,6 +253,7 @@ class Batcher:
         size = jobs[0].bucket, rows.bit_length()
         known = self._times.get(size, seconds)
         self._times[size] = known + (SLOWER if seconds > known else QUICKER) * (seconds - known)
+        self._row_s += QUICKER * (seconds / rows - self._row_s)
         self._watcher.batch(rows, [began - job.queued_at for job in jobs], seconds)
         for job, result in zip(jobs, results, strict=True):
             if not job.cancelled:

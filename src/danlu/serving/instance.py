@@ -3,10 +3,11 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from danlu.serving.answering import Answer, Rows, Served
 from danlu.serving.batching import Batcher
+from danlu.serving.drift import Drift
 from danlu.serving.limits import Limits
 from danlu.serving.metrics import Counter, Layout, Row
 from danlu.serving.refusal import Refusal
@@ -17,20 +18,21 @@ STATUSES = (200, 400, 401, 404, 408, 413, 415, 422, 429, 500, 503)
 STAGES = ("decode", "queue", "compute", "request")
 
 
-class Question(NamedTuple):
+class Question:
     """Hold rows to be answered, and what makes a request's answer of theirs.
 
     Attributes:
         rows: as the bundle reads them.
         finish: the rows' answers -> what the client gets; called where the batch was computed.
         explains: whether `finish` computes explanations, which take long: the answers wait for it elsewhere.
-        bucket: only requests of one are computed together.
+        answers: of the rows, once they are computed.
     """
 
-    rows: Rows
-    finish: Callable[[list[Answer]], Any]
-    explains: bool = False
-    bucket: int = 0
+    __slots__ = ("answers", "explains", "finish", "rows")
+
+    def __init__(self, rows: Rows, finish: Callable[[list[Answer]], Any], explains: bool = False) -> None:
+        self.rows, self.finish, self.explains = rows, finish, explains
+        self.answers: list[Answer] = []
 
 
 class Instance:
@@ -40,6 +42,7 @@ class Instance:
         name, version: of the model.
         served: the opened bundle.
         batcher: computes rows together.
+        drift: compares what is asked and answered with the training.
         head: header lines that name the digest.
         opening: the constant beginning of a plain answer's JSON.
     """
@@ -48,6 +51,7 @@ class Instance:
         self, name: str, version: str, served: Served, loop: asyncio.AbstractEventLoop, limits: Limits, row: Row
     ) -> None:
         self.name, self.version, self.served = name, version, served
+        self.drift = Drift(served)
         self.head = b"x-danlu-digest: " + served.digest.encode() + b"\r\n"
         told = {"model": name, "version": version, "digest": served.digest}
         self.opening = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()[:-1]
@@ -69,10 +73,9 @@ class Instance:
     def run(self, questions: Sequence[Question]) -> list[Any]:
         """Answer a batch, and write each request's answer."""
         answers = self.served.answer([question.rows for question in questions])
-        return [
-            found if question.explains else finished(question, found)
-            for question, found in zip(questions, answers, strict=True)
-        ]
+        for question, found in zip(questions, answers, strict=True):
+            question.answers = found
+        return [None if question.explains else finished(question) for question in questions]
 
     def bucket_of(self, size: int, rows: int) -> int:
         """Return the bucket of rows whose body has a size.
@@ -80,6 +83,15 @@ class Instance:
         Texts of about one length are padded little.
         """
         return (size // max(1, rows)).bit_length() if self._reads_texts else 0
+
+    def answered(self, route: str, question: Question, seconds: float) -> None:
+        """Count a request that was answered."""
+        self.statuses[route][200].add()
+        self.stages["request"].observe(seconds)
+        self.drift.observe(question.rows, question.answers)
+        errors = sum("error" in answer for answer in question.answers)
+        if errors:
+            self._errors.add(errors)
 
     def count(self, route: str, status: int) -> None:
         """Count an answered request."""
@@ -99,12 +111,12 @@ class Instance:
         self._depth.set(rows)
 
 
-def finished(question: Question, answers: list[Answer]) -> Any:
+def finished(question: Question) -> Any:
     """Return what a client gets for its rows' answers, which may be a refusal."""
     try:
-        return question.finish(answers)
+        return question.finish(question.answers)
     except Refused as refused:  # the protocol has no place for what went wrong
-        return Refusal(refused.status, refused.message, refused.code)
+        return Refusal.of(refused)
 
 
 def place_metrics(layout: Layout, name: str, version: str) -> None:

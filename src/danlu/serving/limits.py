@@ -13,6 +13,7 @@ class Limits:
         rows: of one request.
         read_s: for a request to arrive, from its first byte to its last.
         write_s: for a client to take its answer.
+        connections: open ones, of a worker.
         idle_s: a connection is kept open between two requests.
         answer_s: a request may wait where it names no deadline.
         queued_rows: that wait for a model at a time; deadlines refuse long before where they are short.
@@ -28,6 +29,7 @@ class Limits:
     rows: int = 100_000
     read_s: float = 30.0
     write_s: float = 30.0
+    connections: int = 10_000
     idle_s: float = 15.0
     answer_s: float = 30.0
     queued_rows: int = 200_000

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.bundle import open_bundle
+from danlu.core.console import suppressed
 from danlu.models.engines.torch_engine import TorchEngine
 from danlu.models.predictor import Predictor
 from danlu.serving.answering import Served
@@ -62,7 +63,8 @@ class LoadedVersion:
         else:
             golden = self._served.predictor.bundle.golden()
             if golden is not None:
-                self._served.predictor.replay(golden)
+                with suppressed():
+                    self._served.predictor.replay(golden)
         return self._served
 
     def _open(self, replay: bool) -> Served:

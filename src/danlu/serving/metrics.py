@@ -86,6 +86,11 @@ class Table:
         self.layout = Layout()
         self._free = list(range(ROWS - 1, 0, -1))
 
+    @property
+    def free_rows(self) -> int:
+        """How many more workers may run."""
+        return len(self._free)
+
     def take_row(self) -> int:
         """Return a free row for a worker.
 

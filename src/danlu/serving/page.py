@@ -86,7 +86,7 @@ def _field(
 
 
 def _kind(served: Served, column: InputColumn) -> str:
-    """Return how a field is read: words of a sentence, JSON of messages, or the column's own type."""
+    """Return how a field is read: words, JSON of messages, or the column's own type."""
     kind = served.predictor.kind
     if kind.answers_each_word:
         return "tokens"

@@ -55,7 +55,7 @@ def decode(served: Served, body: bytes | memoryview, content_type: str | None = 
 
 
 def finish(served: Served, rows: Rows, answers: Sequence[Answer]) -> Sequence[Answer]:
-    """Return the answers of a request as they are written: explained, where it asks for that."""
+    """Return the answers of a request as they are written, explained where asked."""
     if not rows.explain:
         return answers
     texts = served.explain(rows, answers)

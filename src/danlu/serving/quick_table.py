@@ -138,7 +138,7 @@ class QuickTable:
         with np.errstate(over="ignore"):
             if self._is_linear:
                 held = values if self._limits is None else np.clip(values, *self._limits)
-                scaled = ((held - self._offsets) / self._scales).astype(np.float32)
+                scaled = np.asarray((held - self._offsets) / self._scales, dtype=np.float32)
             else:
                 scaled = np.empty(values.shape, dtype=np.float32)
                 for place, state in enumerate(self._preprocessor.numbers):

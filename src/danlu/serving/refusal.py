@@ -3,7 +3,9 @@
 import json
 import math
 from dataclasses import dataclass
-from http import HTTPStatus
+from typing import Self
+
+from danlu.serving.refusals import Refused
 
 LONGEST_RETRY_S = 60  # clients obey no more than two minutes
 
@@ -17,22 +19,24 @@ class Refusal:
         message: for the client: what is wrong and what to do.
         code: of danlu's errors, where it is one of them.
         retry_s: whole seconds after which the client may try again; None where that would not help.
+        field: where in the request, as `rows[3]`; None where it is the whole.
     """
 
     status: int
     message: str
     code: str = ""
     retry_s: int | None = None
+    field: str | None = None
+
+    @classmethod
+    def of(cls, refused: Refused) -> Self:
+        """Return what was raised while a request was decoded or its answer written."""
+        return cls(refused.status, refused.message, refused.code, field=refused.field)
 
     def body(self) -> bytes:
         """Return the JSON that tells it; `error` as the Open Inference Protocol has it."""
-        told: dict[str, object] = {"error": self.message}
-        return json.dumps({**told, "code": self.code} if self.code else told, ensure_ascii=False).encode()
-
-    @property
-    def phrase(self) -> str:
-        """The status in words."""
-        return HTTPStatus(self.status).phrase
+        told = {"error": self.message, "code": self.code, "field": self.field}
+        return json.dumps({name: value for name, value in told.items() if value}, ensure_ascii=False).encode()
 
 
 def overloaded(message: str, wait_s: float) -> Refusal:

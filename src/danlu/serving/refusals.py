@@ -52,7 +52,7 @@ class RowError(msgspec.Struct, frozen=True):
 
 
 class Refused(Exception):
-    """A whole request that cannot be answered.
+    """Refuse a whole request, which cannot be answered.
 
     Attributes:
         status: of HTTP, 4xx.

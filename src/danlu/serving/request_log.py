@@ -157,7 +157,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_log(path: Path) -> Iterator[LogLine]:
-    """Read a log, line by line; a last line that was cut off is left out.
+    """Read a log, line by line, without a last line that was cut off.
 
     Raises:
         DataError: the file cannot be read, or a line is none of a log.

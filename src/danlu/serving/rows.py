@@ -171,7 +171,9 @@ def _cell(value: Any, column: InputColumn) -> Any:
 
 
 def _image(value: Any, name: str) -> bytes:
-    """Return the bytes of an image's file; never a path, which would open files of the server.
+    """Return the bytes of an image's file.
+
+    Never a path, which would open files of the server.
 
     Raises:
         DataError: it is neither bytes nor base64.
@@ -188,7 +190,7 @@ def _image(value: Any, name: str) -> bytes:
 
 
 def _kind(value: Any) -> str:
-    """Return which type of column a cell belongs to; the empty word for a missing one."""
+    """Return which type of column a cell belongs to; "" for a missing one."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -199,7 +201,7 @@ def _kind(value: Any) -> str:
 
 
 def _groups(rows: Sequence[Sequence[Any]]) -> list[list[int]]:
-    """Group rows so that within a group each column holds one type of cell, and missing ones."""
+    """Group rows so that in each a column holds one type of cell."""
     if not rows:
         return []
     kinds = [tuple(map(_kind, row)) for row in rows]

@@ -3,7 +3,9 @@
 In: an opened predictor. Out: names and types in the order of training; what a cell of each may be.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -34,7 +36,7 @@ class InputColumn:
     reading: Reading
 
     def canonical(self, values: pl.Series) -> pl.Series:
-        """Return read values in the one type that all requests share, so that they can be put together.
+        """Return read values in the one type that all requests share.
 
         Raises:
             DataError: they are of another type.
@@ -70,7 +72,7 @@ def article(type_: str) -> str:
 
 def input_columns(predictor: Predictor) -> tuple[InputColumn, ...]:
     """Return the columns that a model reads, in the order of training."""
-    told = {column["name"]: column for column in predictor.manifest.columns}
+    told: dict[str, Mapping[str, Any]] = {str(column["name"]): column for column in predictor.manifest.columns}
     names = predictor.manifest.in_training_order(predictor.preprocessor.columns)
     alone = "image" if predictor.kind.shows_pictures else "text"
     return tuple(

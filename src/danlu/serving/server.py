@@ -7,6 +7,7 @@ samples first, then says that it is ready, and drains when it is told to: no req
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -32,12 +33,14 @@ from danlu.serving.instance import Instance
 from danlu.serving.keys import Gate, Key
 from danlu.serving.limits import Limits
 from danlu.serving.loaded import Models
-from danlu.serving.metrics import Table
+from danlu.serving.metrics import Counter, Table
+from danlu.serving.request_log import RequestLog
 
 SWEEP_S = 0.5
 POLL_S = 0.02
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be added to answers while a batch is computed
 BACKLOG = 2048
+SPARE_FILES = 200  # open beside the connections
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Options:
         limits: of requests.
         keys: that are let in; none for everybody.
         certificate, private_key: files for TLS.
+        log: a file that gets a line for each answered request.
         workers: processes at a time.
     """
 
@@ -55,6 +59,7 @@ class Options:
     keys: tuple[Key, ...] = ()
     certificate: Path | None = None
     private_key: Path | None = None
+    log: Path | None = None
     workers: int = 1
 
 
@@ -80,6 +85,7 @@ def serve_worker(
         channel.send({"event": "failed", "error": str(error), "code": error.code})
         return 1
     _set_threads(options.workers)
+    _allow_connections(options.limits.connections)
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
@@ -87,7 +93,8 @@ def serve_worker(
     async def run() -> None:
         loop = asyncio.get_running_loop()
         gate = Gate(options.keys, monotonic, options.workers)
-        hot = Hot(loop, options.limits, gate)
+        log = None if options.log is None else RequestLog(options.log)
+        hot = Hot(loop, options.limits, gate, log)
         own = table.row(row)
         instances = {
             name: {
@@ -101,7 +108,7 @@ def serve_worker(
         supervisor = SupervisorLink(channel, loop)
         policies = {name: model.model for name, model in models.items()}
         app = build_app(Site(policies, instances, hot, gate, table, supervisor.ask))
-        server = WorkerServer(_config(app, hot, options), hot, supervisor, own.counter("danlu_connections"))
+        server = WorkerServer(_config(app, hot, options), hot, supervisor, log, own.counter("danlu_connections"))
         supervisor.on_drain = server.drain
         loop.add_signal_handler(signal.SIGTERM, server.drain, options.limits.drain_idle_s)
         await server.serve(sockets=[listener])
@@ -118,6 +125,15 @@ def _set_threads(workers: int) -> None:
         import torch
 
         torch.set_num_threads(max(1, usable_cores() // workers))
+
+
+def _allow_connections(count: int) -> None:
+    """Raise how many files may be open, as far as the system lets us."""
+    wanted = count + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _config(app: Any, hot: Hot, options: Options) -> Config:
@@ -190,9 +206,11 @@ class SupervisorLink:
 class WorkerServer(uvicorn.Server):
     """Run uvicorn's server; sweep slow clients, and lose no request at the end."""
 
-    def __init__(self, config: Config, hot: Hot, supervisor: SupervisorLink, connections: Any) -> None:
+    def __init__(
+        self, config: Config, hot: Hot, supervisor: SupervisorLink, log: RequestLog | None, connections: Counter
+    ) -> None:
         super().__init__(config)
-        self._hot, self._supervisor, self._connections = hot, supervisor, connections
+        self._hot, self._supervisor, self._log, self._connections = hot, supervisor, log, connections
         self._patience_s = 0.0
 
     def drain(self, idle_s: float) -> None:
@@ -233,6 +251,8 @@ class WorkerServer(uvicorn.Server):
         for connection in list(self.server_state.connections):
             if isinstance(connection, HotProtocol):
                 connection.sweep(now)
+        if self._log is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._log.flush)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, answer what has come, and end."""
@@ -244,6 +264,8 @@ class WorkerServer(uvicorn.Server):
             while self.server_state.connections and monotonic() < until:
                 await asyncio.sleep(POLL_S)
             await super().shutdown(sockets)
+        if self._log is not None:
+            self._log.flush()
         self._connections.set(0)
 
 

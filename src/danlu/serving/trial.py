@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from danlu.artifacts.bundle import MANIFEST, Bundle, open_bundle
 from danlu.artifacts.cache import cache_root
 from danlu.artifacts.files import read_json, sha256_of_json, write_json
-from danlu.core.console import info
+from danlu.core.console import emit, suppressed
 from danlu.core.threads import usable_cores
 from danlu.errors import ArgumentError, ArtifactError, DanluError, MissingExtra
 from danlu.models.engines.table import AUTO, ENGINES
@@ -49,25 +50,37 @@ class Tried:
 
 
 class Trial:
-    """Try a bundle in a fork."""
+    """Try a bundle in a fork.
 
-    def __init__(self, folder: Path, engine: str, own_code: bool) -> None:
+    Args:
+        folder: of the bundle.
+        engine: `auto`, or the one engine that may answer.
+        own_code: whether code that it names may run.
+        forget: is called in the fork, to close what is none of its business.
+
+    Attributes:
+        pipe: can be read from once there is a result.
+    """
+
+    def __init__(self, folder: Path, engine: str, own_code: bool, forget: Callable[[], None]) -> None:
         self.folder = folder
-        self._read, write = os.pipe()
+        self.pipe, write = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
+            forget()
             _exit_with(write, lambda: _try(folder, engine, own_code))
         os.close(write)
 
     def result(self) -> Tried:
-        """Wait for what was found.
+        """Return what was found, and wait for it where it is not there yet.
 
         Raises:
             ArgumentError, ArtifactError, MissingExtra: the bundle cannot be served.
         """
-        with os.fdopen(self._read, "rb") as pipe:
+        with os.fdopen(self.pipe, "rb") as pipe:
             told = pipe.read()
-        os.waitpid(self._pid, 0)
+        with suppress(ChildProcessError):  # whoever waits for all children was first
+            os.waitpid(self._pid, 0)
         if not told:
             raise ArtifactError(f"{self.folder}: opening it ended its process; do not serve this bundle", code="DL310")
         found = json.loads(told)
@@ -77,15 +90,9 @@ class Trial:
         return Tried(**found)
 
 
-def try_bundle(folder: Path, engine: str, own_code: bool) -> Tried:
-    """Return a bundle's engine and digest, from the cache where this was tried before.
-
-    Raises:
-        ArgumentError, ArtifactError, MissingExtra: the bundle cannot be served.
-    """
-    if engine == AUTO and (kept := _kept(_digest(folder))) is not None:
-        return kept
-    return Trial(folder, engine, own_code).result()
+def earlier_trial(folder: Path, engine: str) -> Tried | None:
+    """Return what the cache knows of a bundle; None where it must be tried."""
+    return _kept(_digest(folder)) if engine == AUTO else None
 
 
 def _exit_with(pipe: int, find: Callable[[], dict[str, Any]]) -> None:
@@ -111,7 +118,8 @@ def _try(folder: Path, engine: str, own_code: bool) -> dict[str, Any]:
     digest = bundle.manifest.digest or sha256_of_json(bundle.manifest.model_dump(mode="json", exclude={"digest"}))
     if engine != AUTO:
         return _found(Predictor.load(bundle, engine=engine, own_code=own_code), digest)
-    seconds = _measure_engines(bundle, own_code)
+    with suppressed():  # each engine would say the same of the golden samples
+        seconds = _measure_engines(bundle, own_code)
     # Where none answers, opening it in the bundle's own order says why.
     fastest = min(seconds, key=lambda name: seconds[name], default=AUTO)
     found = _found(Predictor.load(bundle, engine=fastest, own_code=own_code), digest)
@@ -137,7 +145,7 @@ def _measure_engines(bundle: Bundle, own_code: bool) -> dict[str, float]:
         except ArgumentError:  # it cannot answer such a bundle
             continue
         except ArtifactError as error:
-            info(f"{bundle.folder}: the engine {name} is left out: {error}")
+            emit(f"{bundle.folder}: the engine {name} is left out: {error}")
             continue
         found[name] = _measure(predictor, bundle)
     return found

@@ -11,10 +11,12 @@ import selectors
 import signal
 import socket
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from danlu.core.console import ERROR, emit
@@ -24,11 +26,11 @@ from danlu.serving.instance import place_metrics
 from danlu.serving.loaded import LoadedModel, LoadedVersion, Models
 from danlu.serving.metrics import Table
 from danlu.serving.server import Options, serve_worker
-from danlu.serving.store import Model, Policy, model_with, parse_policy, read_model
-from danlu.serving.trial import try_bundle
+from danlu.serving.store import NAME, Model, Policy, model_with, parse_policy, read_model
+from danlu.serving.trial import Trial, Tried, earlier_trial
 
 STARTED_S = 120.0  # for a generation to be ready
-RESPAWNS, RESPAWN_WINDOW_S = 10, 30.0  # more deaths than these in that time end the server
+UNREADY_DEATHS = 5  # workers that end before they are ready, one after the other, end the server
 GRACE_S = 5.0  # beyond the time to drain, before a worker is killed
 Announce = Callable[[Message], None]
 
@@ -64,7 +66,7 @@ class Change:
         asker: the worker whose client asked, and the number of its question.
         name: of the model.
         before: the model as it was; None where it is new.
-        models: all models afterwards.
+        models: all models before it.
         generation: the new one.
         until: when it is given up.
         closing: workers of the old generation, by id, that may still take connections, once the new one is ready.
@@ -77,6 +79,25 @@ class Change:
     generation: int
     until: float
     closing: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Attempt:
+    """Hold a change whose bundles are being tried.
+
+    Attributes:
+        asker: as of a change.
+        model: as it is to be.
+        before: as it was; None where it is new.
+        tried: what is known of its versions.
+        trials: those that run.
+    """
+
+    asker: tuple[Worker, int]
+    model: Model
+    before: Model | None
+    tried: dict[str, Tried] = field(default_factory=dict)
+    trials: dict[str, Trial] = field(default_factory=dict)
 
 
 class Supervisor:
@@ -102,9 +123,10 @@ class Supervisor:
         self._models: Models = {}
         self._generation = 0
         self._asked: deque[tuple[Worker, Message]] = deque()
+        self._attempt: Attempt | None = None
         self._change: Change | None = None
         self._before: dict[str, Policy] = {}  # each model's policy before its last change
-        self._deaths: deque[float] = deque(maxlen=RESPAWNS)
+        self._unready_deaths = 0
         self._stop_by = 0.0
         self._signals: set[int] = set()
 
@@ -117,7 +139,7 @@ class Supervisor:
             MissingExtra: a model needs packages that are not installed.
         """
         self._sockets = bind(host, port, self._options.workers)
-        self._models = {name: self._load(model) for name, model in self._wanted.items()}
+        self._models = {name: self._load(model, self._try_all(model)) for name, model in self._wanted.items()}
         for name in ("danlu_workers_lost", "danlu_reloads", "danlu_connections"):
             self._table.layout.place(name, ())
         with self._signals_watched():
@@ -131,15 +153,32 @@ class Supervisor:
 
     # -- what is served
 
-    def _load(self, model: Model) -> LoadedModel:
-        """Try a model's versions, and load them without asking them anything.
+    def _try_all(self, model: Model) -> dict[str, Tried]:
+        """Try a model's versions one after the other, and wait."""
+        return {
+            version: earlier_trial(folder, self._engine) or self._trial(folder).result()
+            for version, folder in model.versions.items()
+        }
+
+    def _trial(self, folder: Path) -> Trial:
+        return Trial(folder, self._engine, self._own_code, self._forget)
+
+    def _forget(self) -> None:
+        """Close in a fork what is the supervisor's alone."""
+        for listener in self._sockets:
+            listener.close()
+        for worker in self._workers.values():
+            worker.channel.close()
+
+    def _load(self, model: Model, tried_versions: Mapping[str, Tried]) -> LoadedModel:
+        """Load a model's versions without asking them anything.
 
         What is loaded already is taken as it is where its bundle is the same.
         """
         versions: dict[str, LoadedVersion] = {}
         held = self._models.get(model.name)
         for version, folder in model.versions.items():
-            tried = try_bundle(folder, self._engine, self._own_code)
+            tried = tried_versions[version]
             known = held.versions.get(version) if held else None
             if known is not None and (known.folder, known.digest, known.engine) == (
                 folder,
@@ -168,6 +207,7 @@ class Supervisor:
 
     def _start_generation(self) -> None:
         self._generation += 1
+        gc.unfreeze()  # what earlier generations held may go
         gc.collect()
         gc.freeze()  # what is loaded is shared by all workers, as long as no collection writes to it
         for slot in range(self._options.workers):
@@ -223,6 +263,8 @@ class Supervisor:
         for key, _ in self._selector.select(timeout=1.0):
             if isinstance(key.data, Worker):
                 self._read(key.data)
+            elif isinstance(key.data, Trial):
+                self._take_result(key.data)
             else:
                 self._signals.update(key.data.recv(4096))
         if signal.SIGCHLD in self._signals:
@@ -234,7 +276,7 @@ class Supervisor:
         self._signals.clear()
         if self._stopping and time.monotonic() > self._stop_by:
             self._kill_all()
-        if self._change is None and self._asked and not self._stopping:
+        if self._change is None and self._attempt is None and self._asked and not self._stopping:
             self._begin_change(*self._asked.popleft())
         if self._change is not None and not self._change.closing and time.monotonic() > self._change.until:
             self._give_up(f"the new workers were not ready after {STARTED_S:g} s")
@@ -293,16 +335,15 @@ class Supervisor:
             self._give_up("a new worker ended before it was ready")
             return
         if not worker.ready:
-            self._kill_all()
-            raise ArtifactError("serve: a worker ended before it was ready; its error stands above", code="DL310")
+            self._unready_deaths += 1
+            if self._unready_deaths == UNREADY_DEATHS:
+                self._kill_all()
+                raise ArtifactError(f"serve: {UNREADY_DEATHS} workers ended before they were ready", code="DL310")
         self._table.row(0).counter("danlu_workers_lost").add()
         emit(f"danlu serve: worker {worker.pid} ended ({_ended(status)}); another takes its place", ERROR)
-        now = time.monotonic()
-        if len(self._deaths) == RESPAWNS and now - self._deaths[0] < RESPAWN_WINDOW_S:
-            self._kill_all()
-            raise ArtifactError(f"serve: {RESPAWNS} workers ended within {RESPAWN_WINDOW_S:g} s", code="DL310")
-        self._deaths.append(now)
-        self._fork(worker.slot, self._models, worker.generation)
+        change = self._change  # until it is done, an older worker's successor answers with the older models
+        is_older = change is not None and worker.generation < change.generation
+        self._fork(worker.slot, change.models if change is not None and is_older else self._models, worker.generation)
 
     # -- changes
 
@@ -314,7 +355,7 @@ class Supervisor:
             return
         for message in messages:
             if message.get("event") == "ready":
-                worker.ready = True
+                worker.ready, self._unready_deaths = True, 0
                 self._take_over()
             elif message.get("event") == "closed":
                 self._closed(worker)
@@ -324,41 +365,98 @@ class Supervisor:
                 self._asked.append((worker, message))
 
     def _failed(self, worker: Worker, message: Message) -> None:
-        worker.leaving = True
         if self._change is not None and worker.generation == self._change.generation:
             self._give_up(message["error"], message["code"])
-            return
-        self._kill_all()
-        raise ArtifactError(message["error"], code=message["code"])
+        elif any(other.ready for other in self._workers.values()):
+            emit(f"danlu serve: {message['error']}", ERROR)  # it ends, and is replaced as others are
+        else:
+            self._kill_all()
+            raise ArtifactError(message["error"], code=message["code"])
 
     def _begin_change(self, worker: Worker, message: Message) -> None:
-        """Load what a client asked for, and start the workers that will answer with it."""
-        name, parameters = str(message["name"]), message["parameters"]
-        try:
-            models, before = self._changed_models(str(message["do"]), name, parameters)
-        except DanluError as error:
-            self._answer((worker, message["id"]), _refusal(error))
+        """Begin what a client asked for; bundles are tried in forks meanwhile."""
+        asker, name = (worker, int(message["id"])), str(message["name"])
+        if self._table.free_rows < 2 * self._options.workers:  # as many may have to be replaced
+            busy = {"error": "workers of earlier loads are still draining; try again", "code": "", "status": 503}
+            self._answer(asker, busy)
             return
+        held = self._models.get(name)
+        before = held.model if held else None
+        with self._refusing(asker):
+            if message["do"] == "unload":
+                self._start_change(asker, name, before, self._without(name))
+                return
+            attempt = Attempt(asker, self._changed_model(name, before, message["parameters"]), before)
+            for version, folder in attempt.model.versions.items():
+                kept = earlier_trial(folder, self._engine)
+                if kept is not None:
+                    attempt.tried[version] = kept
+                    continue
+                attempt.trials[version] = trial = self._trial(folder)
+                self._selector.register(trial.pipe, selectors.EVENT_READ, trial)
+            self._attempt = attempt
+            self._go_on()
+
+    def _take_result(self, trial: Trial) -> None:
+        """Take over what a trial found."""
+        self._selector.unregister(trial.pipe)
+        attempt = self._attempt
+        version = next((name for name, each in attempt.trials.items() if each is trial), None) if attempt else None
+        if attempt is None or version is None:  # another version was refused before
+            with suppress(DanluError):
+                trial.result()
+            return
+        del attempt.trials[version]
+        with self._refusing(attempt.asker):
+            attempt.tried[version] = trial.result()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Load a model and start its workers, once all its versions are tried."""
+        attempt = self._attempt
+        if attempt is None or attempt.trials:
+            return
+        self._attempt = None
+        models = {**self._models, attempt.model.name: self._load(attempt.model, attempt.tried)}
+        self._start_change(attempt.asker, attempt.model.name, attempt.before, models)
+
+    def _start_change(self, asker: tuple[Worker, int], name: str, before: Model | None, models: Models) -> None:
         until = time.monotonic() + STARTED_S
         kept, self._models = self._models, models
-        self._change = Change((worker, message["id"]), name, before, kept, self._generation + 1, until)
+        self._change = Change(asker, name, before, kept, self._generation + 1, until)
         self._start_generation()
 
-    def _changed_models(self, do: str, name: str, parameters: Any) -> tuple[Models, Model | None]:
-        held = self._models.get(name)
-        if do == "unload":
-            if held is None:
-                raise ArgumentError(f"no model {name!r} is served here", code="DL301")
-            if len(self._models) == 1:
-                raise ArgumentError(f"{name!r} is the only model; stop the server instead", code="DL402")
-            return {other: model for other, model in self._models.items() if other != name}, held.model
-        model = self._changed_model(name, held.model if held else None, parameters)
-        return {**self._models, name: self._load(model)}, held.model if held else None
+    @contextmanager
+    def _refusing(self, asker: tuple[Worker, int]) -> Iterator[None]:
+        """Answer a client whose change fails within the block, and go on."""
+        try:
+            yield
+        except DanluError as error:
+            self._attempt = None
+            self._answer(asker, _refusal(error))
+        except Exception as error:  # a folder that vanished, no memory for a fork
+            emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+            self._attempt = None
+            if self._change is not None:
+                self._give_up("the server failed at this; its log says why", "DL900")
+            else:
+                failed = {"error": "the server failed at this; its log says why", "code": "DL900", "status": 500}
+                self._answer(asker, failed)
+
+    def _without(self, name: str) -> Models:
+        """Return all models but one."""
+        if name not in self._models:
+            raise ArgumentError(f"no model {name!r} is served here", code="DL301")
+        if len(self._models) == 1:
+            raise ArgumentError(f"{name!r} is the only model; stop the server instead", code="DL402")
+        return {other: model for other, model in self._models.items() if other != name}
 
     def _changed_model(self, name: str, held: Model | None, parameters: Any) -> Model:
         """Return a model as its folder and a request's parameters say."""
         if not isinstance(parameters, dict):
             raise ArgumentError('parameters: give an object, as {"default": "2"}', code="DL402")
+        if held is None and not NAME.fullmatch(name):  # it may be `..`
+            raise ArgumentError(f"no model {name!r} is in the folder that is served", code="DL301")
         if held is None:
             roots = {model.model.root.parent for model in self._models.values() if model.model.root}
             found = [root / name for root in roots if (root / name).is_dir()]
@@ -387,7 +485,7 @@ class Supervisor:
         for worker in list(self._workers.values()):
             if worker.generation < change.generation and not worker.leaving:
                 change.closing.add(worker.pid)
-                self._tell_to_leave(worker, self._options.limits.drain_idle_s)
+                self._tell_to_leave(worker, self._options.limits.idle_s)
         self._finish_change()
 
     def _closed(self, worker: Worker) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from danlu.artifacts.bundle import MANIFEST, open_bundle
+from danlu.artifacts.bundle import MANIFEST
+from danlu.models.bundle_form import open_checked
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
@@ -19,7 +20,7 @@ Files = Mapping[str, bytes]
 
 def read_files(bundle: Path) -> dict[str, bytes]:
     """Read the files of a bundle by their paths inside it."""
-    return {name: (bundle / name).read_bytes() for name in sorted((MANIFEST, *open_bundle(bundle).manifest.files))}
+    return {name: (bundle / name).read_bytes() for name in sorted((MANIFEST, *open_checked(bundle).manifest.files))}
 
 
 def open_files(files: Files) -> "Predictor":

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,7 @@ def test_a_damaged_version_is_not_loaded_and_the_old_one_goes_on(store: Path, tu
         assert server.post(LOAD, {"parameters": 5}).status == 400
         assert server.post(LOAD, b"{").status == 400
         assert server.post("/v2/repository/models/none/load").status == 404
+        assert server.post("/v2/repository/models/%2e%2e/load").status == 404
         assert server.post("/v2/repository/models/tumour/unload").status == 400
         assert server.post("/predict/tumour", {"rows": tumours[:1]}).json["version"] == "1"
 
@@ -228,3 +229,74 @@ def test_an_address_that_is_taken_is_an_error_of_the_arguments(tumour_run: Path,
         port = str(taken.getsockname()[1])
         found = danlu("serve", tumour_run, "--port", port, "--engine", "numpy")
     assert found.returncode == 2 and f"--port {port}: cannot listen there" in found.stderr
+
+
+def test_what_was_answered_under_load_is_answered_again_byte_by_byte(
+    tumour_run: Path, tumours: Rows, tmp_path: Path, danlu: Any
+) -> None:
+    log = tmp_path / "log.jsonl"
+    with serving(f"tumour={tumour_run}", "--engine", "numpy", "--workers", "2", "--log", log) as server:
+        with traffic(server, tumours) as clients:
+            clients.wait_for(200)
+        assert server.stop() == 0
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == len(clients.answers)
+    assert len({line["id"] for line in lines}) == len(lines)
+    found = danlu("replay", log, tumour_run, "--json")
+    told = json.loads(found.stdout)
+    assert (found.returncode, told["requests"], told["equal"]) == (0, len(lines), len(lines)), told
+
+
+@pytest.mark.slow
+def test_thousands_of_requests_through_reloads_and_kills_have_a_right_answer_or_an_honest_error(
+    store: Path, tumours: Rows
+) -> None:
+    own = predictions(store, tumours)
+    set_policy(store, default="1")
+    kills = 0
+    with serving(store, "--engine", "numpy", "--workers", "2") as server:
+        with traffic(server, tumours) as clients:
+            until = time.monotonic() + 30
+            while time.monotonic() < until:
+                clients.wait_for(50)
+                if kills % 2:
+                    version = str(1 + kills // 2 % 2)
+                    assert server.post(LOAD, {"parameters": {"default": version}}).status == 200
+                else:
+                    os.kill(server.workers()[-1], signal.SIGKILL)
+                kills += 1
+        assert server.stop() == 0
+    assert set(clients.statuses) == {200}
+    assert len(clients.failures) <= kills * len(clients.threads)
+    assert [own[version][at] for at, version, _ in clients.answers] == [told for *_, told in clients.answers]
+
+
+@pytest.mark.slow
+def test_successors_on_one_port_lose_nothing(tumour_run: Path, tumours: Rows) -> None:
+    arguments = (f"tumour={tumour_run}", "--engine", "numpy")
+    with ExitStack() as running:
+        server = running.enter_context(serving(*arguments))
+        with traffic(server, tumours) as clients:
+            for _ in range(3):
+                clients.wait_for(100)
+                successor = running.enter_context(serving(*arguments, "--port", str(clients.server.address[1])))
+                clients.wait_for(50)
+                assert server.stop() == 0
+                server = successor
+            clients.wait_for(100)
+        assert clients.failures == [] and set(clients.statuses) == {200}
+
+
+def test_the_fastest_engine_is_measured_once_and_kept(
+    tumour_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DANLU_CACHE", str(tmp_path))
+    with serving(f"tumour={tumour_run}") as server:
+        chosen = server.events[0]["models"][0]["engine"]
+    (kept,) = (tmp_path / "serving").glob("*.json")
+    told = json.loads(kept.read_text(encoding="utf-8"))
+    assert {"numpy", "torch"} <= set(told["seconds"])
+    assert chosen == told["engine"] == min(told["seconds"], key=lambda name: told["seconds"][name])
+    kept.write_text(json.dumps({**told, "engine": "torch"}), encoding="utf-8")
+    with serving(f"tumour={tumour_run}") as server:
+        assert server.events[0]["models"][0]["engine"] == "torch"  # of the cache: nothing is measured again

@@ -209,3 +209,38 @@ def test_thousands_of_requests_in_one_piece_are_answered_one_after_the_other() -
             writer.close()
 
     asyncio.run(main())
+
+
+def test_more_connections_than_allowed_are_told_to_come_again() -> None:
+    async def main() -> None:
+        async with listening(Handler(Limits(connections=1))) as site:
+            first, one = await site.connect()
+            await site.until(lambda: len(site.state.connections) == 1)
+            second, two = await site.connect()
+            found = await second.read()
+            assert found.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in found
+            one.write(ASK)
+            assert (await first.readuntil(b"\r\n\r\n2")).startswith(b"HTTP/1.1 200 ")
+            one.close()
+            two.close()
+
+    asyncio.run(main())
+
+
+def test_a_request_whose_head_is_on_its_way_is_answered_while_draining() -> None:
+    async def main() -> None:
+        handler = Handler(Limits())
+        async with listening(handler) as site:
+            (begun, one), (idle, two) = await site.connect(), await site.connect()
+            one.write(ASK[:20])
+            await site.until(lambda: any(each.reading for each in site.state.connections))  # type: ignore[union-attr]
+            handler.draining = True
+            for connection in list(site.state.connections):
+                connection.shutdown()
+            assert await idle.read() == b""
+            one.write(ASK[20:])
+            assert (await begun.read()).startswith(b"HTTP/1.1 200 ")
+            one.close()
+            two.close()
+
+    asyncio.run(main())

@@ -274,3 +274,21 @@ def test_an_explanation_comes_where_it_is_asked_for(server: Server, tumours: Row
     assert found.status == 200, found.body
     named = [part["name"] for part in found.json["answers"][0]["explanation"]]
     assert sorted(named) == sorted(tumours[0])
+
+
+def test_the_page_the_openapi_document_and_drift_are_shown(server: Server) -> None:
+    page = server.get("/")
+    assert page.status == 200 and b"mean radius" in page.body
+    assert "frame-ancestors" in page.headers["content-security-policy"]
+    assert server.get("/models/tumour?lang=zh").status == 200 and server.get("/models/none").status == 404
+    assert "/predict/tumour" in server.get("/openapi.json").json["paths"]
+    drift = server.get("/drift").json
+    assert drift["digest"] == server.events[0]["models"][0]["digest"] and drift["seen"] > 0
+    assert server.get("/drift?model=none").status == 404
+
+
+def test_a_page_of_another_site_cannot_change_what_is_served(server: Server) -> None:
+    unload = "/v2/repository/models/none/unload"
+    own = "http://" + ":".join(map(str, server.address))
+    assert server.post(unload, headers={"Origin": "http://evil.example"}).status == 403
+    assert server.post(unload, headers={"Origin": own}).status == 404

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from danlu.data.frames import Table, collect_like
-from danlu.data.reading.dates import EIGHT_DIGITS, parse_dates, parse_numbered_dates
+from danlu.data.frames import Table, collect_like, describe_columns
+from danlu.data.reading.dates import EIGHT_DIGITS, ISO, parse_any_date, parse_dates, parse_numbered_dates
 from danlu.data.reading.infinity import LARGEST, parse_infinity
 from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
@@ -26,8 +26,9 @@ def typed(name: str, dtype: pl.DataType, type_: str, reading: Reading) -> pl.Exp
         truth = words.str.strip_chars().str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Float64)
         ways = [plain.parse(words), parse_infinity(words), truth, *([parse_spans(words)] if reading.spans else ())]
         return pl.coalesce(ways).alias(name)
-    if type_ == "datetime" and dtype == pl.String and reading.format is not None:
-        return parse_dates(words, reading.format).alias(name)
+    if type_ == "datetime" and dtype == pl.String:
+        told = reading.format
+        return (parse_any_date(words, ISO) if told is None else parse_dates(words, told)).alias(name)
     if type_ == "datetime" and dtype.is_numeric():
         return parse_numbered_dates(words, reading.format or EIGHT_DIGITS).alias(name)
     return None
@@ -79,9 +80,7 @@ def refuse_beyond_float32(table: Table, names: Sequence[str], origin: str) -> No
     """
     schema = table.schema
     floats = [name for name in names if schema[name] == pl.Float64]
-    if not floats:
-        return
-    sizes = table.lazy().select(pl.col(floats).abs().max()).collect(engine="streaming").row(0, named=True)
+    sizes = describe_columns(table, floats, lambda values: values.abs().max())
     for name in (name for name, size in sizes.items() if size is not None and size > LARGEST):
         numbers = table[name]
         beyond = numbers.is_finite() & (numbers.abs() > LARGEST)
@@ -99,7 +98,7 @@ def refuse_beyond_float32(table: Table, names: Sequence[str], origin: str) -> No
 def describe_wanted(type_: str, reading: Reading) -> str:
     """Describe what a word should be: `a number like 1.100,5`."""
     if type_ == "datetime":
-        return f"a date like {reading.format or EIGHT_DIGITS}"
+        return f"a date like {reading.format or '2024-01-31'}"
     if reading.spans:
         return "a number of seconds, or a time like 08:30:00"
     return "a number" if reading.number is None else f"a number like {reading.number.example}"

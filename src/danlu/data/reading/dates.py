@@ -38,7 +38,7 @@ UNAMBIGUOUS = (
 )
 # So little of a date that codes and numbers look like it; only years that dates have count when layouts are found.
 BARE = frozenset({"%Y%m%d", "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%d %m %Y"})
-EIGHT_DIGITS = "%Y%m%d"
+EIGHT_DIGITS, ISO = "%Y%m%d", "%Y-%m-%d"  # of numbers, and of words, where nothing else is said
 EARLIEST, LATEST = 19000101, 21001231  # of numbers that are dates
 EARLIEST_MILLISECONDS, LATEST_MILLISECONDS = -2_208_988_800_000, 4_133_980_800_000  # 1900 to 2100, since 1970
 MAYBE_SECONDS = 100_000_000_000  # as milliseconds less than four years from 1970, as seconds thousands

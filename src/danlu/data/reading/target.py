@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import polars as pl
 
-from danlu.data.frames import Table, collect_like
+from danlu.data.frames import Table, collect_like, describe_columns
 from danlu.data.questions import Question
 from danlu.data.reading.apply import read_columns
 from danlu.data.reading.formats import (
@@ -108,9 +108,7 @@ def as_labels(table: Table, names: Sequence[str]) -> Table:
     worded = [name for name in names if table.schema.get(name) == pl.String]
     if not worded:
         return table
-    forms = {name: canonical(pl.col(name)) for name in worded}
-    lazy = table.lazy()
-    fits = lazy.select(form.is_in(list(TRUTHS)).all().alias(name) for name, form in forms.items())
-    truths = [name for name, fit in fits.collect(engine="streaming").row(0, named=True).items() if fit]
-    changed = lazy.with_columns((forms[name] == "true").alias(name) for name in truths)
+    fits = describe_columns(table, worded, lambda values: canonical(values).is_in(list(TRUTHS)).all())
+    truths = [name for name, fit in fits.items() if fit]
+    changed = table.lazy().with_columns(canonical(pl.col(truths)) == "true")
     return collect_like(table, changed)

@@ -12,7 +12,7 @@ import polars as pl
 
 from danlu.data.column_names import refuse_patterns
 from danlu.data.file_form import ReadOptions, ReadTable, spelled_missing
-from danlu.data.frames import Table, collect_like
+from danlu.data.frames import Table, collect_like, describe_columns
 from danlu.data.sources.csv_copy import normalized_csv
 from danlu.data.sources.csv_dialect import refuse_uneven_rows
 from danlu.data.sources.narrowing import narrowed, suggested_types
@@ -111,9 +111,7 @@ def _infinite(table: Table) -> list[str]:
     They are words such as `inf`, or numbers beyond any float, as `1e400`.
     """
     names = [name for name, dtype in table.schema.items() if dtype.is_float()]
-    if not names:
-        return []
-    found = table.lazy().select(pl.col(names).is_infinite().any()).collect(engine="streaming").row(0, named=True)
+    found = describe_columns(table, names, lambda values: values.is_infinite().any())
     return [name for name, infinite in found.items() if infinite]
 
 
@@ -128,9 +126,7 @@ def _late_codes(table: Table, sample: pl.DataFrame) -> list[str]:
         0, named=True
     )
     fixed = {name: width for name in sample.columns if (width := widths[name]) and widths[f"{name}\0min"] == width > 1}
-    if not fixed:
-        return []
-    lowest = table.lazy().select(pl.col(list(fixed)).abs().min()).collect(engine="streaming").row(0, named=True)
+    lowest = describe_columns(table, list(fixed), lambda values: values.abs().min())
     return [name for name, width in fixed.items() if lowest[name] is not None and len(str(lowest[name])) < width]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from danlu.core.component import Frozen
-from danlu.data.reading.dates import parse_any_date
+from danlu.data.reading.dates import ISO, parse_any_date
 from danlu.data.tabular.scaling import Scaler, Scaling
 from danlu.errors import DataError
 
@@ -130,7 +130,6 @@ def read_numbers(values: pl.Series, part: str | None, origin: str, form: str | N
     return np.where(infinite, np.nan, found) if infinite.any() else found
 
 
-ISO = "%Y-%m-%d"
 MICROSECONDS_A_DAY = 86_400 * 1_000_000
 CYCLE_DAYS = {"year": 365.2425, "week": 7.0, "day": 1.0}
 DATE_PARTS = ("elapsed", "year-sin", "year-cos", "week-sin", "week-cos", "day-sin", "day-cos")

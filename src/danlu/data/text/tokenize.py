@@ -71,7 +71,7 @@ def tokenize(tokenizer: TokenizerFile, texts: pl.Series, rule: TokenizeConfig) -
 
 
 def tokenize_alone(tokenizer: TokenizerFile, texts: pl.Series, longest: int | None) -> RaggedTokens:
-    """Return the tokens of texts that are read one by one, as a classifier reads them.
+    """Return the tokens of texts that are read one by one, as by a classifier.
 
     Args:
         tokenizer: of the model.

@@ -128,8 +128,7 @@ def _missing_words(predictor: Predictor, column: str) -> list[str]:
 
 
 def _reading(predictor: Predictor, column: str) -> dict[str, Any]:
-    told = next((each for each in predictor.manifest.columns if each["name"] == column), {})
-    return told.get("reading") or {}
+    return next((each.get("reading", {}) for each in predictor.manifest.columns if each["name"] == column), {})
 
 
 def _ways_of_writing(predictor: Predictor, numbers: Sequence[dict[str, Any]]) -> list[Step]:

@@ -12,11 +12,14 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from danlu.core.console import ERROR, emit
+from danlu.reporting.i18n import Language
+from danlu.serving import openapi, page
+from danlu.serving.answering import Served
 from danlu.serving.control import Message
 from danlu.serving.http.hot import Hot
 from danlu.serving.instance import Instance
@@ -55,7 +58,9 @@ class Site:
 
     def model(self, request: Request) -> Model:
         """Return the model that a path names."""
-        name = request.path_params["name"]
+        return self._known(request.path_params["name"])
+
+    def _known(self, name: str) -> Model:
         if name not in self.models:
             raise HTTPException(404, f"no model {name!r} is served here; these are: {', '.join(self.models)}")
         return self.models[name]
@@ -126,6 +131,39 @@ class Site:
         text, content_type = exposition(self.table, request.headers.get("accept", ""))
         return Response(text, headers={"content-type": content_type})
 
+    async def openapi(self, request: Request) -> Response:
+        """Describe the routes, and the rows that each model takes."""
+        return JSONResponse(await asyncio.get_running_loop().run_in_executor(None, openapi.document, self._served()))
+
+    async def drift(self, request: Request) -> Response:
+        """Compare what this worker was asked and answered with the training."""
+        only = next(iter(self.models)) if len(self.models) == 1 else None
+        chosen = request.query_params.get("model", only)
+        if chosen is not None:
+            return JSONResponse(await self._drift_of(self._known(chosen), request))
+        found = {model.name: await self._drift_of(model, request) for model in self.models.values()}
+        return JSONResponse({"format": 1, "models": found})
+
+    async def _drift_of(self, model: Model, request: Request) -> dict[str, Any]:
+        drift = self.instances[model.name][model.default].drift
+        report = await asyncio.get_running_loop().run_in_executor(None, drift.report)
+        told = {"model": model.name, "version": model.default, **report}
+        return page.drift_in(told, self._language(request))
+
+    async def page(self, request: Request) -> Response:
+        """Show the page to try a model by hand."""
+        name = request.path_params.get("name")
+        if name is not None:
+            self._known(name)
+        text = page.page(self._served(), name, self._language(request))
+        return HTMLResponse(text, headers=page.HEADERS)
+
+    def _language(self, request: Request) -> Language:
+        return page.choose_language(request.query_params.get("lang"), request.headers.get("accept-language", ""))
+
+    def _served(self) -> dict[str, Served]:
+        return {name: self.instances[name][model.default].served for name, model in self.models.items()}
+
     async def unserved(self, request: Request) -> Response:
         """Refuse what the predict routes did not take."""
         instance = self.instance(request)  # 404 where the path names nothing
@@ -148,6 +186,10 @@ def build_app(site: Site) -> ASGIApp:
         Route("/v2/repository/models/{name}/load", site.load, methods=["POST"]),
         Route("/v2/repository/models/{name}/unload", site.unload, methods=["POST"]),
         Route("/metrics", site.metrics),
+        Route("/openapi.json", site.openapi),
+        Route("/drift", site.drift),
+        Route("/", site.page),
+        Route("/models/{name}", site.page),
         *(
             Route(path, site.unserved, methods=["GET", "POST", "PUT", "DELETE"])
             for path in (
@@ -212,6 +254,9 @@ class Bounded:
         predicting = scope["path"].startswith(PREDICTING[0]) or scope["path"].endswith(PREDICTING[1])
         if length.isdigit() and int(length) > LONGEST_BODY and not predicting:
             return Refusal(413, f"the body is larger than {LONGEST_BODY:,} bytes")
+        origin, host = dict(headers).get(b"origin"), dict(headers).get(b"host", b"")
+        if scope["method"] != "GET" and origin is not None and origin.partition(b"://")[2] != host:
+            return Refusal(403, "pages of other sites may not change what is served here")
         if self._gate.is_open or scope["path"] in PROBES:
             return None
         entered = self._gate.enter(key_of(headers))

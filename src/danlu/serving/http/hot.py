@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -27,6 +27,7 @@ from danlu.serving.limits import Limits
 from danlu.serving.outputs import EXPLANATION
 from danlu.serving.refusal import Refusal, overloaded
 from danlu.serving.refusals import Refused
+from danlu.serving.request_log import RequestLog
 from danlu.serving.store import Model
 from danlu.serving.v2 import requests, responses
 
@@ -64,22 +65,22 @@ class Asked:
         request_id: the client's, or a new one.
         headers: by their names.
         job: once its rows wait.
-        answers: of its rows, where a shadow's are compared with them.
     """
 
-    __slots__ = ("answers", "headers", "instance", "job", "request_id", "route")
+    __slots__ = ("headers", "instance", "job", "request_id", "route")
 
     def __init__(self, instance: Instance, route: Route, request_id: str, headers: dict[bytes, bytes]) -> None:
         self.instance, self.route, self.request_id, self.headers = instance, route, request_id, headers
         self.job: Job | None = None
-        self.answers: list[Answer] = []
 
 
 class Hot:
     """Answer the predict routes; see `protocol.Handler`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, gate: Gate) -> None:
-        self._loop, self.limits, self._gate = loop, limits, gate
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: Limits, gate: Gate, log: RequestLog | None = None
+    ) -> None:
+        self._loop, self.limits, self._gate, self._log = loop, limits, gate, log
         self.draining = False
         self._routes: dict[bytes, Route] = {}
         self._prefix, self._count = os.urandom(6).hex(), 0
@@ -132,6 +133,10 @@ class Hot:
             self._refuse(exchange, asked, wait_s)
             return
         deadline = exchange.began + wait_s
+        late = instance.batcher.too_late(deadline)
+        if late is not None:
+            self._refuse(exchange, asked, late)
+            return
         if len(exchange.body) > LARGE_BODY or b"content-encoding" in headers:
             decoding = self._loop.run_in_executor(None, self._decode, asked, exchange.body)
             decoding.add_done_callback(lambda done: self._submit(exchange, asked, done.result(), client, deadline))
@@ -174,7 +179,7 @@ class Hot:
         try:
             question = DECODERS[asked.route.kind](asked, self._inflated(asked, bytes(body)))
         except Refused as refused:
-            return Refusal(refused.status, refused.message, refused.code)
+            return Refusal.of(refused)
         asked.instance.stages["decode"].observe(monotonic() - began)
         if question.rows.count > self.limits.rows:
             return Refusal(413, f"more than {self.limits.rows:,} rows; send fewer at a time")
@@ -208,8 +213,6 @@ class Hot:
         if isinstance(question, Refusal):
             self._refuse(exchange, asked, question)
             return
-        if asked.route.model.policy.shadow is not None:
-            question = question._replace(finish=_keeping(asked, question.finish))
         job = Job(
             question,
             question.rows.count,
@@ -227,7 +230,7 @@ class Hot:
     def _computed(self, exchange: Exchange, asked: Asked, question: Question, result: Any) -> None:
         """Write an answer, or have it explained first."""
         if not question.explains or isinstance(result, Refusal):
-            self._done(exchange, asked, result)
+            self._done(exchange, asked, question, result)
             return
         if self._explaining >= MOST_EXPLAINING:
             self._refuse(exchange, asked, overloaded("too many explanations are being computed", MOST_EXPLAINING))
@@ -239,28 +242,36 @@ class Hot:
             error = done.exception()
             if error is not None:
                 emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
-            self._done(exchange, asked, INTERNAL if error is not None else done.result())
+            self._done(exchange, asked, question, INTERNAL if error is not None else done.result())
 
-        self._loop.run_in_executor(self._explainer, finished, question, result).add_done_callback(explained)
+        self._loop.run_in_executor(self._explainer, finished, question).add_done_callback(explained)
 
-    def _done(self, exchange: Exchange, asked: Asked, result: Any) -> None:
-        """Write an answer."""
+    def _done(self, exchange: Exchange, asked: Asked, question: Question, result: Any) -> None:
+        """Write an answer, and take note of it."""
         if isinstance(result, Refusal):
             self._refuse(exchange, asked, result)
             return
         headers, body = result
         instance = asked.instance
         exchange.reply(200, headers + instance.head + _id_line(asked.request_id), body)
-        instance.count(asked.route.kind, 200)
-        instance.stages["request"].observe(monotonic() - exchange.began)
-        if asked.answers:
-            self._shadow(asked, exchange.body)
+        instance.answered(asked.route.kind, question, monotonic() - exchange.began)
+        if self._log is not None:
+            self._write_log(self._log, asked, question)
+        if asked.route.model.policy.shadow is not None:
+            self._shadow(asked, question, exchange.body)
+
+    def _write_log(self, log: RequestLog, asked: Asked, question: Question) -> None:
+        assert asked.job is not None, "it was computed"
+        number, rows, start = asked.job.place
+        model = f"{asked.instance.name}/{asked.instance.version}"
+        batch = (f"{self._prefix}-{model}-{number}", rows, start)
+        log.write(asked.request_id, time(), model, asked.instance.served, batch, question.rows, question.answers)
 
     def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
         exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
         asked.instance.count(asked.route.kind, refusal.status)
 
-    def _shadow(self, asked: Asked, body: bytearray) -> None:
+    def _shadow(self, asked: Asked, answered: Question, body: bytearray) -> None:
         """Ask the shadow the same, now that nobody waits for it, and compare."""
         shadow = asked.route.instances[str(asked.route.model.policy.shadow)]
         if shadow is asked.instance or shadow.batcher.waiting_rows > self.limits.batch_rows:
@@ -268,31 +279,21 @@ class Hot:
         question = self._decode(Asked(shadow, asked.route, asked.request_id, asked.headers), body)
         if isinstance(question, Refusal):
             return
-        counted, said = asked.instance, [_decided(answer) for answer in asked.answers]
+        question.explains, question.finish = False, _decided
+        counted, said = asked.instance, _decided(answered.answers)
 
         def done(result: Any) -> None:
             counted.shadowed.add()
             if result != said:
                 counted.differing.add()
 
-        question = question._replace(explains=False, finish=lambda found: [_decided(answer) for answer in found])
         deadline = monotonic() + self.limits.answer_s
         shadow.batcher.submit(Job(question, question.rows.count, len(body), "shadow", deadline, done))
 
 
-def _decided(answer: Answer) -> dict[str, Any]:
-    """Return what an answer decides, without how sure it is."""
-    return {name: value for name, value in answer.items() if name.startswith("prediction")}
-
-
-def _keeping(asked: Asked, finish: Callable[[list[Answer]], Any]) -> Callable[[list[Answer]], Any]:
-    """Return `finish`, which also keeps the answers."""
-
-    def keep(answers: list[Answer]) -> Any:
-        asked.answers = answers
-        return finish(answers)
-
-    return keep
+def _decided(answers: list[Answer]) -> list[dict[str, Any]]:
+    """Return what answers decide, without how sure they are."""
+    return [{name: cell for name, cell in row.items() if name.startswith("prediction")} for row in answers]
 
 
 def _id_line(request_id: str) -> bytes:

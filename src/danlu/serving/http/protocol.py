@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from danlu.serving.limits import Limits
-from danlu.serving.refusal import Refusal
+from danlu.serving.refusal import Refusal, overloaded
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 1.0  # a client that still sends what was refused is listened to, else it would not read the reason
@@ -124,8 +124,7 @@ class Exchange:
 
     def refuse(self, refusal: Refusal, headers: bytes = b"") -> None:
         """Answer with a refusal."""
-        retry = b"" if refusal.retry_s is None else b"retry-after: %d\r\n" % refusal.retry_s
-        self.reply(refusal.status, JSON + retry + headers, refusal.body())
+        self.reply(refusal.status, JSON + retry_line(refusal) + headers, refusal.body())
 
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
         """Write the answer.
@@ -165,6 +164,8 @@ class HotProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.idle_since = monotonic()
+        if len(self.connections) > self.limits.connections:
+            self.refuse_connection(overloaded("too many connections are open", 1.0))
 
     def connection_lost(self, exc: Exception | None) -> None:
         waiting = [self.cycle, *(cycle for cycle, _ in self.pipeline)]
@@ -198,7 +199,8 @@ class HotProtocol(HttpToolsProtocol):
     # -- of the parser
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        # What ASGI is told of a request is made only for those that take that way.
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self.in_head, self.body_bytes = True, 0
         self.reading, self.began = True, monotonic()
 
@@ -208,7 +210,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         route = self.handler.route(self.parser.get_method(), self.url)
         if route is None or self.parser.should_upgrade():
-            super().on_headers_complete()
+            self._begin_asgi()
             if self.handler.draining:
                 self.cycle.keep_alive = False
             return
@@ -225,6 +227,13 @@ class HotProtocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cast(Any, exchange), self.app))
+
+    def _begin_asgi(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.headers.extend(headers)
+        self.url, self.expect_100_continue = url, expects
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         if self.deaf:
@@ -281,6 +290,11 @@ class HotProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         self.advancing = False
 
+    def shutdown(self) -> None:
+        """Close the connection, unless a request is on its way: its answer will close it."""
+        if self.deaf or not self.reading:
+            super().shutdown()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, after the answers to what was."""
         self.refuse_connection(NOT_HTTP)
@@ -324,8 +338,8 @@ class HotProtocol(HttpToolsProtocol):
             cycle.message_event.set()
         if not begun:
             body = refusal.body()
-            head = STATUS_LINE[refusal.status] + JSON + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-            self.transport.write(head + body)
+            head = STATUS_LINE[refusal.status] + JSON + b"connection: close\r\n" + retry_line(refusal)
+            self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
         self.close_soon(wait=True)
 
     def close_soon(self, wait: bool) -> None:
@@ -359,6 +373,11 @@ class HotProtocol(HttpToolsProtocol):
                 self.refuse_connection(TOO_SLOW)
         elif (cycle is None or cycle.response_complete) and now - self.idle_since > limits.idle_s:
             self.transport.close()
+
+
+def retry_line(refusal: Refusal) -> bytes:
+    """Return the header that says when to try again; nothing where that would not help."""
+    return b"" if refusal.retry_s is None else b"retry-after: %d\r\n" % refusal.retry_s
 
 
 def path_of(target: bytes) -> bytes:

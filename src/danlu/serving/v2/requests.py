@@ -77,7 +77,7 @@ def decode(served: Served, body: bytes, header_length: int | None = None) -> Inf
 
 
 def rows_of(served: Served, tensors: Sequence[Tensor]) -> Rows:
-    """Return the rows that tensors hold: one for each column, or one of all columns where they are numbers.
+    """Return the rows that tensors hold: one a column, or one of all numbers.
 
     Raises:
         Refused: one is missing, or they differ in the number of rows.
@@ -103,7 +103,7 @@ def rows_of(served: Served, tensors: Sequence[Tensor]) -> Rows:
 
 
 def _parse(text: bytes) -> Mapping[str, Any]:
-    """Parse JSON; NaN and Infinity may stand in it as bare words, as clients write them."""
+    """Parse JSON, in which NaN and Infinity may be bare words."""
     try:
         told = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -132,7 +132,10 @@ def _mapping(value: Any, field: str) -> Mapping[str, Any]:
 
 
 def _tensors(inputs: Any, behind: memoryview) -> list[Tensor]:
-    """Return the tensors that a request lists; binary ones stand behind the JSON in their order."""
+    """Return the tensors that a request lists.
+
+    Binary ones stand behind the JSON in their order.
+    """
     if not isinstance(inputs, list) or not inputs:
         raise Refused("inputs: give a list of tensors", field="inputs")
     found: list[Tensor] = []
@@ -208,7 +211,7 @@ def _matrix(tensor: Tensor, columns: Sequence[InputColumn]) -> dict[str, list[An
 
 
 def _finite_or_missing(values: Sequence[Any]) -> list[Any]:
-    """Return numbers with None for what is no finite one, which counts as missing wherever danlu reads it."""
+    """Return numbers, with None for what is not finite: it is missing."""
     return [value if value is not None and math.isfinite(value) else None for value in values]
 
 

@@ -64,8 +64,8 @@ def tensors_of(served: Served, request: InferRequest, answers: Sequence[Answer])
         Refused: no row could be answered; the first one's reason.
     """
     errors = [answer.get("error") for answer in answers]
-    if all(error is not None for error in errors):
-        first = errors[0]
+    first = errors[0]
+    if first is not None and all(error is not None for error in errors):
         raise Refused(first.message, field=first.column, code=first.code)
     wanted = request.outputs
     if wanted is None:
