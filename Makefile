@@ -8,7 +8,7 @@ DECIDES := pyproject.toml constraints.txt
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast verify lint types layers format reference package clean
+.PHONY: demo test test-fast verify lint types layers format reference package clean clients
 
 demo: $(VENV)/core
 	$(BIN)/danlu run breast-cancer
@@ -62,3 +62,8 @@ $(VENV)/dev: $(DECIDES)
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# Clients of others, for tests of the server, in an environment of their own: their pins clash with ours.
+clients:
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/pip install "tritonclient[http,grpc]" kserve
