@@ -13,7 +13,17 @@ from danlu.core.text import suggestion
 from danlu.serving.answering import Rows, Served
 from danlu.serving.refusals import Refused
 from danlu.serving.schema import InputColumn
-from danlu.serving.v2.tensors import BOOL, BYTES, DTYPES, FLOATS, Tensor, count_of, require_datatype, values_of_bytes, values_of_json
+from danlu.serving.v2.tensors import (
+    BOOL,
+    BYTES,
+    DTYPES,
+    FLOATS,
+    Tensor,
+    count_of,
+    require_datatype,
+    values_of_bytes,
+    values_of_json,
+)
 
 MATRIX = 2  # dimensions
 PIXELS = ("UINT8",)
@@ -126,7 +136,9 @@ def _quick(served: Served, body: bytes, length: int) -> InferRequest | None:
             values = np.frombuffer(body, DTYPES[matrix.datatype], count, length).tolist()
         found = served.read_matrix(_finite_or_missing(values)) if len(values) == count else None
         if found is not None:
-            return InferRequest(told.id, found, None, told.parameters is not None and told.parameters.binary_data_output)
+            return InferRequest(
+                told.id, found, None, told.parameters is not None and told.parameters.binary_data_output
+            )
     return None
 
 
@@ -274,7 +286,9 @@ def _finite_or_missing(values: Sequence[Any]) -> list[Any]:
             return list(values)
         return [value if value is not None and math.isfinite(value) else None for value in values]
     except OverflowError:
-        raise Refused("inputs: the data hold a whole number that is beyond any number of 64 bits", field="inputs") from None
+        raise Refused(
+            "inputs: the data hold a whole number that is beyond any number of 64 bits", field="inputs"
+        ) from None
 
 
 def _pictures(tensor: Tensor) -> list[bytes]:
