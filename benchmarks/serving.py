@@ -3,8 +3,8 @@
     python benchmarks/serving.py --rivals VENV/bin/python [--rounds 3] [--seconds 3]
 
 All answer one row of 30 numbers a request from the same ONNX file. All are started, then asked in turns, for a second
-or so each; a ratio is the median of the ratios within a round. The load generator shares the cores. danlu validates, limits, counts and names its
-digest; the others do what their users would write (benchmarks/serving_ways.py).
+or so each; a ratio is the median of the ratios within a round. The load generator shares the cores. danlu validates,
+limits, counts and names its digest; the others do what their users would write (benchmarks/serving_ways.py).
 """
 
 import argparse
