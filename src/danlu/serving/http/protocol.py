@@ -197,7 +197,9 @@ class HotProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """Keep the connection for the answers to what was asked; that nothing more comes says no more than that.
+        """Keep the connection for the answers to what was asked.
+
+        That nothing more comes says no more than that.
 
         A client that has left looks the same until something is written to it. Where more waits than a batch holds it
         is taken for one. TLS knows no half of a connection.
