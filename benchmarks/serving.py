@@ -2,9 +2,9 @@
 
     python benchmarks/serving.py --rivals VENV/bin/python [--rounds 3] [--seconds 3]
 
-All answer one row of 30 numbers a request from the same ONNX file; rounds are interleaved, and a ratio is the median
-of the ratios within a round. The load generator shares the cores. danlu validates, limits, counts and names its
-digest; the others do what their users would write (benchmarks/serving_ways.py).
+All answer one row of 30 numbers a request from the same ONNX file. All are started, then asked in turns, for a second
+or so each; a ratio is the median of the ratios within a round. The load generator shares the cores. danlu validates,
+limits, counts and names its digest; the others do what their users would write (benchmarks/serving_ways.py).
 """
 
 import argparse
@@ -190,16 +190,19 @@ def main() -> None:
         servers = commands(bundle, chosen.rivals, chosen.ways)
         seen: dict[tuple[str, int], list[Load]] = {}
         costs: dict[str, list[tuple[float, float]]] = {}
-        for _ in range(chosen.rounds):
-            for name, (command, port) in servers.items():
-                with running(command, port, body) as pid:
-                    load(port, body, 16, 0.5)
-                    for clients in chosen.clients:
-                        before = cpu_s(pid)
+        with contextlib.ExitStack() as stack:
+            started = {
+                name: stack.enter_context(running(command, port, body)) for name, (command, port) in servers.items()
+            }
+            for _ in range(chosen.rounds):
+                for clients in chosen.clients:
+                    for name, (_, port) in servers.items():
+                        before = cpu_s(started[name])
                         found = load(port, body, clients, chosen.seconds)
+                        spent = (cpu_s(started[name]) - before) / max(1.0, found.rate * chosen.seconds)
                         seen.setdefault((name, clients), []).append(found)
-                    spent = (cpu_s(pid) - before) / max(1.0, found.rate * chosen.seconds)
-                    costs.setdefault(name, []).append((1e6 * spent, memory_mb(pid)))
+                        if clients == chosen.clients[-1]:
+                            costs.setdefault(name, []).append((1e6 * spent, memory_mb(started[name])))
         report(servers, chosen.clients, seen, costs)
 
 
@@ -210,16 +213,17 @@ def report(
     costs: dict[str, list[tuple[float, float]]],
 ) -> None:
     first = next(iter(servers))
-    print(f"| server | clients | requests/s | p50 ms | p99 ms | rate of {first} | failed |")
+    print(f"| server | clients | requests/s | p50 ms | p99 ms | rate, p99 of {first} | failed |")
     print("|---|---|---|---|---|---|---|")
     for count in clients:
         for name in servers:
             rounds, base = seen[name, count], seen[first, count]
             ratio = statistics.median(one.rate / other.rate for one, other in zip(rounds, base, strict=True))
+            slower = statistics.median(one.p99_ms / other.p99_ms for one, other in zip(rounds, base, strict=True))
             print(
                 f"| {name} | {count} | {statistics.median(each.rate for each in rounds):,.0f} "
                 f"| {statistics.median(each.p50_ms for each in rounds):.2f} "
-                f"| {statistics.median(each.p99_ms for each in rounds):.2f} | {ratio:.2f} "
+                f"| {statistics.median(each.p99_ms for each in rounds):.2f} | {ratio:.2f}, {slower:.2f} "
                 f"| {sum(each.failed for each in rounds)} |"
             )
     print(f"\n| server | us CPU a request at {clients[-1]} | PSS MB |\n|---|---|---|")

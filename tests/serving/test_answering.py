@@ -128,6 +128,22 @@ def test_a_request_is_read_as_one_file_whatever_stands_in_others(wine: Served, t
         assert_alike(found, wanted)
 
 
+def test_gaps_unseen_words_and_words_for_numbers_are_answered_as_predict_answers_them(
+    wine: Served, table_file: Path
+) -> None:
+    rows = rows_of(wine, str(table_file))[:8]
+    number, word = (next(each.name for each in wine.columns if each.type == kind) for kind in ("number", "category"))
+    rows[1][number] = rows[2][word] = None
+    rows[3][word] = "never met"
+    quick = wine.decode(body(rows))
+    assert quick.quick is not None
+    assert_same(wine.answer([quick])[0], wine.predictor.predict(rows))
+    spelled = [{**row, number: None if row[number] is None else str(row[number])} for row in rows]
+    slow = wine.decode(body(spelled))
+    assert slow.quick is None
+    assert_same(wine.answer([slow])[0], wine.predictor.predict(spelled))
+
+
 WORDS = ["red", "white", "RED", " red", "?", "NA", "1", "unseen"]
 DATES = ["2024-01-05T10:00:00", "05.01.2024", "nonsense", ""]
 CELLS = {

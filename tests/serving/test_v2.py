@@ -136,6 +136,33 @@ def test_a_model_of_numbers_takes_one_tensor_of_all_columns(cancer: Served) -> N
     assert values(answer, b"")["prediction"] == [row["prediction"] for row in wanted]
 
 
+def test_a_matrix_with_gaps_is_answered_alike_however_it_is_written(cancer: Served) -> None:
+    golden = cancer.predictor.bundle.golden()
+    assert golden is not None
+    names = [column.name for column in cancer.columns]
+    rows = golden.select(names).head(4).to_dicts()
+    rows[1][names[0]] = rows[3][names[-1]] = None
+    (wanted,) = cancer.answer([cancer.read(rows)])
+    matrix = np.array([list(row.values()) for row in rows], dtype="<f8")
+    gaps = [[None if cell != cell else cell for cell in row] for row in matrix.tolist()]
+    told = {"name": "x", "shape": list(matrix.shape), "datatype": "FP64"}
+    flat = {**told, "data": [cell for row in gaps for cell in row]}
+    behind = {**told, "parameters": {"binary_data_size": matrix.nbytes}}
+    texts = [json.dumps({"inputs": [each]}).encode() for each in (flat, {**told, "data": gaps}, behind)]
+    sent = [(texts[0], None), (texts[1], None), (texts[2] + matrix.tobytes(), len(texts[2]))]
+    for body, length in sent:
+        answer, _ = infer(cancer, body, length)
+        assert values(answer, b"")["probability"] == pytest.approx([row["probability"] for row in wanted], abs=1e-6)
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_whole_number_beyond_64_bits_is_refused(cancer: Served, nested: bool) -> None:
+    row = [10**400, *[1] * (len(cancer.columns) - 1)]
+    told = {"name": "x", "shape": [1, len(row)], "datatype": "FP64", "data": [row] if nested else row}
+    with pytest.raises(Refused, match="64 bits"):
+        infer(cancer, json.dumps({"inputs": [told]}).encode())
+
+
 def test_images_come_as_files_or_as_pixels(digits: Served, image_folder: Path) -> None:
     from PIL import Image
 

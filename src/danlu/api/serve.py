@@ -79,6 +79,9 @@ def serve(
         "--private-key": private_key,
     }
     arguments += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    for word in arguments:
+        if "\0" in word:
+            raise ArgumentError(f"{word!r}: a zero byte cannot be handed to a process", code="DL402")
     return Server([*arguments, *(["--own-code"] if own_code else [])])
 
 

@@ -244,6 +244,10 @@ class Predictor:
         """
         return self.target.decode(_without_infinite(outputs, origin, errors))
 
+    def answer_columns(self, outputs: np.ndarray, origin: str, errors: RowErrors) -> dict[str, list[Any]]:
+        """Return the columns of `decode` as lists; answers that are not finite become errors."""
+        return self.target.answer_columns(_without_infinite(outputs, origin, errors))
+
     def outputs(self, part: Split, place: Origin, *, batch_size: int | None = None) -> np.ndarray:
         """Return calibrated predictions for rows with the model's columns, [rows, ...] float32."""
         return self.target.calibrate(self.raw_outputs(part, place, batch_size=batch_size))

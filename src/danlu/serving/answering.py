@@ -41,8 +41,7 @@ class _Body(msgspec.Struct, gc=False):
     explain: bool = False
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """Hold the rows of one request, decoded.
 
     Attributes:
@@ -119,10 +118,12 @@ class Served:
             Refused: it is no JSON of that form, or has no rows.
         """
         if self.decoder is not None:
-            with suppress(msgspec.ValidationError, msgspec.DecodeError):
+            try:
                 found = self.decoder.decode(body)
-                if found.rows:
-                    return Rows(len(found.rows), quick=found.rows, explain=found.explain)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                found = None  # what is wrong is found out below
+            if found is not None and found.rows:
+                return Rows(len(found.rows), found.rows, None, found.explain)
         try:
             told = msgspec.json.decode(body, type=_Body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -141,6 +142,18 @@ class Served:
             with suppress(msgspec.ValidationError):
                 return Rows(len(rows), quick=msgspec.convert(rows, list[self.table.row]))  # type: ignore[name-defined]
         return _raw(rows)
+
+    def read_matrix(self, values: Sequence[float | None]) -> Rows | None:
+        """Take rows of numbers, one behind the other, in the order of the model's columns.
+
+        Returns:
+            None where the model cannot take them as they are.
+        """
+        width, table = len(self.columns), self.table
+        if table is None or not values or self.number_names is None:
+            return None
+        rows = [table.row(*values[start : start + width]) for start in range(0, len(values), width)]
+        return Rows(len(rows), quick=rows)
 
     def read_columns(self, columns: Mapping[str, Sequence[Any]]) -> Rows:
         """Take rows as columns of cells, all of the model's, of one length.
@@ -167,6 +180,12 @@ class Served:
     def outputs(self) -> tuple[OutputColumn, ...]:
         """The columns of answers."""
         return output_columns(self.predictor)
+
+    @cached_property
+    def number_names(self) -> frozenset[str] | None:
+        """The names of the columns where all are numbers that need no reading, else None."""
+        is_plain = self.table is not None and all(column.type == "number" for column in self.columns)
+        return frozenset(column.name for column in self.columns) if is_plain else None
 
     @property
     def is_explainable(self) -> bool:
@@ -218,6 +237,10 @@ class Served:
             what else the task answers, or `{"error": RowError}`.
         """
         quick = [at for at, rows in enumerate(batch) if rows.quick is not None]
+        if len(quick) == len(batch):
+            with silenced():
+                flat = iter(self._answer_quick([astuple(row) for rows in batch for row in rows.quick or ()]))
+            return [list(islice(flat, rows.count)) for rows in batch]
         raw = {at: rows.raw for at, rows in enumerate(batch) if rows.raw is not None}
         alike = [at for at, rows in raw.items() if self.reader.reads_alike(rows)]
         groups = [alike, *([at] for at in raw if at not in set(alike))]
@@ -274,11 +297,10 @@ class Served:
     def _answers(self, outputs: np.ndarray, errors: RowErrors | None = None) -> list[Answer]:
         """Return calibrated outputs as JSON values."""
         errors = RowErrors() if errors is None else errors
-        answers = to_json(self.predictor.decode(outputs, ORIGIN, errors))
-        names = [column.name for column in self.columns]
+        answers = to_json(self.predictor.answer_columns(outputs, ORIGIN, errors))
         for row, text in errors.texts.items():
             code, _, message = text.partition(": ")
-            answers[row] = {"error": RowError.of(code, message, names)}
+            answers[row] = {"error": RowError.of(code, message, [column.name for column in self.columns])}
         return answers
 
 
@@ -293,21 +315,19 @@ def _raw(rows: Sequence[Any], explain: bool = False) -> Rows:
     return Rows(len(rows), raw=rows, explain=explain)
 
 
-def to_json(decoded: pl.DataFrame) -> list[Answer]:
-    """Return decoded predictions as JSON values.
+def to_json(columns: Mapping[str, Sequence[Any]]) -> list[Answer]:
+    """Return decoded predictions as JSON values, a row each.
 
     The probabilities of labels are an object of their own.
     """
-    labels = [name for name in decoded.columns if name.startswith(PROBABILITY)]
-    others = [name for name in decoded.columns if name not in labels]
-    rows = zip(*(decoded[name].to_list() for name in others), strict=True)
-    answers = [dict(zip(others, row, strict=True)) for row in rows]
+    labels = [name for name in columns if name.startswith(PROBABILITY)]
+    others = {name: cells for name, cells in columns.items() if not name.startswith(PROBABILITY)}
     if labels:
         bare = [name.removeprefix(PROBABILITY) for name in labels]
-        shares = zip(*(decoded[name].to_list() for name in labels), strict=True)
-        for answer, share in zip(answers, shares, strict=True):
-            answer[PROBABILITIES] = dict(zip(bare, share, strict=True))
-    return answers
+        shares = zip(*(columns[name] for name in labels), strict=True)
+        others[PROBABILITIES] = [dict(zip(bare, share, strict=True)) for share in shares]
+    names = list(others)
+    return [dict(zip(names, row, strict=True)) for row in zip(*others.values(), strict=True)]
 
 
 def _named(row: msgspec.Struct) -> dict[str, Any]:

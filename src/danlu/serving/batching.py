@@ -10,7 +10,7 @@ import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
+from time import monotonic, thread_time
 from typing import Any, Protocol
 
 from danlu.core.console import ERROR, emit
@@ -85,7 +85,11 @@ class Batcher:
         self._rows = self._bytes = self._number = 0
         self._planned = self._busy = False
         self._free_at = 0.0  # when the batch in the thread will be done
-        self._times: dict[tuple[int, int], float] = {}  # seconds of a batch by bucket and the bits of its rows
+        # By bucket and the bits of its rows: the seconds of a batch, those it would hold up the event loop, and guesses
+        # for sizes that were not met.
+        self._times: dict[tuple[int, int], float] = {}
+        self._held: dict[tuple[int, int], float] = {}
+        self._guesses: dict[tuple[int, int], float] = {}
         self._row_s = 0.0  # seconds of a row, whatever its batch
         self._thread: ThreadPoolExecutor | None = None
 
@@ -149,10 +153,17 @@ class Batcher:
 
     def _batch_seconds(self, rows: int, bucket: int) -> float:
         """Estimate how long one batch takes; 0 before any of its bucket was measured."""
-        bits = rows.bit_length()
-        exact = self._times.get((bucket, bits))
+        size = bucket, rows.bit_length()
+        exact = self._times.get(size)
         if exact is not None:
             return exact
+        guess = self._guesses.get(size)
+        if guess is None:
+            guess = self._guesses[size] = self._guess(*size)
+        return guess
+
+    def _guess(self, bucket: int, bits: int) -> float:
+        """Guess the seconds of a batch from those of other sizes."""
         known = {size: seconds for (other, size), seconds in self._times.items() if other == bucket}
         smaller = [size for size in known if size < bits]
         if smaller:  # no more than proportional
@@ -204,13 +215,13 @@ class Batcher:
             job.place = (self._number, rows, start)
             start += job.rows
         size = jobs[0].bucket, rows.bit_length()
-        expected = self._batch_seconds(rows, jobs[0].bucket)
+        held = self._held.get(size)
         inline_s = SATURATED_S if self._rows >= self._limits.batch_rows else self._limits.inline_s
-        if size in self._times and expected <= inline_s:
-            self._finish(jobs, rows, *self._compute(jobs))
+        if held is not None and held <= inline_s:
+            self._finish(jobs, rows, *self._compute(jobs), True)
         else:
             self._busy = True
-            self._free_at = monotonic() + expected
+            self._free_at = monotonic() + self._batch_seconds(rows, jobs[0].bucket)
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="danlu-compute")
             self._loop.run_in_executor(self._thread, self._compute, jobs).add_done_callback(
@@ -220,17 +231,17 @@ class Batcher:
             self._planned = True
             self._loop.call_soon(self._flush)
 
-    def _compute(self, jobs: list[Job]) -> tuple[list[Any], float, float]:
-        """Return results, when the batch began and how long it took.
+    def _compute(self, jobs: list[Job]) -> tuple[list[Any], float, float, float]:
+        """Return results, when the batch began, and how long it and this thread took.
 
         Where a batch fails as a whole, each job is computed alone, so that none fails by its neighbours.
         """
-        began = monotonic()
+        began, before = monotonic(), thread_time()
         try:
             results = self._run([job.payload for job in jobs])
         except Exception as error:
             results = [self._alone(job, error, len(jobs)) for job in jobs]
-        return results, began, monotonic() - began
+        return results, began, monotonic() - began, thread_time() - before
 
     def _alone(self, job: Job, error: Exception, jobs: int) -> Any:
         try:
@@ -241,20 +252,32 @@ class Batcher:
         emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
         return INTERNAL
 
-    def _returned(self, jobs: list[Job], rows: int, future: "asyncio.Future[tuple[list[Any], float, float]]") -> None:
+    def _returned(
+        self, jobs: list[Job], rows: int, future: "asyncio.Future[tuple[list[Any], float, float, float]]"
+    ) -> None:
         """Take over what the thread has computed."""
         self._busy = False
         if self._rows and not self._planned:
             self._planned = True
             self._loop.call_soon(self._flush)
-        self._finish(jobs, rows, *future.result())
+        self._finish(jobs, rows, *future.result(), False)
 
-    def _finish(self, jobs: list[Job], rows: int, results: list[Any], began: float, seconds: float) -> None:
+    def _finish(
+        self, jobs: list[Job], rows: int, results: list[Any], began: float, seconds: float, busy_s: float, inline: bool
+    ) -> None:
         size = jobs[0].bucket, rows.bit_length()
-        known = self._times.get(size, seconds)
-        self._times[size] = known + (SLOWER if seconds > known else QUICKER) * (seconds - known)
+        _learn(self._times, size, seconds)
+        # In its thread a batch also waits for Python's lock, which it would not in the event loop.
+        _learn(self._held, size, seconds if inline else busy_s)
+        self._guesses.clear()
         self._row_s += QUICKER * (seconds / rows - self._row_s)
         self._watcher.batch(rows, [began - job.queued_at for job in jobs], seconds)
         for job, result in zip(jobs, results, strict=True):
             if not job.cancelled:
                 job.done(result)
+
+
+def _learn(known: dict[tuple[int, int], float], size: tuple[int, int], seconds: float) -> None:
+    """Take a batch's seconds into the mean of its size."""
+    mean = known.get(size, seconds)
+    known[size] = mean + (SLOWER if seconds > mean else QUICKER) * (seconds - mean)

@@ -100,24 +100,31 @@ class QuickTable:
         for mark in self._marks:
             matrix[matrix == mark] = np.nan
         sizes = np.abs(matrix)
-        broken = np.asarray(((sizes > LARGEST) & (sizes < np.inf)).any(axis=1))
+        is_clean = bool(sizes.max(initial=0.0) <= LARGEST)  # no gap, nothing infinite: as most batches are
+        if is_clean:
+            broken = np.zeros(len(rows), dtype=np.bool_)
+        else:
+            broken = np.asarray(((sizes > LARGEST) & (sizes < np.inf)).any(axis=1))
         others = {name: self._words[name].values([row[place] for row in rows]) for name, place in self._others.items()}
         for values in others.values():
             if values.dtype == np.float64:
                 wrong = values == np.inf
                 broken |= wrong
                 values[wrong] = np.nan
-        matrix[broken] = np.nan
-        numeric, coded = self._features(matrix, others)
+        if broken.any():
+            matrix[broken] = np.nan
+        finite = matrix if is_clean else np.where(np.isinf(matrix), np.nan, matrix)
+        numeric, coded = self._features(matrix, finite, others)
         if self._preprocessor.selection is not None:
             numeric, coded = self._preprocessor.selection.apply(numeric, coded)
         inputs = zip(NAMES, (numeric, coded), strict=True)
         return {name: values for name, values in inputs if values.shape[1]}, broken
 
-    def _features(self, matrix: np.ndarray, others: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def _features(
+        self, matrix: np.ndarray, finite: np.ndarray, others: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return all features, as `TabularPreprocessor` puts them together."""
         preprocessor = self._preprocessor
-        finite = np.where(np.isinf(matrix), np.nan, matrix)
         parts = [self._filled(finite if self._in_place else self._raw_features(finite, others))]
         for name in preprocessor.indicators:
             absent = _is_missing(matrix[:, self._numbers[name]] if name in self._numbers else others[name])

@@ -71,6 +71,13 @@ class Target(Frozen):
             outputs: as `calibrate` returns them, [samples, ...].
         """
 
+    def answer_columns(self, outputs: np.ndarray) -> dict[str, list[Any]]:
+        """Return the columns of `decode` as lists.
+
+        A server asks for a few rows at a time, and a frame costs more.
+        """
+        return self.decode(outputs).to_dict(as_series=False)
+
     @property
     def output_names(self) -> list[str]:
         """The names of a linear model's outputs, in readable units."""

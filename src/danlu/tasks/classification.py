@@ -95,9 +95,7 @@ class ClassTarget(ConformalTarget):
 
         With conformal quantiles also `prediction_set`, the list of labels, the likeliest first.
         """
-        best = outputs.argmax(axis=1)
-        if self.threshold is not None:
-            best = (outputs[:, 1] >= self.threshold).astype(np.int64)
+        best = self._best(outputs)
         columns = {
             "prediction": pl.Series([self.labels[index] for index in best], dtype=labels_dtype(self.labels)),
             "probability": pl.Series(outputs[np.arange(len(best)), best], dtype=pl.Float32),
@@ -110,6 +108,23 @@ class ClassTarget(ConformalTarget):
             sets = [[self.labels[index] for index in row[kept]] for row, kept in zip(order, held, strict=True)]
             columns[PREDICTION_SET] = pl.Series(sets, dtype=pl.List(labels_dtype(self.labels)))
         return pl.DataFrame(columns)
+
+    def answer_columns(self, outputs: np.ndarray) -> dict[str, list[Any]]:
+        if self.conformal is not None:
+            return super().answer_columns(outputs)
+        best, shares = self._best(outputs), outputs.astype(np.float32, copy=False)
+        labels, places = self.labels, best.tolist()
+        columns = {
+            "prediction": [labels[index] for index in places],
+            "probability": shares[np.arange(len(best)), best].tolist(),
+        }
+        return columns | {f"probability_{label}": shares[:, index].tolist() for index, label in enumerate(labels)}
+
+    def _best(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the place of each row's label, [samples] int64."""
+        if self.threshold is not None:
+            return (outputs[:, 1] >= self.threshold).astype(np.int64)
+        return np.asarray(outputs.argmax(axis=1))
 
     @property
     def output_names(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -64,6 +64,9 @@ class QuantileTarget(NumericTarget):
         values = self.in_units(outputs)
         low, high = self.interval(values).T
         return pl.DataFrame({"prediction": values[:, MEDIAN], "low": low, "high": high})
+
+    def answer_columns(self, outputs: np.ndarray) -> dict[str, list[Any]]:
+        return Target.answer_columns(self, outputs)
 
 
 def _is_inside(predictions: Predictions) -> np.ndarray:

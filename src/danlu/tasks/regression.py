@@ -58,6 +58,11 @@ class NumericTarget(ConformalTarget):
         (reach,) = self.conformal.quantiles
         return pl.DataFrame({"prediction": values, "low": values - reach, "high": values + reach})
 
+    def answer_columns(self, outputs: np.ndarray) -> dict[str, list[Any]]:
+        if self.conformal is not None:
+            return super().answer_columns(outputs)
+        return {"prediction": self.in_units(outputs)[:, 0].tolist()}
+
     @property
     def output_names(self) -> list[str]:
         return [self.column]

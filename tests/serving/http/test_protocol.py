@@ -1,6 +1,8 @@
 """The protocol alone, with a handler that is no model, so that limits can be short."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +24,7 @@ class Handler:
     def __init__(self, limits: Limits, answer: Callable[[Exchange], None] | None = None) -> None:
         self.limits, self.draining = limits, False
         self.given_up: list[Exchange] = []
+        self.pressed = False
         self._answer = answer
 
     def route(self, method: bytes, target: bytes) -> bool | None:
@@ -38,6 +41,9 @@ class Handler:
 
     def left(self, exchange: Exchange) -> None:
         self.given_up.append(exchange)
+
+    def is_pressed(self, exchange: Exchange) -> bool:
+        return self.pressed
 
 
 class Site:
@@ -142,10 +148,67 @@ def test_a_client_that_leaves_is_reported_once_while_it_is_waited_for() -> None:
             _, writer = await site.connect()
             writer.write(ASK)
             await site.until(lambda: len(waiting) == 1)
+            reset = struct.pack("ii", 1, 0)  # linger for no time
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
             writer.close()
             await site.until(lambda: not site.state.connections)
             assert handler.given_up == waiting
             waiting[0].reply(200, JSON, b"to nobody")
+
+    asyncio.run(main())
+
+
+def test_a_client_that_closes_its_sending_half_gets_all_that_it_asked_for() -> None:
+    waiting: list[Exchange] = []
+
+    async def main() -> None:
+        handler = Handler(Limits(), waiting.append)
+        async with listening(handler) as site:
+            reader, writer = await site.connect()
+            writer.write(ASK + ASK)
+            writer.write_eof()
+            for number in (1, 2):
+                await site.until(lambda number=number: len(waiting) == number)  # type: ignore[misc]
+                await asyncio.sleep(0.01)
+                waiting[-1].reply(200, JSON, b"no. %d" % number)
+            found = await reader.read()
+            assert found.count(b"HTTP/1.1 200 ") == 2 and found.endswith(b"no. 2")
+            assert found.count(b"connection: close") == 1
+            await site.until(lambda: not site.state.connections)
+            assert not handler.given_up
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_a_half_closed_client_counts_as_left_while_too_much_waits() -> None:
+    waiting: list[Exchange] = []
+
+    async def main() -> None:
+        handler = Handler(Limits(), waiting.append)
+        handler.pressed = True
+        async with listening(handler) as site:
+            reader, writer = await site.connect()
+            writer.write(ASK)
+            await site.until(lambda: len(waiting) == 1)
+            writer.write_eof()
+            assert await reader.read() == b""
+            assert handler.given_up == waiting
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_an_open_connection_keeps_nothing_of_an_answered_request() -> None:
+    async def main() -> None:
+        async with listening(Handler(Limits())) as site:
+            reader, writer = await site.connect()
+            writer.write(ASK)
+            await reader.readuntil(b"\r\n\r\n2")
+            (connection,) = site.state.connections
+            kept: Any = connection.cycle  # type: ignore[union-attr]
+            assert isinstance(kept, Exchange) and kept.body == b"" and kept.data is None
+            writer.close()
 
     asyncio.run(main())
 

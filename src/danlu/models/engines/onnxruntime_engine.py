@@ -8,10 +8,12 @@ import numpy as np
 
 from danlu.core.imports import require_extra
 from danlu.core.threads import usable_cores
+from danlu.data.specs import TabularInputs
 from danlu.errors import ArtifactError
 from danlu.models.engines.base import Arrays, Engine, EngineSource
 
 ONNX_FILE = "model.onnx"
+SMALL_BYTES = 2**20
 
 
 class OnnxRuntimeEngine(Engine):
@@ -28,7 +30,10 @@ class OnnxRuntimeEngine(Engine):
     @classmethod
     def open(cls, source: EngineSource) -> Self:
         require_extra("export", "the engine onnxruntime", only=("onnxruntime",))
-        return cls(open_session(source.bundle.require(ONNX_FILE)))
+        path = source.bundle.require(ONNX_FILE)
+        # Waking a second thread takes longer than all of a small network of a table.
+        is_small = isinstance(source.inputs, TabularInputs) and path.stat().st_size < SMALL_BYTES
+        return cls(open_session(path, threads=1 if is_small else None))
 
     def run(self, inputs: Arrays) -> np.ndarray:
         # As little as can be: for one row, what stands around a call costs more than a small network.
@@ -36,8 +41,12 @@ class OnnxRuntimeEngine(Engine):
         return found
 
 
-def open_session(path: Path) -> Any:
+def open_session(path: Path, threads: int | None = None) -> Any:
     """Open an ONNX file.
+
+    Args:
+        path: of the file.
+        threads: that compute; None for one on each core.
 
     Raises:
         ArtifactError: it is damaged, or ONNX Runtime cannot run it.
@@ -45,7 +54,7 @@ def open_session(path: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
+    options.intra_op_num_threads = threads or usable_cores()
     # Threads that wait for the next call by spinning take the cores from whoever prepares it.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors alone, which are raised as well

@@ -104,17 +104,17 @@ def _read_message(message: Any, words: Iterator[str]) -> None:
 
 def _read_field(message: Any, word: str, words: Iterator[str], is_within_oneof: bool) -> None:
     """Read `[repeated] TYPE NAME = NUMBER`, or `map<KEY, VALUE> NAME = NUMBER`."""
-    kind = next(words) if word == "repeated" else word
-    label = OPTIONAL if kind == word else REPEATED
-    entry = [next(words) for _ in range(5)] if kind == "map" else []  # < KEY , VALUE >
+    named = next(words) if word == "repeated" else word
+    label = OPTIONAL if named == word else REPEATED
+    entry = [next(words) for _ in range(5)] if named == "map" else []  # < KEY , VALUE >
     name, _, number = (next(words) for _ in range(3))
     if entry:
-        kind, label = "".join(part.capitalize() for part in name.split("_")) + "Entry", REPEATED
-        pair = message.nested_type.add(name=kind)
+        named, label = "".join(part.capitalize() for part in name.split("_")) + "Entry", REPEATED
+        pair = message.nested_type.add(name=named)
         pair.options.map_entry = True
         for place, (part, of) in enumerate((("key", entry[1]), ("value", entry[3])), 1):
             pair.field.add(name=part, number=place, label=OPTIONAL, **_type(of))
-    field = message.field.add(name=name, number=int(number), label=label, **_type(kind))
+    field = message.field.add(name=name, number=int(number), label=label, **_type(named))
     if is_within_oneof:
         field.oneof_index = len(message.oneof_decl) - 1
 

@@ -48,7 +48,7 @@ class Call:
 
     Attributes:
         route: the model and the version that it names.
-        headers: those of its metadata that mean something.
+        headers, named: those of its metadata that mean something, in order and by name.
         body: the message's bytes.
         client: the address of the client.
         began: the monotonic time when it had come.
@@ -57,10 +57,11 @@ class Call:
         answered: lines of headers, and the response's bytes or a refusal.
     """
 
-    __slots__ = ("answered", "began", "body", "client", "data", "disconnected", "headers", "route")
+    __slots__ = ("answered", "began", "body", "client", "data", "disconnected", "headers", "named", "route")
 
     def __init__(self, route: Route, headers: Headers, body: bytes, client: str, began: float) -> None:
-        self.route, self.headers, self.body, self.client, self.began = route, headers, body, client, began
+        self.route, self.body, self.client, self.began = route, body, client, began
+        self.headers, self.named = headers, dict(headers)
         self.data: Any = None
         self.disconnected = False
         self.answered: asyncio.Future[tuple[bytes, bytes | Refusal]] = asyncio.get_running_loop().create_future()
@@ -110,7 +111,10 @@ class Inference:
     async def _guarded(
         self, name: str, do: Callable[[Any, Context], Awaitable[Any]], request: Any, context: Context
     ) -> Any:
-        """Let a call in by its key; tell refusals as statuses, and of failures nothing but that they were."""
+        """Let a call in by its key, and tell refusals as statuses.
+
+        Of failures it tells nothing but that they were.
+        """
         try:
             gate = self._site.gate
             if not (gate.is_open or name in UNLOCKED or name == "ModelInfer"):  # `Hot` asks for its key itself

@@ -110,7 +110,7 @@ def _tensor(told: Any, raw: bytes | None, place: int) -> Tensor:
 
 
 def _typed(tensor: Tensor) -> list[Any]:
-    """Return an output's values as its list takes them; a missing one is NaN, 0 or empty."""
+    """Return an output's values; a missing one is NaN, 0 or empty."""
     if tensor.datatype == BYTES:
         return [b"" if value is None else str(value).encode("utf-8", "replace") for value in tensor.values]
     missing = float("nan") if tensor.datatype in FLOATS else 0

@@ -105,8 +105,7 @@ class Hot:
 
     def begin(self, exchange: Exchange) -> Refusal | None:
         """Look at a request's headers: its key, its length, its deadline."""
-        headers = dict(exchange.headers)
-        length = headers.get(b"content-length")
+        length = exchange.named.get(b"content-length")
         if length is not None and int(length) > self.limits.body_bytes:
             return Refusal(413, f"the body is larger than {self.limits.body_bytes:,} bytes; send fewer rows at a time")
         if not self._gate.is_open:
@@ -119,7 +118,7 @@ class Hot:
 
     def answer(self, exchange: Exchange) -> None:
         """Decode a request, and hand its rows to the version that answers it."""
-        headers = dict(exchange.headers)
+        headers = exchange.named
         route: Route = exchange.route
         owner: Key | None = exchange.data
         client = exchange.client if owner is None else owner.name
@@ -149,6 +148,12 @@ class Hot:
             asked.instance.left.add()
             if asked.job is not None:
                 asked.instance.batcher.cancel(asked.job)
+                asked.job = None
+
+    def is_pressed(self, exchange: Exchange) -> bool:
+        """Return whether more rows wait than the next batch holds."""
+        asked = exchange.data
+        return isinstance(asked, Asked) and asked.instance.batcher.waiting_rows > self.limits.batch_rows
 
     def _first(self, route: Route) -> Instance:
         return route.instances[route.version or route.model.default]
@@ -172,11 +177,11 @@ class Hot:
             return Refusal(400, "X-Deadline-Ms: give milliseconds above 0, as 100", code="DL420")
         return min(milliseconds / 1000.0, self.limits.answer_s)
 
-    def _decode(self, asked: Asked, body: bytearray) -> Question | Refusal:
+    def _decode(self, asked: Asked, body: bytes | bytearray) -> Question | Refusal:
         """Make rows of a body."""
         began = monotonic()
         try:
-            question = asked.route.decode(asked, self._inflated(asked, bytes(body)))
+            question = asked.route.decode(asked, self._inflated(asked, body))
         except Refused as refused:
             return Refusal.of(refused)
         asked.instance.stages["decode"].observe(monotonic() - began)
@@ -184,7 +189,7 @@ class Hot:
             return Refusal(413, f"more than {self.limits.rows:,} rows; send fewer at a time")
         return question
 
-    def _inflated(self, asked: Asked, body: bytes) -> bytes:
+    def _inflated(self, asked: Asked, body: bytes | bytearray) -> bytes:
         """Return a body without its compression.
 
         Raises:
@@ -192,7 +197,7 @@ class Hot:
         """
         encoding = asked.headers.get(b"content-encoding", b"identity").lower()
         if encoding == b"identity":
-            return body
+            return bytes(body)
         if encoding not in (b"gzip", b"deflate"):
             raise Refused("content-encoding: send gzip, deflate, or no compression", status=415)
         inflating = zlib.decompressobj(ANY_ZLIB)
@@ -247,17 +252,20 @@ class Hot:
 
     def _done(self, exchange: Exchange, asked: Asked, question: Question, result: Any) -> None:
         """Write an answer, and take note of it."""
+        if exchange.disconnected:
+            return
         if isinstance(result, Refusal):
             self._refuse(exchange, asked, result)
             return
         headers, body = result
-        instance = asked.instance
+        instance, asked_body = asked.instance, exchange.body
         exchange.reply(200, headers + instance.head + _id_line(asked.request_id), body)
         instance.answered(asked.route.kind, question, monotonic() - exchange.began)
         if self._log is not None:
             self._write_log(self._log, asked, question)
         if asked.route.model.policy.shadow is not None:
-            self._shadow(asked, question, exchange.body)
+            self._shadow(asked, question, asked_body)
+        asked.job = None  # it leads back here: requests end without the garbage collector
 
     def _write_log(self, log: RequestLog, asked: Asked, question: Question) -> None:
         assert asked.job is not None, "it was computed"
@@ -269,8 +277,9 @@ class Hot:
     def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
         exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
         asked.instance.count(asked.route.kind, refusal.status)
+        asked.job = None
 
-    def _shadow(self, asked: Asked, answered: Question, body: bytearray) -> None:
+    def _shadow(self, asked: Asked, answered: Question, body: bytes | bytearray) -> None:
         """Ask the shadow the same, now that nobody waits for it, and compare."""
         shadow = asked.route.instances[str(asked.route.model.policy.shadow)]
         if shadow is asked.instance or shadow.batcher.waiting_rows > self.limits.batch_rows:

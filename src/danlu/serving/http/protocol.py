@@ -49,6 +49,9 @@ class Handler(Protocol):
     def left(self, exchange: "Exchange") -> None:
         """Forget a request that was handed to `answer` and whose client has left."""
 
+    def is_pressed(self, exchange: "Exchange") -> bool:
+        """Return whether more waits than can be answered for clients that may have left."""
+
 
 class _NoEvent:
     def set(self) -> None:
@@ -63,6 +66,7 @@ class Exchange:
     Attributes:
         route: as `Handler.route` gave it.
         headers: names in lower case, with their values.
+        named: the same by their names.
         body: whole when `Handler.answer` is called.
         client: the address of the client.
         began: the monotonic time when the request's first byte had come.
@@ -83,6 +87,7 @@ class Exchange:
         "headers",
         "keep_alive",
         "more_body",
+        "named",
         "response_complete",
         "response_started",
         "route",
@@ -91,7 +96,9 @@ class Exchange:
     def __init__(self, protocol: "HotProtocol", route: Any, headers: Headers, keep_alive: bool, waits: bool) -> None:
         self._protocol, self.route, self.headers, self.keep_alive = protocol, route, headers, keep_alive
         self._waits_for_100, self._started = waits, False
-        self.body, self.began = bytearray(), protocol.began
+        self.named = dict(headers)
+        self.body: bytes | bytearray = b""
+        self.began = protocol.began
         self.data: Any = None
         self.more_body, self.handed = True, False
         self.response_started = self.response_complete = self.disconnected = False
@@ -100,6 +107,15 @@ class Exchange:
     def client(self) -> str:
         """The client's address."""
         return self._protocol.client[0] if self._protocol.client else "local"
+
+    def take(self, part: bytes) -> None:
+        """Take a part of the body; mostly there is but one, which is not copied."""
+        if not self.body:
+            self.body = part
+        elif isinstance(self.body, bytearray):
+            self.body += part
+        else:
+            self.body = bytearray(self.body) + part
 
     def start(self) -> None:
         """Begin, once the answers to all earlier requests of the connection are written."""
@@ -137,6 +153,8 @@ class Exchange:
         if self.disconnected or self.response_complete:
             return
         self.response_started = self.response_complete = True
+        self.body = b""  # the connection keeps its latest exchange, which must not keep rows
+        self.data = None
         self._protocol.write_answer(self, status, headers, body)
 
 
@@ -157,6 +175,8 @@ class HotProtocol(HttpToolsProtocol):
         self.idle_since = self.write_paused_since = 0.0
         self.head_bytes, self.body_bytes, self.in_head = 0, 0, True
         self.reading = self.deaf = False  # in the middle of a request; nothing more is read from this client
+        self.defaults: Headers = []  # header lines that all answers have, and their text
+        self.default_lines = b""
         self.busy = self.advancing = False  # a request is being answered; the next ones are being begun
 
     # -- of the transport
@@ -175,6 +195,22 @@ class HotProtocol(HttpToolsProtocol):
                 if cycle.handed and not cycle.response_complete:
                     self.handler.left(cycle)
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Keep the connection for the answers to what was asked.
+
+        That nothing more comes says no more than that.
+
+        A client that has left looks the same until something is written to it. Where more waits than a batch holds it
+        is taken for one. TLS knows no half of a connection.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body or self.scheme == "https":
+            return None
+        if isinstance(cycle, Exchange) and self.handler.is_pressed(cycle):
+            return None
+        cycle.keep_alive = False
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self.deaf:
@@ -244,7 +280,7 @@ class HotProtocol(HttpToolsProtocol):
         elif not isinstance(self.cycle, Exchange):
             super().on_body(body)
         elif not self.cycle.response_complete:
-            self.cycle.body += body
+            self.cycle.take(body)
 
     def on_message_complete(self) -> None:
         self.reading, self.in_head = False, True
@@ -305,11 +341,12 @@ class HotProtocol(HttpToolsProtocol):
         """Write an answer in one piece."""
         if self.handler.draining:
             exchange.keep_alive = False
-        lines = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        if not exchange.keep_alive:
-            lines.append(b"connection: close\r\n")
-        length = b"content-length: %d\r\n\r\n" % len(body)
-        self.transport.write(b"".join((STATUS_LINE[status], *lines, headers, length, body)))
+        defaults = self.server_state.default_headers
+        if defaults is not self.defaults:  # uvicorn makes them anew each second
+            self.defaults, self.default_lines = defaults, b"".join(b"%b: %b\r\n" % header for header in defaults)
+        closes = b"" if exchange.keep_alive else b"connection: close\r\n"
+        head = STATUS_LINE[status], self.default_lines, closes, headers
+        self.transport.write(b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (*head, len(body), body))
         if not exchange.keep_alive:
             self.close_soon(wait=exchange.more_body)
         self.on_response_complete()

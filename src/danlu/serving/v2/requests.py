@@ -3,23 +3,33 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import msgspec
+import numpy as np
 
 from danlu.core.text import suggestion
 from danlu.serving.answering import Rows, Served
 from danlu.serving.refusals import Refused
 from danlu.serving.schema import InputColumn
-from danlu.serving.v2.tensors import BYTES, FLOATS, Tensor, count_of, require_datatype, values_of_bytes, values_of_json
+from danlu.serving.v2.tensors import (
+    BOOL,
+    BYTES,
+    DTYPES,
+    FLOATS,
+    Tensor,
+    count_of,
+    require_datatype,
+    values_of_bytes,
+    values_of_json,
+)
 
 MATRIX = 2  # dimensions
 PIXELS = ("UINT8",)
 
 
-@dataclass(frozen=True)
-class WantedOutput:
+class WantedOutput(NamedTuple):
     """Name an output that a client wants.
 
     Attributes:
@@ -31,8 +41,7 @@ class WantedOutput:
     binary: bool
 
 
-@dataclass(frozen=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """Hold a decoded request.
 
     Attributes:
@@ -46,6 +55,31 @@ class InferRequest:
     rows: Rows
     outputs: tuple[WantedOutput, ...] | None
     binary: bool
+
+
+class _Size(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    binary_data_size: int
+
+
+class _Matrix(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    name: str
+    shape: tuple[int, int]
+    datatype: Literal["FP32", "FP64"]
+    data: list[float | None] | None = None
+    parameters: _Size | None = None
+
+
+class _Wish(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    binary_data_output: bool = False
+
+
+class _QuickBody(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    inputs: tuple[_Matrix]
+    id: str | None = None
+    parameters: _Wish | None = None
+
+
+_QUICK = msgspec.json.Decoder(_QuickBody)
 
 
 def decode(served: Served, body: bytes, header_length: int | None = None) -> InferRequest:
@@ -62,6 +96,9 @@ def decode(served: Served, body: bytes, header_length: int | None = None) -> Inf
     length = len(body) if header_length is None else header_length
     if not 0 <= length <= len(body):
         raise Refused(f"Inference-Header-Content-Length: {length} is beyond the body of {len(body)} bytes")
+    quick = _quick(served, body, length)
+    if quick is not None:
+        return quick
     told = _parse(body[:length])
     tensors = _tensors(told.get("inputs"), memoryview(body)[length:])
     parameters = _mapping(told.get("parameters"), "parameters")
@@ -76,6 +113,35 @@ def decode(served: Served, body: bytes, header_length: int | None = None) -> Inf
     )
 
 
+def _quick(served: Served, body: bytes, length: int) -> InferRequest | None:
+    """Decode a request of one matrix of numbers in one step; None for all others."""
+    if served.number_names is None:
+        return None
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        told = _QUICK.decode(body if length == len(body) else memoryview(body)[:length])
+        (matrix,) = told.inputs
+        rows, width = matrix.shape
+        count = rows * width
+        if matrix.name in served.number_names or width != len(served.columns) or rows < 1:
+            return None
+        values: Sequence[float | None]
+        if matrix.parameters is None:
+            if matrix.data is None or length != len(body):
+                return None
+            values = matrix.data
+        else:
+            size = count * np.dtype(DTYPES[matrix.datatype]).itemsize
+            if matrix.data is not None or not matrix.parameters.binary_data_size == len(body) - length == size:
+                return None
+            values = np.frombuffer(body, DTYPES[matrix.datatype], count, length).tolist()
+        found = served.read_matrix(_finite_or_missing(values)) if len(values) == count else None
+        if found is not None:
+            return InferRequest(
+                told.id, found, None, told.parameters is not None and told.parameters.binary_data_output
+            )
+    return None
+
+
 def rows_of(served: Served, tensors: Sequence[Tensor]) -> Rows:
     """Return the rows that tensors hold: one a column, or one of all numbers.
 
@@ -86,8 +152,12 @@ def rows_of(served: Served, tensors: Sequence[Tensor]) -> Rows:
     found: dict[str, list[Any]] = {}
     if len(tensors) == 1 and len(columns) == 1:
         found[columns[0].name] = _cells(tensors[0], columns[0])
-    elif len(tensors) == 1 and tensors[0].name not in {column.name for column in columns}:
-        found = _matrix(tensors[0], columns)
+    elif len(tensors) == 1 and all(column.name not in named for column in columns):
+        values = _matrix(tensors[0], columns)
+        quick = None if tensors[0].datatype == BOOL else served.read_matrix(values)
+        if quick is not None:
+            return quick
+        found = {column.name: values[place :: len(columns)] for place, column in enumerate(columns)}
     else:
         for column in columns:
             if column.name not in named:
@@ -195,24 +265,30 @@ def _cells(tensor: Tensor, column: InputColumn) -> list[Any]:
     return list(tensor.values)
 
 
-def _matrix(tensor: Tensor, columns: Sequence[InputColumn]) -> dict[str, list[Any]]:
-    """Cut a tensor of all columns, [rows, columns], in the order of training."""
+def _matrix(tensor: Tensor, columns: Sequence[InputColumn]) -> list[Any]:
+    """Return the numbers of a tensor of all columns, [rows, columns]; columns as in training."""
     width = len(columns)
-    names = ", ".join(column.name for column in columns[:10])
     is_matrix = len(tensor.shape) == MATRIX and tensor.shape[1] == width
     if not is_matrix or tensor.datatype == BYTES or any(column.type != "number" for column in columns):
+        names = ", ".join(column.name for column in columns[:10])
         raise Refused(
             f"inputs: {tensor.name!r} is no column of the model; give a tensor for each column ({names}"
             f"{', …' if width > 10 else ''}), or for a model of numbers one of the shape [rows, {width}]",
             field="inputs",
         )
-    values = [value if math.isfinite(value) else None for value in tensor.values]
-    return {column.name: values[place::width] for place, column in enumerate(columns)}
+    return _finite_or_missing(tensor.values)
 
 
 def _finite_or_missing(values: Sequence[Any]) -> list[Any]:
     """Return numbers, with None for what is not finite: it is missing."""
-    return [value if value is not None and math.isfinite(value) else None for value in values]
+    try:
+        if None not in values and all(map(math.isfinite, values)):
+            return list(values)
+        return [value if value is not None and math.isfinite(value) else None for value in values]
+    except OverflowError:
+        raise Refused(
+            "inputs: the data hold a whole number that is beyond any number of 64 bits", field="inputs"
+        ) from None
 
 
 def _pictures(tensor: Tensor) -> list[bytes]:

@@ -10,7 +10,7 @@ from danlu.serving.answering import Answer, Served
 from danlu.serving.outputs import ERROR, EXPLANATION, OutputColumn
 from danlu.serving.refusals import Refused
 from danlu.serving.v2.requests import InferRequest, WantedOutput
-from danlu.serving.v2.tensors import BYTES, Tensor, to_bytes, to_json
+from danlu.serving.v2.tensors import BYTES, Tensor, to_bytes
 
 
 def require_outputs(served: Served, request: InferRequest) -> None:
@@ -50,7 +50,7 @@ def encode(
             behind.append(to_bytes(tensor))
             output["parameters"] = {"binary_data_size": len(behind[-1])}
         else:
-            output["data"] = to_json(tensor)
+            output["data"] = tensor.values  # what is missing or no number becomes null
         told.append(output)
     head["parameters"] = {"digest": served.digest}
     text = msgspec.json.encode({**head, "outputs": told})
@@ -65,7 +65,7 @@ def tensors_of(served: Served, request: InferRequest, answers: Sequence[Answer])
     """
     errors = [answer.get("error") for answer in answers]
     first = errors[0]
-    if first is not None and all(error is not None for error in errors):
+    if first is not None and None not in errors:
         raise Refused(first.message, field=first.column, code=first.code)
     wanted = request.outputs
     if wanted is None:
@@ -73,7 +73,7 @@ def tensors_of(served: Served, request: InferRequest, answers: Sequence[Answer])
         if any(error is not None for error in errors):
             wanted = (*wanted, WantedOutput(ERROR, request.binary))
     known = {output.name: output for output in served.outputs}
-    found = []
+    found: list[tuple[Tensor, bool]] = []
     for output in wanted:
         if output.name == ERROR:
             texts = [None if error is None else f"{error.code}: {error.message}" for error in errors]

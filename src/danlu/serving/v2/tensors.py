@@ -6,16 +6,15 @@ one costs nothing.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from danlu.serving.refusals import TOO_LARGE, Refused
 
-BYTES, BF16 = "BYTES", "BF16"
+BYTES, BF16, BOOL = "BYTES", "BF16", "BOOL"
 DTYPES: dict[str, str] = {
-    "BOOL": "?",
+    BOOL: "?",
     "UINT8": "u1",
     "UINT16": "<u2",
     "UINT32": "<u4",
@@ -34,8 +33,7 @@ LENGTH_BYTES = 4  # before each element of BYTES, little endian
 MOST_DIMENSIONS, MOST_VALUES = 8, 2**28
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """Hold one tensor.
 
     Attributes:
@@ -97,9 +95,9 @@ def values_of_json(data: Any, datatype: str, count: int, field: str) -> list[Any
     if len(flat) != count:
         raise Refused(f"{field}: has {len(flat)} values, and the shape says {count}", field=field)
     wanted = FITTING[_family(datatype)]
-    for place, value in enumerate(flat):
-        if value is not None and type(value) not in wanted:
-            raise Refused(f"{field}[{place}]: {value!r} is no {datatype}", field=field)
+    if not {*map(type, flat)} <= {*wanted, type(None)}:
+        place = next(at for at, value in enumerate(flat) if value is not None and type(value) not in wanted)
+        raise Refused(f"{field}[{place}]: {flat[place]!r} is no {datatype}", field=field)
     if datatype in DTYPES and _family(datatype) == "int":
         _check_range(flat, datatype, field)
     return flat
@@ -155,11 +153,6 @@ def to_bytes(tensor: Tensor) -> bytes:
     return np.array([value or 0 for value in tensor.values], dtype=DTYPES[tensor.datatype]).tobytes()
 
 
-def to_json(tensor: Tensor) -> list[Any]:
-    """Return a tensor's values as JSON data; what is missing or no number is null."""
-    return [None if value != value else value for value in tensor.values]
-
-
 def _encoded(value: Any) -> bytes:
     return value if isinstance(value, bytes) else b"" if value is None else str(value).encode("utf-8", "replace")
 
@@ -167,7 +160,7 @@ def _encoded(value: Any) -> bytes:
 def _family(datatype: str) -> str:
     if datatype in FLOATS:
         return "float"
-    return {BYTES: "bytes", "BOOL": "bool"}.get(datatype, "int")
+    return {BYTES: "bytes", BOOL: "bool"}.get(datatype, "int")
 
 
 FITTING: dict[str, tuple[type, ...]] = {"float": (float, int), "int": (int,), "bool": (bool,), "bytes": (str,)}
