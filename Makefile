@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := .venv-clients
 # What an installation depends on; while these are unchanged, nothing is installed again.
 DECIDES := pyproject.toml constraints.txt
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast verify lint types layers format reference package clean
+.PHONY: demo test test-fast verify clients lint types layers format reference package clean
 
 demo: $(VENV)/core
 	$(BIN)/danlu run breast-cancer
@@ -28,6 +29,14 @@ test-fast: $(VENV)/dev
 # The long ones: all of the guide, real weights, killed processes, coverage of intervals by simulation.
 verify: $(VENV)/dev
 	$(PYTEST) -m slow
+
+# Clients of a server whose pins clash with danlu's; tests run them as programs, and are skipped without them.
+clients: $(CLIENTS)/made
+
+$(CLIENTS)/made: Makefile
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check 'kserve==0.21.0' 'tritonclient[grpc,http]==2.73.0'
+	touch $@
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check --quiet .
@@ -61,4 +70,4 @@ $(VENV)/dev: $(DECIDES)
 	touch $@ $(VENV)/core
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

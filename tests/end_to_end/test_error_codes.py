@@ -20,6 +20,8 @@ WRONG = {
     "export": ("nowhere out", "DL301", 1),
     "explain": ("nowhere", "DL301", 1),
     "visualize": ("nowhere", "DL101", 2),
+    "serve": ("nowhere", "DL301", 1),
+    "replay": ("nowhere.jsonl nowhere", "DL301", 1),
     "models": ("--like no-such-model-at-all", "DL402", 2),
     "runs": ("--no-such-option", "DL416", 2),
     "doctor": ("--no-such-option", "DL416", 2),

@@ -66,9 +66,31 @@ def test_a_recipe_asks_for_explanations_and_the_command_gives_the_same(tmp_path:
     [
         ({"explanation": {"methods": ["lime"]}, "bundle": {"reference": "none"}}, "lime needs training rows"),
         (
-            {"explanation": {}, "data": {"source": "builtin:digits"}, "model": {"name": "small-resnet"}},
-            "cannot be explained yet",
+            {
+                "explanation": {"methods": ["counterfactual"]},
+                "data": {"source": "builtin:digits"},
+                "model": {"name": "small-resnet"},
+            },
+            "counterfactual does not explain models of image data; these do: shap, lime, .*grad-cam",
         ),
+        (
+            {
+                "explanation": {"methods": ["grad-cam"]},
+                "data": {"source": "builtin:speeches", "text": "text"},
+                "model": {"name": "hf:bert"},
+            },
+            "grad-cam does not explain models of text data; these do: shap, .*attention-rollout",
+        ),
+        (
+            {
+                "explanation": {"actionable": ["a"]},
+                "data": {"source": "builtin:digits"},
+                "model": {"name": "small-resnet"},
+            },
+            "explanation.actionable: names columns of tables",
+        ),
+        ({"explanation": {"methods": ["grad-cam"]}}, "grad-cam explains networks of images and texts"),
+        ({"explanation": {}, "bundle": {"reference": "none"}}, "shap needs training rows"),
         ({"explanation": {"methods": ["shapp"]}}, "explanation.methods"),
         ({"explanation": {"actionable": ["alcohl"]}}, "explanation.actionable: the model reads no column 'alcohl'"),
         ({"explanation": {"budget": 53}}, "explanation.budget: too few calls for 13 columns; give at least 54"),

@@ -10,7 +10,7 @@ import pytest
 
 from danlu.serving.batching import INTERNAL, Batcher, Job
 from danlu.serving.limits import Limits
-from danlu.serving.refusal import Refusal
+from danlu.serving.refusals import Refusal
 
 FAR = 1e9
 Run = Callable[[list[Any]], list[Any]]

@@ -9,7 +9,7 @@ from tests.serving.test_answering import rows_of
 
 
 def observed(served: Served, requests: list[list[Any]], window: int = 2_000) -> dict[str, Any]:
-    drift = Drift(served, window)
+    drift = Drift(served, window, every_s=0)
     for given in requests:
         rows = served.read(given)
         drift.observe(rows, served.answer([rows])[0])

@@ -7,7 +7,7 @@ import pytest
 
 from danlu.errors import ArgumentError
 from danlu.serving.keys import Gate, Key, key_of, read_keys
-from danlu.serving.refusal import Refusal
+from danlu.serving.refusals import Refusal
 
 SHA = hashlib.sha256(b"secret").hexdigest()
 

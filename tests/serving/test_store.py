@@ -73,5 +73,5 @@ def test_names_that_no_route_can_hold_are_refused(tmp_path: Path) -> None:
         find_models([f"a/b={folder}"])
     with pytest.raises(ArgumentError, match="two models are called 'x'"):
         find_models([f"x={folder}", f"x={folder}"])
-    with pytest.raises(ArgumentError, match="neither a bundle"):
+    with pytest.raises(ArtifactError, match="neither a bundle"):
         find_models([str(tmp_path / "none")])

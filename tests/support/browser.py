@@ -101,6 +101,20 @@ class Browser:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
+    def wait(self, script: str) -> Any:
+        """The first value of an expression in the page that counts as true."""
+        end = time.monotonic() + PATIENCE_S
+        while not (found := self.run(script)):
+            assert time.monotonic() < end, f"never true: {script}"
+            time.sleep(0.05)
+        return found
+
+    def choose_file(self, selector: str, file: Path) -> None:
+        """Choose a file in a field, as its dialog would."""
+        root = self.ask("DOM.getDocument")["root"]["nodeId"]
+        node = self.ask("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.ask("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
+
     def press(self, key: str, code: int) -> None:
         """A key, down and up, where the focus is."""
         for kind in ("rawKeyDown", "keyUp"):

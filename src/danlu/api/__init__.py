@@ -15,7 +15,7 @@ COMMANDS: dict[str, str] = {
     "tune": "Search over recipes: train many, keep the one that validates best.",
     "evaluate": "Evaluate a run's model on its validation and test splits; write the report.",
     "predict": "Predict every row of a file, folder or glob with a bundle.",
-    "explain": "Say what each column adds to an answer and how much the model needs it, with intervals.",
+    "explain": "Say what each column, word or pixel adds to an answer, with intervals.",
     "generate": "Continue a text or answer a conversation with a language model.",
     "chat": "Talk with a language model in the terminal: history, streaming, stop.",
     "serve": "Answer requests over HTTP from bundles: batches, versions, reloads without a lost request.",

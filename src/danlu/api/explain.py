@@ -54,9 +54,10 @@ def explain(
 ) -> "Explanation":
     """Explain single answers of a model, and the model itself.
 
-    SHAP values say what each column adds to an answer, beside the mean answer to some training rows. They are exact
-    where the model's structure or all coalitions of a few columns give them, else estimated with 95 % intervals.
-    Permutation importance says how much worse the model answers without a column. No look at the test split is counted.
+    SHAP values say what each column adds to an answer, beside the mean answer to some training rows; of images and
+    texts what each segment or word adds, beside the answer without any. They are exact where the model's structure or
+    all coalitions of a few columns give them, else estimated with 95 % intervals. Permutation importance says how much
+    worse a table's model answers without a column. No look at the test split is counted.
 
     Args:
         bundle: a bundle or a run; or an exported ONNX file of a table, or its folder, which needs rows.
@@ -65,15 +66,18 @@ def explain(
         split: of the run: validation or test.
         methods: shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate,
             counterfactual, trust, tracin; by default the first two. Permutation importance needs rows with the target.
-        label: the label or output to explain; by default what is predicted. Of counterfactuals the label to reach; by
-            default any other.
+            Of images, texts, words, corpora and chats: shap (the default), lime, occlusion, integrated-gradients,
+            deep-lift, gradient-shap, gradient-x-input, grad-cam, attention-rollout; all but shap, lime and
+            attention-rollout need the extra `explain`.
+        label: the label, output, tag or next token to explain; by default what is predicted. Of counterfactuals the
+            label to reach; by default any other.
         error: stop when no interval is wider to either side: in units of probability, for numbers as a share of the
             answers' standard deviation.
-        budget: most coalitions per row; by default 40 per column, or all where they are few.
+        budget: most coalitions per row; by default 40 per column, 20 per segment or word, or all where they are few.
         actionable: columns that counterfactuals may change; by default all.
         target: of an exported file: the column of the rows that holds what it predicts, for permutation importance.
         seed: of the coalitions and shuffles.
-        output: folder for explanation.json and values.npz.
+        output: folder for explanation.json and values.npz, and of images for pictures.
         own_code: import the module that the bundle names, if its model is your own.
 
     Returns:
@@ -82,6 +86,7 @@ def explain(
     Raises:
         ArgumentError: there are no rows to explain, or a row, label, method or figure is wrong.
         DataError: the data cannot be read, or the run's data has changed.
+        MissingExtra: a method needs captum.
         ArtifactError: the bundle is damaged.
 
     Example:
@@ -162,13 +167,18 @@ def _written(found: "Explanation", output: str | Path | None) -> "Explanation":
         return found
     from danlu.explanation.written import write_explanation
 
-    return write_explanation(found, Path(output))
+    written = write_explanation(found, Path(output))
+    if any(one.pixels is not None for one in written.local):
+        from danlu.reporting.attribution_pictures import write_pictures
+
+        write_pictures(Path(output))
+    return written
 
 
 def _rows_of(
     bundle: Bundle, folder: Path, data: object | None, split: str
 ) -> "tuple[pl.DataFrame, dict[str, str | int], Path, DataContext | None]":
-    """Return the rows, what is said of them, where their relative paths start, and the run's data if loaded."""
+    """Return the rows and their source, their folder, and the run's data if loaded."""
     if data is not None:
         read = _read(bundle, data)
         frame = read.frame.lazy().collect()
@@ -188,7 +198,7 @@ def _rows_of(
 def _labelled(
     bundle: Bundle, folder: Path, predictor: "Predictor", data: object, methods: Sequence[str] | None
 ) -> pl.DataFrame | None:
-    """Return the rows of data that have the target, if there are any; of a run or a bundle alone."""
+    """Return the rows of data that have the target, if there are any."""
     is_table = get_kind(bundle.manifest.kind).has_feature_columns
     if not is_table or (methods is not None and not {"permutation", "tracin"} & set(methods)):
         return None

@@ -25,6 +25,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    grpc_port: int | None = None,
     workers: int = 1,
     engine: str = "auto",
     keys: StrPath | None = None,
@@ -39,6 +40,7 @@ def serve(
         sources: one or several bundles, runs, `NAME=BUNDLE`, or folders of `NAME/VERSION/` bundles.
         host: the address to listen at.
         port: 0 for a free one.
+        grpc_port: for the Open Inference Protocol over gRPC, 0 for a free one; without it only HTTP is spoken.
         workers: processes that answer; they share the models' memory.
         engine: `auto` measures once which is fastest, or the name of one.
         keys: a file of API keys' hashes; without it everybody is answered.
@@ -52,7 +54,7 @@ def serve(
     Raises:
         ArgumentError: a source, the address, the keys or the engine cannot be used.
         ArtifactError: a bundle is damaged, or no longer answers its golden samples as recorded.
-        MissingExtra: the extra `serve` is not installed.
+        MissingExtra: the extra `serve`, or for gRPC `grpc`, is not installed.
 
     Example:
         >>> import danlu
@@ -68,6 +70,7 @@ def serve(
     options = {
         "--host": host,
         "--port": port,
+        "--grpc-port": grpc_port,
         "--workers": workers,
         "--engine": engine,
         "--keys": keys,
@@ -76,6 +79,9 @@ def serve(
         "--private-key": private_key,
     }
     arguments += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    for word in arguments:
+        if "\0" in word:
+            raise ArgumentError(f"{word!r}: a zero byte cannot be handed to a process", code="DL402")
     return Server([*arguments, *(["--own-code"] if own_code else [])])
 
 
@@ -84,6 +90,7 @@ def run_server(
     *,
     host: str,
     port: int,
+    grpc_port: int | None,
     workers: int,
     engine: str,
     keys: Path | None,
@@ -113,8 +120,11 @@ def run_server(
         raise ArgumentError("danlu serve: workers are forks, which this system does not have; use Linux", code="DL402")
     if not 1 <= workers <= MOST_WORKERS:
         raise ArgumentError(f"--workers: {workers} is not between 1 and {MOST_WORKERS}", code="DL402")
-    if not 0 <= port < 2**16:
-        raise ArgumentError(f"--port: {port} is no port", code="DL402")
+    for name, number in (("--port", port), ("--grpc-port", grpc_port)):
+        if number is not None and not 0 <= number < 2**16:
+            raise ArgumentError(f"{name}: {number} is no port", code="DL402")
+    if grpc_port is not None:
+        require_extra("grpc", "danlu serve --grpc-port")
     if (certificate is None) != (private_key is None):
         raise ArgumentError("TLS needs both files: --certificate and --private-key", code="DL401")
     for name, file in (("--certificate", certificate), ("--private-key", private_key)):
@@ -125,11 +135,12 @@ def run_server(
     options = Options(keys=known, certificate=certificate, private_key=private_key, workers=workers, log=log)
     if host not in LOOPBACK and not known:
         info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
-    return Supervisor(models, options, engine, own_code, announce or _log).run(host, port)
+    return Supervisor(models, options, engine, own_code, announce or _log).run(host, port, grpc_port)
 
 
 def _log(event: dict[str, Any]) -> None:
     """Log an event as a line for people."""
     models: Sequence[dict[str, str]] = event.get("models", ())
     named = ", ".join(f"{model['name']} {model['version']} ({model['engine']})" for model in models)
-    info(" ".join(word for word in ("danlu serve:", event["event"], event.get("url", ""), named) if word))
+    words = ("danlu serve:", event["event"], event.get("url"), event.get("grpc"), named)
+    info(" ".join(word for word in words if word))

@@ -27,12 +27,18 @@ def explain(
         str | None,
         Parameter(
             help="shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate, "
-            "counterfactual, trust or tracin, several with commas; by default the first two."
+            "counterfactual, trust or tracin, several with commas; by default the first two. Of images and texts: shap "
+            "(the default), lime, occlusion, integrated-gradients, deep-lift, gradient-shap, gradient-x-input, "
+            "grad-cam or attention-rollout."
         ),
     ] = None,
-    label: Annotated[str | None, Parameter(help="The label or output; by default what is predicted.")] = None,
+    label: Annotated[
+        str | None, Parameter(help="The label, output, tag or next token; by default what is predicted.")
+    ] = None,
     error: Annotated[float | None, Parameter(help="Stop when no interval is wider to either side, as 0.05.")] = None,
-    budget: Annotated[int | None, Parameter(help="Most coalitions per row; by default 40 per column.")] = None,
+    budget: Annotated[
+        int | None, Parameter(help="Most coalitions per row; by default 40 per column, 20 per segment or word.")
+    ] = None,
     actionable: Annotated[
         str | None, Parameter(help="Columns that counterfactuals may change, with commas; by default all.")
     ] = None,
@@ -48,7 +54,7 @@ def explain(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what each column adds to an answer, and how much the model needs it."""
+    """Say what each column, word or pixel adds to an answer, with intervals."""
     from danlu.api.explain import explain as explain_verb
 
     found = explain_verb(
@@ -70,16 +76,7 @@ def explain(
         print_json(found.to_json())
         return
     for one in found.local:
-        named = f" of {one.label!r}" if one.label else ""
-        said = f"row {one.row}: {one.scale}{named} {one.answer:.4g}"
-        if one.fidelity is None:
-            print(f"\n{said}, of which {one.base:.4g} without any column")
-        else:
-            print(f"\n{said}; slopes of a linear model nearby, fidelity {one.fidelity:.2f}")
-        largest = sorted(one.values, key=lambda each: -abs(each.share.value))[:SHOWN]
-        print_table([{"column": each.name, "input": each.input, **_shown(each.share)} for each in largest])
-        if not one.told_apart:
-            print("no column is told apart from 0")
+        _print_local(one)
     for other in found.counterfactuals:
         print(f"\nrow {other.row} would be {other.prediction!r} with")
         print_table([{"column": name, "from": was, "to": now} for name, (was, now) in other.changes.items()])
@@ -103,6 +100,36 @@ def explain(
         PRINTERS[overall.method](overall)
     if output is not None:
         print(f"\nexplanation  {output / 'explanation.json'}\narrays       {found.arrays}")
+        for picture in sorted(output.glob("row-*.png")) if any(one.pixels is not None for one in found.local) else ():
+            print(f"picture      {picture}")
+
+
+def _print_local(one: Any) -> None:
+    named = f" of {one.label!r}" if one.label else ""
+    about = f" at {one.about!r}" if one.about else ""
+    said = f"row {one.row}: {one.scale}{named}{about} {one.answer:.4g}"
+    is_network = one.pixels is not None or one.values[0].start is not None
+    method = f"{one.method}, " if is_network else ""
+    if one.fidelity is not None:
+        print(f"\n{said}; {method}slopes of a linear model nearby, fidelity {one.fidelity:.2f}")
+    elif not is_network:
+        print(f"\n{said}, of which {one.base:.4g} without any column")
+    elif one.completeness_error is not None:
+        print(f"\n{said}, of which {one.base:.4g} with nothing there; {one.method}")
+    else:
+        print(f"\n{said}, and {one.base:.4g} with nothing there; {one.method}, which does not add up to the rest")
+    if one.pixels is not None:
+        values = one.pixels.values
+        height, width = values.shape
+        line, column = divmod(int(abs(values).argmax()), width)
+        print(f"largest at line {line} and column {column} of {height} x {width} pixels")
+        return
+    noun = "words" if is_network else "column"
+    largest = sorted(one.values, key=lambda each: -abs(each.share.value))[:SHOWN]
+    beside = [{} if is_network else {"input": each.input} for each in largest]
+    print_table([{noun: each.name, **cell, **_shown(each.share)} for each, cell in zip(largest, beside, strict=True)])
+    if not one.told_apart and one.values[0].share.low is not None:
+        print(f"no {noun} {'are' if is_network else 'is'} told apart from 0")
 
 
 def _print_importance(found: Any) -> None:

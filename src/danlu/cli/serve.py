@@ -14,6 +14,9 @@ def serve(
     *sources: Annotated[str, Parameter(help="A bundle, a run, NAME=BUNDLE, or a folder of NAME/VERSION/ bundles.")],
     host: Annotated[str, Parameter(help="The address to listen at; only this machine by default.")] = "127.0.0.1",
     port: Annotated[int, Parameter(help="The port; 0 for a free one.")] = 0,
+    grpc_port: Annotated[
+        int | None, Parameter(help="A port for the Open Inference Protocol over gRPC, 0 for a free one.")
+    ] = None,
     workers: Annotated[int, Parameter(help="Processes that answer; they share the models' memory.")] = 1,
     engine: Annotated[
         str,
@@ -42,6 +45,7 @@ def serve(
         sources,
         host=host,
         port=port,
+        grpc_port=grpc_port,
         workers=workers,
         engine=engine,
         keys=keys,

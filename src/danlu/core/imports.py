@@ -60,6 +60,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "explain": ("captum",),
     "openvino": ("openvino", "onnx", "onnxscript"),
     "serve": ("uvicorn", "uvloop", "httptools", "msgspec", "starlette", "prometheus_client"),
+    "grpc": ("grpc", "google.protobuf"),
     "tuning": ("optuna",),
     "umap": ("umap",),
     "low-bit": ("torchao",),

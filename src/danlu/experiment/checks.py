@@ -18,6 +18,7 @@ from danlu.recipe.components import DataComponent
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import Data
 from danlu.recipe.sections.evaluation import Conformal, Threshold
+from danlu.recipe.sections.explanation import Explanation
 from danlu.recipe.sections.training import Finetune, Preference, Training
 from danlu.tasks.base import Task
 from danlu.tasks.classification import find_label
@@ -116,14 +117,41 @@ def check_several_answers(data: Data) -> None:
 
 
 def check_explanation(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise RecipeError if a model is to be explained that reads no table."""
-    options = recipe.explanation
-    if options is None:
+    """Raise RecipeError where this model cannot be explained as asked, MissingExtra where captum lacks."""
+    if recipe.explanation is None:
         return
-    if not dataset.kind.has_feature_columns:
-        message = f"models of {dataset.kind} data cannot be explained yet, those of tables can; leave it out"
+    if dataset.kind.has_feature_columns:
+        _check_table_explanation(recipe, recipe.explanation, dataset)
+    else:
+        _check_network_explanation(recipe.explanation, dataset)
+
+
+def _check_network_explanation(options: Explanation, dataset: Dataset) -> None:
+    from danlu.explanation.networks.methods import methods_of_kind, require_captum
+
+    possible = methods_of_kind(dataset.kind.preprocessor)
+    if not possible:
+        message = f"models of {dataset.kind} data cannot be explained; leave it out"
         raise RecipeError(Problem("", "explanation", message, code="DL114"))
-    if "counterfactual" in options.methods and not dataset.task.has_classes:
+    for name in options.methods or ():
+        if name not in possible:
+            message = f"{name} does not explain models of {dataset.kind} data; these do: {', '.join(possible)}"
+            raise RecipeError(Problem("", "explanation.methods", message, code="DL114"))
+        require_captum(name)
+    if options.actionable is not None:
+        message = f"names columns of tables, and the data is {dataset.kind}; remove it"
+        raise RecipeError(Problem("", "explanation.actionable", message, code="DL114"))
+
+
+def _check_table_explanation(recipe: Recipe, options: Explanation, dataset: Dataset) -> None:
+    from danlu.explanation.explain import METHODS, usual_methods
+
+    methods = usual_methods() if options.methods is None else options.methods
+    for name in methods:
+        if name not in METHODS:
+            message = f"{name} explains networks of images and texts; these explain tables: {', '.join(METHODS)}"
+            raise RecipeError(Problem("", "explanation.methods", message, code="DL114"))
+    if "counterfactual" in methods and not dataset.task.has_classes:
         message = f"counterfactual needs a model that predicts one label a row; this task is {dataset.task}"
         raise RecipeError(Problem("", "explanation.methods", message, code="DL115"))
     columns = [column.name for column in dataset.columns if column.used]
@@ -131,7 +159,7 @@ def check_explanation(recipe: Recipe, dataset: Dataset) -> None:
         if name not in columns:
             message = f"the model reads no column {name!r}{suggestion(name, columns)}"
             raise RecipeError(Problem("", "explanation.actionable", message, code="DL114"))
-    if options.budget is not None and {"shap", "trust"} & {*options.methods}:
+    if options.budget is not None and {"shap", "trust"} & {*methods}:
         from danlu.explanation.shapley import fewest_calls
 
         if options.budget < fewest_calls(len(columns)):
@@ -141,7 +169,7 @@ def check_explanation(recipe: Recipe, dataset: Dataset) -> None:
         return
     follows_training = recipe.model is not None and recipe.model.name == "boosting"
     needing = {"lime", "counterfactual", "trust", *(() if follows_training else ("shap",))}
-    if asked := [name for name in options.methods if name in needing]:
+    if asked := [name for name in methods if name in needing]:
         message = f"{asked[0]} needs training rows that stand for absent columns; set bundle.reference: rows"
         raise RecipeError(Problem("", "explanation.methods", message, code="DL110"))
 

@@ -10,6 +10,11 @@ USUAL_ROWS = 20
 
 
 def checked_rows(rows: Sequence[int] | None, height: int) -> tuple[int, ...]:
+    """Return the numbers of the rows to explain, ascending; by default the first ones.
+
+    Raises:
+        ArgumentError: there is no such row.
+    """
     if rows is None:
         return tuple(range(min(USUAL_ROWS, height)))
     for row in rows:
@@ -19,6 +24,7 @@ def checked_rows(rows: Sequence[int] | None, height: int) -> tuple[int, ...]:
 
 
 def check_figures(error: float | None, budget: int | None) -> None:
+    """Raise ArgumentError unless an error is above 0 and a budget is at least 1."""
     if error is not None and not (np.isfinite(error) and error > 0):
         raise ArgumentError(f"error: must be greater than 0, got {error:g}", code="DL402")
     if budget is not None and budget < 1:

@@ -411,6 +411,11 @@ METHODS: dict[str, Method] = {
 }
 
 
+def usual_methods() -> tuple[str, ...]:
+    """Return what models of tables are explained by unless others are asked for."""
+    return tuple(name for name, method in METHODS.items() if method.is_usual)
+
+
 def explain_bundle(
     predictor: "Predictor",
     bundle: Bundle,
@@ -535,7 +540,7 @@ def explain_answers(
 def _checked_methods(methods: Sequence[str] | None, request: ExplainRequest) -> list[str]:
     possible = [name for name, method in METHODS.items() if method.refusal(request) is None]
     if methods is None:
-        return [name for name in possible if METHODS[name].is_usual]
+        return [name for name in usual_methods() if name in possible]
     for name in methods:
         if name in NETWORK_METHODS and name not in METHODS:
             raise ArgumentError(

@@ -72,7 +72,7 @@ class PixelValues:
 
 @dataclass(frozen=True)
 class LocalExplanation:
-    """Hold what columns, words or pixels do in one answer: SHAP values, LIME's slopes or a network's gradients.
+    """Hold what columns, words or pixels do in one answer, by one method.
 
     Attributes:
         row: the row's number in its source, from 0.

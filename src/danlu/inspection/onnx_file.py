@@ -153,7 +153,7 @@ class OnnxFile:
         outputs: Outputs = {}
         for name, (kind, value) in self.layers.items():
             array = np.asarray(found[value])
-            if array.dtype.kind == "f" and array.ndim:
+            if np.issubdtype(array.dtype, np.floating) and array.ndim:
                 outputs[name] = (kind, torch.from_numpy(array))
         return outputs, torch.from_numpy(np.asarray(found[self.answer]))
 

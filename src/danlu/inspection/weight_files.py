@@ -137,7 +137,7 @@ def onnx_tensors(path: Path, model: Any) -> "Iterator[tuple[str, Tensor]]":
         if name.endswith("_quantized") and scale is not None and zero is not None:
             steps, zeros = numpy_helper.to_array(scale), numpy_helper.to_array(zero)
             yield tensor_name(name), torch.from_numpy(_dequantized(values, steps, zeros))
-        elif values.dtype.kind == "f" and not name.endswith("_scale"):
+        elif np.issubdtype(values.dtype, np.floating) and not name.endswith("_scale"):
             yield tensor_name(name), torch.from_numpy(np.ascontiguousarray(values).copy())
 
 

@@ -75,7 +75,8 @@ if (dataElement) {
   const showExplanation = (values) => {
     const largest = Math.max(...values.map((each) => Math.abs(each.value ?? 0)), 1e-12);
     const sorted = [...values].sort((a, b) => Math.abs(b.value ?? 0) - Math.abs(a.value ?? 0));
-    const text = (each) => (each.value === null ? "–" : (each.value > 0 ? "+" : "") + shown(each.value));
+    const digits = Math.max(0, 2 - Math.floor(Math.log10(largest))); // of all alike, three of the largest
+    const text = (each) => (each.value === null ? "–" : (each.value > 0 ? "+" : "") + each.value.toFixed(digits));
     one("shap").replaceChildren(
       element("h3", words.explained),
       element("p", words.meaning),

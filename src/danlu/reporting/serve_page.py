@@ -12,7 +12,7 @@ from danlu.reporting.render import render
 from danlu.reporting.run_reader import Json
 
 POLICY = "connect-src 'self'; form-action 'none'; base-uri 'none'"  # beside what forbids everything else
-WORDS = ("sending", "explaining", "failed", "explained", "meaning", "source", "compared", "same")
+WORDS = ("sending", "explaining", "failed", "explained", "meaning", "source", "compared", "few", "same")
 OUTPUTS = (
     *("probability", "low", "high", "prediction_set", "tokens", "loss", "perplexity"),
     *("chosen", "rejected", "prefers_chosen"),

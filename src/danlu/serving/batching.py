@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from danlu.core.console import ERROR, emit
 from danlu.serving.limits import Limits
-from danlu.serving.refusal import Refusal, overloaded
+from danlu.serving.refusals import Refusal, overloaded
 
 # Weights of the newest batch in the time of batches of its size. A batch that takes longer than usual was mostly kept
 # waiting by another process; what is usual is to be known.
@@ -232,7 +232,7 @@ class Batcher:
             self._loop.call_soon(self._flush)
 
     def _compute(self, jobs: list[Job]) -> tuple[list[Any], float, float, float]:
-        """Return results, when the batch began, how long it took, and how long this thread computed.
+        """Return results, when the batch began, and how long it and this thread took.
 
         Where a batch fails as a whole, each job is computed alone, so that none fails by its neighbours.
         """

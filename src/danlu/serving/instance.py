@@ -10,8 +10,7 @@ from danlu.serving.batching import Batcher
 from danlu.serving.drift import Drift
 from danlu.serving.limits import Limits
 from danlu.serving.metrics import Counter, Layout, Row
-from danlu.serving.refusal import Refusal
-from danlu.serving.refusals import Refused
+from danlu.serving.refusals import Refusal, Refused
 
 ROUTES = ("predict", "v2", "grpc")
 STATUSES = (200, 400, 401, 404, 408, 413, 415, 422, 429, 500, 503)

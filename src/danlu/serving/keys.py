@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from danlu.errors import ArgumentError
-from danlu.serving.refusal import Refusal, overloaded
+from danlu.serving.refusals import Refusal, overloaded
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 BURST_S = 1.0  # of a limit's requests may come at once

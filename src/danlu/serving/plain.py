@@ -38,20 +38,21 @@ def decode(served: Served, body: bytes | memoryview, content_type: str | None = 
         return _explainable(served, served.decode(body))  # curl's --data says the latter of anything
     header = Message()
     header["content-type"] = content_type
-    kind = header.get_content_type()
-    if kind == FORM:
+    media_type = header.get_content_type()
+    if media_type == FORM:
         boundary = header.get_boundary()
         if not boundary:
             raise Refused("content-type: a form needs a boundary", field="content-type")
         return served.read(_rows_of_form(served, form_parts(bytes(body), boundary.encode("latin-1", "replace"))))
     alone = served.columns[0].type if len(served.columns) == 1 else ""
-    if kind.startswith("image/") and alone == "image":
+    if media_type.startswith("image/") and alone == "image":
         return served.read([bytes(body)])
-    if kind == "text/plain" and alone == "text":
+    if media_type == "text/plain" and alone == "text":
         return served.read([_text(bytes(body))])
-    if kind.endswith("+json"):
+    if media_type.endswith("+json"):
         return _explainable(served, served.decode(body))
-    raise Refused(f"content-type: {kind} is not taken here; send {FORMS}", field="content-type", status=UNSUPPORTED)
+    told = f"content-type: {media_type} is not taken here; send {FORMS}"
+    raise Refused(told, field="content-type", status=UNSUPPORTED)
 
 
 def finish(served: Served, rows: Rows, answers: Sequence[Answer]) -> Sequence[Answer]:

@@ -28,6 +28,7 @@ class Server:
 
     Attributes:
         url: where it listens.
+        grpc: where it speaks gRPC, as 127.0.0.1:8001; None for nowhere.
         models: name, version, digest and engine of what it serves.
         events: what it has told, the newest last: `ready`, `reloaded`, `draining`, `stopped`.
     """
@@ -42,6 +43,7 @@ class Server:
             raise self._failure(first + self._told.read())
         ready: dict[str, Any] = json.loads(first)
         self.url, self.models = str(ready["url"]), list(ready["models"])
+        self.grpc: str | None = ready["grpc"]
         self.events: deque[dict[str, Any]] = deque([ready], maxlen=KEPT_EVENTS)
         self._reader = threading.Thread(target=self._read, name="danlu-serve-events", daemon=True)
         self._reader.start()

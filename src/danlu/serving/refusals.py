@@ -1,10 +1,15 @@
-"""What a client is told when a whole request, or one of its rows, cannot be answered: status, code, field, words.
+"""What a client is told when a request, or one of its rows, is not answered: status, code, field, words.
 
+`Refused` is raised while a request is decoded or its answer written; a `Refusal` is the value that its client gets.
 Never a stack trace, and nothing of the machine. Knows neither HTTP's bytes nor any protocol's form of an error.
 """
 
+import json
+import math
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
 
 import msgspec
 
@@ -16,6 +21,7 @@ UNREADABLE, TOO_LARGE = "DL420", "DL421"
 ADVICE = re.compile(r",? or (?:skip|leave)[^;,]*with --broken skip \(in Python broken=\"skip\"\)")
 MOST_CHARACTERS = 500  # of a message, since it may repeat what the client sent
 PREFIX = re.compile(r"^the samples given(?:, row \d+)?: ")
+LONGEST_RETRY_S = 60  # clients obey no more than two minutes
 
 
 class RowError(msgspec.Struct, frozen=True):
@@ -64,6 +70,40 @@ class Refused(Exception):
     def __init__(self, message: str, *, field: str | None = None, status: int = 400, code: str = UNREADABLE) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.field = status, code, readable(message), field
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Say why a request is not answered.
+
+    Attributes:
+        status: of HTTP, 400 to 503.
+        message: for the client: what is wrong and what to do.
+        code: of danlu's errors, where it is one of them.
+        retry_s: whole seconds after which the client may try again; None where that would not help.
+        field: where in the request, as `rows[3]`; None where it is the whole.
+    """
+
+    status: int
+    message: str
+    code: str = ""
+    retry_s: int | None = None
+    field: str | None = None
+
+    @classmethod
+    def of(cls, refused: Refused) -> Self:
+        """Return what was raised while a request was decoded or its answer written."""
+        return cls(refused.status, refused.message, refused.code, field=refused.field)
+
+    def body(self) -> bytes:
+        """Return the JSON that tells it; `error` as the Open Inference Protocol has it."""
+        told = {"error": self.message, "code": self.code, "field": self.field}
+        return json.dumps({name: value for name, value in told.items() if value}, ensure_ascii=False).encode()
+
+
+def overloaded(message: str, wait_s: float) -> Refusal:
+    """Refuse a request that would wait too long: 503, to be tried again."""
+    return Refusal(503, message, retry_s=min(LONGEST_RETRY_S, max(1, math.ceil(wait_s))))
 
 
 def readable(message: str) -> str:

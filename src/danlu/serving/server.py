@@ -26,6 +26,7 @@ from danlu.core.console import ERROR, emit
 from danlu.core.threads import usable_cores
 from danlu.errors import DanluError
 from danlu.serving.control import Channel, Message
+from danlu.serving.grpc.server import Address, GrpcServer
 from danlu.serving.http.app import Site, build_app
 from danlu.serving.http.hot import Hot
 from danlu.serving.http.protocol import HotProtocol
@@ -53,6 +54,7 @@ class Options:
         certificate, private_key: files for TLS.
         log: a file that gets a line for each answered request.
         workers: processes at a time.
+        grpc: where gRPC is spoken; None for nowhere.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -61,6 +63,7 @@ class Options:
     private_key: Path | None = None
     log: Path | None = None
     workers: int = 1
+    grpc: Address | None = None
 
 
 def serve_worker(
@@ -107,8 +110,10 @@ def serve_worker(
             hot.add(model.model, instances[name])
         supervisor = SupervisorLink(channel, loop)
         policies = {name: model.model for name, model in models.items()}
-        app = build_app(Site(policies, instances, hot, gate, table, supervisor.ask))
-        server = WorkerServer(_config(app, hot, options), hot, supervisor, log, own.counter("danlu_connections"))
+        site = Site(policies, instances, hot, gate, table, supervisor.ask)
+        grpc = None if options.grpc is None else GrpcServer(options.grpc, site, options.limits)
+        config, connections = _config(build_app(site), hot, options), own.counter("danlu_connections")
+        server = WorkerServer(config, hot, supervisor, log, connections, grpc)
         supervisor.on_drain = server.drain
         loop.add_signal_handler(signal.SIGTERM, server.drain, options.limits.drain_idle_s)
         await server.serve(sockets=[listener])
@@ -207,9 +212,16 @@ class WorkerServer(uvicorn.Server):
     """Run uvicorn's server; sweep slow clients, and lose no request at the end."""
 
     def __init__(
-        self, config: Config, hot: Hot, supervisor: SupervisorLink, log: RequestLog | None, connections: Counter
+        self,
+        config: Config,
+        hot: Hot,
+        supervisor: SupervisorLink,
+        log: RequestLog | None,
+        connections: Counter,
+        grpc: GrpcServer | None,
     ) -> None:
         super().__init__(config)
+        self._grpc = grpc
         self._hot, self._supervisor, self._log, self._connections = hot, supervisor, log, connections
         self._patience_s = 0.0
 
@@ -235,6 +247,8 @@ class WorkerServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         await super().startup(sockets)
+        if self._grpc is not None:
+            await self._grpc.start()
         self._supervisor.tell({"event": "ready"})
 
     async def main_loop(self) -> None:
@@ -258,12 +272,15 @@ class WorkerServer(uvicorn.Server):
         """Take no more connections, answer what has come, and end."""
         for server in self.servers:
             server.close()
+        stopping = None if self._grpc is None else asyncio.ensure_future(self._grpc.stop())
         self._supervisor.tell({"event": "closed"})
         until = monotonic() + self._patience_s
         async with _every(SWEEP_S, self._sweep):
             while self.server_state.connections and monotonic() < until:
                 await asyncio.sleep(POLL_S)
             await super().shutdown(sockets)
+            if stopping is not None:
+                await stopping
         if self._log is not None:
             self._log.flush()
         self._connections.set(0)

@@ -126,7 +126,7 @@ def _models_of(source: str) -> list[Model]:
     if equals and not Path(source).exists():
         folder = Path(place)
         if not is_bundle(folder):
-            raise ArgumentError(f"serve: {place}: no bundle here; NAME= goes before a bundle or a run", code="DL301")
+            raise ArtifactError(f"serve: {place}: no bundle here; NAME= goes before a bundle or a run", code="DL301")
         return [_single(_checked_name(name), folder)]
     folder = Path(source)
     if is_bundle(folder):
@@ -134,7 +134,7 @@ def _models_of(source: str) -> list[Model]:
     roots = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     models = [read_model(root) for root in roots if versions_in(root)]
     if not models:
-        raise ArgumentError(
+        raise ArtifactError(
             f"serve: {source}: neither a bundle, nor a run, nor a folder of NAME/VERSION/ bundles", code="DL301"
         )
     return models

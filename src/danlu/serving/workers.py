@@ -15,13 +15,14 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from danlu.core.console import ERROR, emit
 from danlu.errors import ArgumentError, ArtifactError, DanluError
 from danlu.serving.control import Channel, Message, channel_pair
+from danlu.serving.grpc.server import Address
 from danlu.serving.instance import place_metrics
 from danlu.serving.loaded import LoadedModel, LoadedVersion, Models
 from danlu.serving.metrics import Table
@@ -120,6 +121,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Worker] = {}
         self._sockets: list[socket.socket] = []
+        self._grpc_port: socket.socket | None = None  # never listens; keeps the port while workers come and go
         self._models: Models = {}
         self._generation = 0
         self._asked: deque[tuple[Worker, Message]] = deque()
@@ -130,8 +132,13 @@ class Supervisor:
         self._stop_by = 0.0
         self._signals: set[int] = set()
 
-    def run(self, host: str, port: int) -> int:
+    def run(self, host: str, port: int, grpc_port: int | None = None) -> int:
         """Serve until a signal, and return the exit code.
+
+        Args:
+            host: the address to listen at.
+            port: of HTTP; 0 for a free one.
+            grpc_port: of gRPC, 0 for a free one; None for no gRPC.
 
         Raises:
             ArgumentError: the address cannot be listened at, or an engine cannot answer a bundle.
@@ -139,6 +146,10 @@ class Supervisor:
             MissingExtra: a model needs packages that are not installed.
         """
         self._sockets = bind(host, port, self._options.workers)
+        if grpc_port is not None:
+            (self._grpc_port,) = bind(host, grpc_port, 1, "--grpc-port")
+            address = Address(_host_and_port(self._grpc_port), self._options.certificate, self._options.private_key)
+            self._options = replace(self._options, grpc=address)
         self._models = {name: self._load(model, self._try_all(model)) for name, model in self._wanted.items()}
         for name in ("danlu_workers_lost", "danlu_reloads", "danlu_connections"):
             self._table.layout.place(name, ())
@@ -199,9 +210,8 @@ class Supervisor:
         return [version.describe() for model in self._models.values() for version in model.versions.values()]
 
     def _address(self) -> Message:
-        host, port = self._sockets[0].getsockname()[:2]
-        scheme = "https" if self._options.certificate else "http"
-        return {"url": f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", "grpc": None}
+        scheme, grpc = "https" if self._options.certificate else "http", self._options.grpc
+        return {"url": f"{scheme}://{_host_and_port(self._sockets[0])}", "grpc": None if grpc is None else grpc.text}
 
     # -- workers
 
@@ -551,10 +561,18 @@ class SignalsWatched:
         self._there.close()
 
 
-def bind(host: str, port: int, slots: int) -> list[socket.socket]:
+def _host_and_port(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def bind(host: str, port: int, slots: int, option: str = "--port") -> list[socket.socket]:
     """Return a bound socket a slot, all of one address.
 
     Nothing can connect before a worker listens.
+
+    Args:
+        option: that names the port, for the error.
 
     Raises:
         ArgumentError: the address cannot be had.
@@ -566,7 +584,7 @@ def bind(host: str, port: int, slots: int) -> list[socket.socket]:
         return list(_bound(family, kind, protocol, address, slots))
     except OSError as error:
         said = error.strerror or error
-        raise ArgumentError(f"--host {host} --port {port}: cannot listen there: {said}", code="DL402") from error
+        raise ArgumentError(f"--host {host} {option} {port}: cannot listen there: {said}", code="DL402") from error
 
 
 def _bound(

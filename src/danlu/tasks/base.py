@@ -72,7 +72,10 @@ class Target(Frozen):
         """
 
     def answer_columns(self, outputs: np.ndarray) -> dict[str, list[Any]]:
-        """Return the columns of `decode` as lists; a server asks for a few rows at a time, and a frame costs more."""
+        """Return the columns of `decode` as lists.
+
+        A server asks for a few rows at a time, and a frame costs more.
+        """
         return self.decode(outputs).to_dict(as_series=False)
 
     @property

@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 
 from danlu.serving.http.protocol import JSON, Exchange, HotProtocol
 from danlu.serving.limits import Limits
-from danlu.serving.refusal import Refusal
+from danlu.serving.refusals import Refusal
 
 ASK = b"POST /hot HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi"
 

@@ -67,7 +67,7 @@ def prompt_ids(tokenizer: TokenizerFile, chat: ChatRow) -> list[int]:
 
 
 def prompt_pieces(tokenizer: TokenizerFile, chat: ChatRow) -> tuple[str, Pieces]:
-    """Return the text that an answer is generated after, its ids, and where each stands in it.
+    """Return the text before an answer, its ids, and where each stands in it.
 
     Raises:
         DataError: the chat template cannot write the conversation.

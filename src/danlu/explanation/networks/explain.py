@@ -14,7 +14,6 @@ from danlu.core.console import info, progress
 from danlu.core.seeds import Seed
 from danlu.core.text import suggestion
 from danlu.data.images.preprocessor import ImagePreprocessor
-from danlu.data.kind import Preprocessor
 from danlu.errors import ArgumentError
 from danlu.explanation.asked import check_figures, checked_rows
 from danlu.explanation.networks.images import ImageRows
@@ -50,11 +49,6 @@ class NetworkRequest:
     methods: Sequence[str] | None
     label: str | None
     asked: Asked
-
-
-def is_network_kind(preprocessor: type[Preprocessor]) -> bool:
-    """Return whether models with this preprocessor are explained as networks of images or texts."""
-    return issubclass(preprocessor, (ImagePreprocessor, *TOKENIZED))
 
 
 def network_rows(predictor: "Predictor", folder: Path | None) -> NetworkRows:
@@ -115,7 +109,10 @@ def explain_network(
 
 
 def _explain(maker: NetworkRows, request: NetworkRequest) -> tuple[list[LocalExplanation], Warnings]:
-    """Explain row by row, so that a stop keeps whole rows; return results by method, then by row."""
+    """Explain row by row; return results by method, then by row.
+
+    A stop keeps whole rows.
+    """
     names = _checked_names(request.methods)
     found: dict[str, list[LocalExplanation]] = {name: [] for name in names}
     warnings: Warnings = []
@@ -152,7 +149,7 @@ def _checked_names(methods: Sequence[str] | None) -> list[str]:
 
 
 def _refuse(maker: NetworkRows, first: NetworkRow, names: Sequence[str]) -> None:
-    """Raise ArgumentError for a method that this network cannot have, MissingExtra for one that needs captum."""
+    """Raise ArgumentError for a method that cannot be had, MissingExtra without captum."""
     for name in names:
         method = NETWORK_METHODS.get(name)
         why = "explains models of tables" if method is None else method.refusal(maker, first)
@@ -163,7 +160,7 @@ def _refuse(maker: NetworkRows, first: NetworkRow, names: Sequence[str]) -> None
 
 
 def _of_constant(ends: Sequence[tuple[float, float]], first: NetworkRow) -> Warnings:
-    """Warn of a network that gives all rows, and nothing at all, about the same answer."""
+    """Warn of a network that answers all rows, and nothing, about alike."""
     numbers = [number for both in ends for number in both]
     if not numbers:
         return []

@@ -35,7 +35,10 @@ class Losses:
 
 
 def measure_losses(row: NetworkRow, seed: Seed) -> Losses:
-    """Take sets of players of all sizes from a row; the same sets of rows with as many players."""
+    """Take sets of players of all sizes from a row.
+
+    Rows with as many players lose the same sets.
+    """
     rng = np.random.default_rng(seed.derive("removed").value)
     sizes = rng.integers(1, row.players + 1, REMOVALS)
     removed = rng.random((REMOVALS, row.players)).argsort(axis=1).argsort(axis=1) < sizes[:, None]

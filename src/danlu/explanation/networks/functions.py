@@ -56,7 +56,7 @@ def input_embeddings(network: Any) -> nn.Module:
 
 @torch.no_grad()
 def look_up(network: nn.Module, inputs: dict[str, Tensor]) -> list[Tensor]:
-    """Return what the embedding layer gives each time that it is called in a forward pass."""
+    """Return what the embedding layer gives, call by call of a forward pass."""
     found: list[Tensor] = []
     hook = input_embeddings(network).register_forward_hook(lambda module, given, output: found.append(output.detach()))
     try:

@@ -19,7 +19,10 @@ MOST_LAYERS = 8  # spread over the depth, the last among them
 
 
 def grad_cam(row: NetworkRow, name: str) -> Attribution:
-    """Return the map of a layer, enlarged to the image, [height, width]; it is never negative and has no unit."""
+    """Return a layer's map, enlarged to the image, [height, width].
+
+    It is never negative and has no unit.
+    """
     graph = row.graph()
     with torch.no_grad():
         base, answer = float(graph.function(graph.baseline)[0]), float(graph.function(graph.own)[0])
@@ -37,7 +40,10 @@ def layer_map(graph: Graph, name: str) -> np.ndarray:
 
 
 def candidates(network: nn.Module, image: torch.Tensor) -> list[str]:
-    """Return the names of layers with convolutions that run once and keep a plane of 2 x 2 or more, in order."""
+    """Return layers with convolutions that run once, in order.
+
+    They keep a plane of 2 x 2 or more.
+    """
     calls: dict[str, int] = {}
     order: list[str] = []
     hooks = []
@@ -68,7 +74,7 @@ def _noting(name: str, calls: dict[str, int], order: list[str]) -> Any:
 
 
 def choose_layer(rows: list[NetworkRow], names: list[str], seed: Seed) -> str:
-    """Choose the layer whose maps are the most faithful on the mean over rows; of equal ones the last."""
+    """Choose the layer with the most faithful maps of rows; of equal ones the last."""
     errors = np.zeros(len(names))
     for row in rows:
         graph, losses = row.graph(), measure_losses(row, seed)

@@ -5,7 +5,8 @@ held to it: `Incomplete` is raised where they do not. DeepLIFT as captum has it 
 functional activations, normalization of layers and attention break its promise without a word.
 """
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,13 +16,15 @@ from captum.attr import DeepLift, FeatureAblation, GradientShap, InputXGradient,
 
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
+from danlu.explanation.networks.images import ImageRow
 from danlu.explanation.networks.rows import Attribution, Graph, Incomplete, NetworkRow
 
 COMPLETE = 1e-3  # of the larger of answer and base
 FIRST_STEPS, MOST_STEPS = 64, 2048  # of an integral, which are doubled until it is complete
 BATCH = 32
-SAMPLES, PARTS = 16, 16  # draws of gradient SHAP: a part each for the spread
+SAMPLES, PARTS = 32, 16  # draws of gradient SHAP: a part each for the spread
 SURE = 4.0  # standard errors of a sum of draws, beyond which it is not complete
+LOOSE = 0.1  # of what the answer is beyond the base, which draws may miss at most
 WINDOWS = 4  # squares of an occlusion along a side, each moved by half of itself
 LEAST = 1e-6
 
@@ -79,7 +82,8 @@ def gradient_shap(row: NetworkRow, seed: Seed) -> Attribution:
     spread = found.std(axis=0, ddof=1) / np.sqrt(PARTS)
     sums = found.reshape(PARTS, -1).sum(axis=1)
     values, error = found.mean(axis=0), abs(float(sums.mean()) - (answer - base))
-    allowed = max(SURE * float(sums.std(ddof=1)) / np.sqrt(PARTS), _allowed(base, answer))
+    drawn = min(SURE * float(sums.std(ddof=1)) / np.sqrt(PARTS), LOOSE * abs(answer - base))
+    allowed = max(drawn, _allowed(base, answer))
     if not error <= allowed:
         raise Incomplete(_sum_of("gradient-shap", row, float(sums.mean()), answer - base))
     half = spread * float(t.ppf(0.975, PARTS - 1))
@@ -87,7 +91,7 @@ def gradient_shap(row: NetworkRow, seed: Seed) -> Attribution:
 
 
 def gradient_x_input(row: NetworkRow, seed: Seed) -> Attribution:
-    """Multiply each input with the score's gradient; for pixels the input is its distance from the baseline."""
+    """Multiply each input's distance from the baseline with the score's gradient."""
     graph = row.graph()
     base, answer = _ends(graph)
     moved = _Moved(graph)
@@ -95,7 +99,7 @@ def gradient_x_input(row: NetworkRow, seed: Seed) -> Attribution:
     return Attribution(row.fold(_numbers(found)), "gradient", row.readout.score_scale, base, answer, calls=1)
 
 
-def occlusion(row: NetworkRow, seed: Seed) -> Attribution:
+def occlusion(row: NetworkRow) -> Attribution:
     """Take away each word, or squares of an image, and say what the answer loses.
 
     Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901.
@@ -111,8 +115,11 @@ def occlusion(row: NetworkRow, seed: Seed) -> Attribution:
     return Attribution(values, "ablation", row.readout.scale, base, answer, calls=row.players)
 
 
-def occluded_squares(row: Any, seed: Seed) -> Attribution:
-    """Cover squares of an image, each half over the next, and say what the answer loses on their mean."""
+def occluded_squares(row: ImageRow) -> Attribution:
+    """Cover squares of an image and say what the answer loses on their mean.
+
+    Each lies half over the next.
+    """
     base, answer = row.ends()
     own, fill = (torch.from_numpy(row.pixels.astype(np.float32)), torch.from_numpy(row.source.fill.astype(np.float32)))
 
@@ -149,6 +156,14 @@ class _Moved(torch.nn.Module):
         return found
 
 
+GRADIENTS: dict[str, Callable[[NetworkRow, Seed], Attribution]] = {
+    "integrated-gradients": integrated_gradients,
+    "deep-lift": deep_lift,
+    "gradient-shap": gradient_shap,
+    "gradient-x-input": gradient_x_input,
+}
+
+
 @torch.no_grad()
 def _ends(graph: Graph) -> tuple[float, float]:
     """Return the scores of the baseline and of the row."""
@@ -178,8 +193,19 @@ def _numbers(found: Any) -> np.ndarray:
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """Keep captum from warning of what it does to the network for a while."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+@contextmanager
 def _drawing(seed: Seed) -> Iterator[None]:
-    """Have captum, which draws from the global generators of numpy and torch, draw from a seed."""
+    """Have captum draw from a seed.
+
+    It draws from the global generators of numpy and torch.
+    """
     before = np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed.value % 2**63)

@@ -73,7 +73,7 @@ class ImageRows(NetworkRows):
         return self._layers
 
     def layer(self, row: "ImageRow", seed: Seed) -> str:
-        """Return the layer whose maps are the most faithful to golden samples, else to the row itself."""
+        """Return the layer with the most faithful maps of golden samples, else of the row."""
         from danlu.explanation.networks.grad_cam import choose_layer
 
         names = self.layers(row)
@@ -151,7 +151,7 @@ class ImageRow(NetworkRow):
         return np.asarray(attributions.sum(axis=0))
 
     def rolled_out(self) -> np.ndarray | None:
-        """Return the share of each patch of a vision transformer, enlarged to pixels and summing to that of all."""
+        """Return the shares of a vision transformer's patches, spread over their pixels."""
         import torch
 
         from danlu.explanation.networks.rollout import attention_of, roll_out
@@ -185,7 +185,7 @@ class ImageRow(NetworkRow):
 
     def describe(self, method: str, found: Attribution) -> LocalExplanation:
         def spread(values: np.ndarray) -> np.ndarray:
-            """Share a segment's value among its pixels, so that an image sums to what segments do."""
+            """Share a segment's value among its pixels, so that sums stay."""
             if values.ndim == 2:
                 return values.astype(np.float64)
             return np.asarray((values / np.bincount(self.segments.ravel()))[self.segments])

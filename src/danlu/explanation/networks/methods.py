@@ -10,18 +10,19 @@ import numpy as np
 
 from danlu.core.imports import require_extra
 from danlu.core.seeds import Seed
+from danlu.data.images.preprocessor import ImagePreprocessor
+from danlu.data.kind import Preprocessor
 from danlu.errors import ArgumentError
 from danlu.explanation.lime import fit_linear
 from danlu.explanation.networks.images import ImageRow, ImageRows
 from danlu.explanation.networks.rows import Attribution, NetworkRow, NetworkRows
-from danlu.explanation.networks.texts import TokenRows
+from danlu.explanation.networks.texts import TOKENIZED, TokenRows
 from danlu.explanation.shapley import FEWEST_CALLS, MAX_ENUMERATED_PLAYERS, shapley_values
 
 USUAL_CALLS = 20  # per segment or word
 AFFORDABLE = 512  # calls up to which all coalitions are asked for unasked
 LIME_CALLS = 20  # per segment or word
 KERNEL_WIDTH = 0.25  # of the cosine distance, as in the code of LIME's authors
-COMPLETE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,11 @@ class NetworkMethod(Protocol):
 
     Attributes:
         needs_captum: whether the extra `explain` has to be installed.
+        of_images_alone: whether no other kind of data has it.
     """
 
     needs_captum: ClassVar[bool]
+    of_images_alone: ClassVar[bool]
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
         """Say why this network cannot be explained so; None where it can."""
@@ -63,6 +66,7 @@ class Shap:
     """Estimate the Shapley values of segments or words."""
 
     needs_captum: ClassVar[bool] = False
+    of_images_alone: ClassVar[bool] = False
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
         return None
@@ -96,9 +100,13 @@ class Shap:
 
 
 class Lime:
-    """Fit a linear model to answers to the row with some of its segments or words (Ribeiro et al. 2016)."""
+    """Fit a linear model to answers without some segments or words.
+
+    Ribeiro et al. 2016, https://arxiv.org/abs/1602.04938.
+    """
 
     needs_captum: ClassVar[bool] = False
+    of_images_alone: ClassVar[bool] = False
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
         return None
@@ -124,7 +132,7 @@ class Lime:
 
 
 def draw_near(players: int, calls: int, seed: Seed) -> np.ndarray:
-    """Draw coalitions without one or more players, every size as often as any other, [calls, players] bool."""
+    """Draw coalitions without one player or more, [calls, players] bool; all sizes alike."""
     rng = np.random.default_rng(seed.derive("lime").value)
     sizes = rng.integers(1, players + 1, calls)
     return np.asarray(rng.random((calls, players)).argsort(axis=1).argsort(axis=1) >= sizes[:, None])
@@ -134,6 +142,7 @@ class Occlusion:
     """Say what the answer loses without each word, or with squares of an image covered."""
 
     needs_captum: ClassVar[bool] = True
+    of_images_alone: ClassVar[bool] = False
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
         return None
@@ -141,13 +150,15 @@ class Occlusion:
     def explain(self, row: NetworkRow, asked: Asked) -> Attribution:
         from danlu.explanation.networks import gradients
 
-        return (gradients.occluded_squares if isinstance(row, ImageRow) else gradients.occlusion)(row, asked.seed)
+        with gradients.quiet():
+            return gradients.occluded_squares(row) if isinstance(row, ImageRow) else gradients.occlusion(row)
 
 
 class Gradient:
     """Explain by gradients of the score, through captum."""
 
     needs_captum: ClassVar[bool] = True
+    of_images_alone: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -162,17 +173,18 @@ class Gradient:
     def explain(self, row: NetworkRow, asked: Asked) -> Attribution:
         from danlu.explanation.networks import gradients
 
-        explained: Attribution = getattr(gradients, self.name)(row, asked.seed)
-        return explained
+        with gradients.quiet():
+            return gradients.GRADIENTS[self.name](row, asked.seed)
 
 
 class GradCam:
     """Draw the map of the layer of convolutions that is most faithful."""
 
     needs_captum: ClassVar[bool] = True
+    of_images_alone: ClassVar[bool] = True
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
-        if not isinstance(rows, ImageRows):
+        if not isinstance(rows, ImageRows) or not isinstance(first, ImageRow):
             return "needs a network of images"
         if first.readout.score is None:
             return "needs an answer that is a linear map of what the network gives"
@@ -180,15 +192,18 @@ class GradCam:
 
     def explain(self, row: NetworkRow, asked: Asked) -> Attribution:
         from danlu.explanation.networks.grad_cam import grad_cam
+        from danlu.explanation.networks.gradients import quiet
 
         assert isinstance(row, ImageRow)
-        return grad_cam(row, row.source.layer(row, asked.seed))
+        with quiet():
+            return grad_cam(row, row.source.layer(row, asked.seed))
 
 
 class Rollout:
     """Follow attention through the layers of a transformer."""
 
     needs_captum: ClassVar[bool] = False
+    of_images_alone: ClassVar[bool] = False
 
     def refusal(self, rows: NetworkRows, first: NetworkRow) -> str | None:
         return None if first.rolled_out() is not None else "needs a transformer whose layers all see all its tokens"
@@ -204,14 +219,23 @@ NETWORK_METHODS: dict[str, NetworkMethod] = {
     "shap": Shap(),
     "lime": Lime(),
     "occlusion": Occlusion(),
-    "integrated-gradients": Gradient("integrated_gradients"),
-    "deep-lift": Gradient("deep_lift"),
-    "gradient-shap": Gradient("gradient_shap"),
-    "gradient-x-input": Gradient("gradient_x_input"),
+    "integrated-gradients": Gradient("integrated-gradients"),
+    "deep-lift": Gradient("deep-lift"),
+    "gradient-shap": Gradient("gradient-shap"),
+    "gradient-x-input": Gradient("gradient-x-input"),
     "grad-cam": GradCam(),
     "attention-rollout": Rollout(),
 }
 USUAL = ("shap",)
+
+
+def methods_of_kind(preprocessor: type[Preprocessor]) -> tuple[str, ...]:
+    """Return the methods that networks with such a preprocessor may have, if any."""
+    if issubclass(preprocessor, ImagePreprocessor):
+        return tuple(NETWORK_METHODS)
+    if not issubclass(preprocessor, tuple(TOKENIZED)):
+        return ()
+    return tuple(name for name, method in NETWORK_METHODS.items() if not method.of_images_alone)
 
 
 def require_captum(name: str) -> None:

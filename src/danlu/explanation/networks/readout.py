@@ -1,4 +1,4 @@
-"""Which number of a network's outputs is explained: of arrays as the bundle answers it, of tensors as gradients need it.
+"""Which number of a network's outputs is explained: of arrays as the bundle answers, of tensors for gradients.
 
 In: a predictor's target and head, and what was chosen. Out: a `Readout`.
 """
@@ -40,7 +40,10 @@ class Readout:
 
 
 def read_answer(predictor: "Predictor", answer: Answer) -> Readout:
-    """Read a label's probability or a predicted number; its score is an affine map of the network's outputs."""
+    """Read a label's probability or a number.
+
+    Its score is an affine map of the network's outputs.
+    """
     target, said = predictor.target, predictor.head.answer
     assert said is not None, "tasks with one answer a row are answered by every engine"
 
@@ -74,7 +77,7 @@ def choose_readout(predictor: "Predictor", outputs: np.ndarray, label: str | Non
 
 
 def read_token(label: str, place: int, code: int, *, of_words: bool) -> Readout:
-    """Read the probability of a token or tag at a place of outputs [rows, length, codes].
+    """Read the probability of a code at a place of outputs [rows, length, codes].
 
     Args:
         of_words: whether codes are tags, whose score is the logit; else tokens, whose score is the log-probability.

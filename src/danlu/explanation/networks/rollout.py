@@ -14,7 +14,7 @@ RESIDUAL = 0.5  # of a token's state that skips each layer
 
 
 def roll_out(attention: list[np.ndarray], reader: int | None) -> np.ndarray:
-    """Return the share of each token in what one of them reads, [tokens]; they sum to 1.
+    """Return the share of each token in what one reads, [tokens], of sum 1.
 
     Args:
         attention: by layer, [heads, tokens, tokens]; rows sum to 1.
@@ -30,7 +30,7 @@ def roll_out(attention: list[np.ndarray], reader: int | None) -> np.ndarray:
 
 
 def attention_of(network: Any, inputs: Any) -> list[np.ndarray] | None:
-    """Return the attention of every layer, [heads, tokens, tokens]; None unless all layers see all the tokens."""
+    """Return each layer's attention, [heads, tokens, tokens]; None unless all see all tokens."""
     found = all_attention(network, inputs)
     sizes = {each.shape[1:] for each in found}
     return found if len(sizes) == 1 and len(set(next(iter(sizes)))) == 1 else None

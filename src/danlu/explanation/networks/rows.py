@@ -109,7 +109,7 @@ class NetworkRow(ABC):
 
     @abstractmethod
     def rolled_out(self) -> np.ndarray | None:
-        """Return the share of attention that each player or pixel has in the answer; None without attention."""
+        """Return each player's or pixel's share of attention; None without attention."""
 
     @abstractmethod
     def of_players(self, values: np.ndarray) -> np.ndarray:

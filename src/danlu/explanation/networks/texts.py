@@ -20,7 +20,7 @@ from danlu.data.chats.encode import prompt_pieces
 from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.descriptors import Origin, TokenizerFile
 from danlu.data.sources.chat_rows import ChatRow, Message, read_chat
-from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor
+from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor, TokenizingPreprocessor
 from danlu.data.text.special_tokens import open_for_texts
 from danlu.data.text.tagging import TaggedTokens, TaggingPreprocessor
 from danlu.data.text.tokenize import plain_ids
@@ -92,8 +92,9 @@ class TokenRows(NetworkRows):
 
     def __init__(self, predictor: "Predictor") -> None:
         super().__init__(predictor)
-        self.preprocessor: Any = predictor.preprocessor
-        self.tokenizer: TokenizerFile = self.preprocessor.tokenizer
+        preprocessor = predictor.preprocessor
+        assert isinstance(preprocessor, TokenizingPreprocessor)
+        self.preprocessor, self.tokenizer = preprocessor, preprocessor.tokenizer
         self.hiding, self.is_mask = _hiding(self.tokenizer)
 
     def rows(self, frame: pl.DataFrame, numbers: Sequence[int], label: str | None) -> Iterator[NetworkRow]:
@@ -382,7 +383,7 @@ def _text_of(cell: Any) -> str:
 
 
 def _hiding(tokenizer: TokenizerFile) -> tuple[int, bool]:
-    """Return the token that stands for an absent one, and whether it is made for that."""
+    """Return the token that stands for absent ones, and whether it masks."""
     reader = tokenizer.open()
     for name in HIDING:
         token = tokenizer.special.get(name)

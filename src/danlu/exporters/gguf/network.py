@@ -101,16 +101,16 @@ def architecture_of(network: Any) -> Architecture:
 def _require_rotation(config: Any) -> None:
     """Raise ArgumentError for scaled positions that llama.cpp does not compute, or otherwise."""
     turning = getattr(config, "rope_parameters", None) or {}
-    kind, arch = turning.get("rope_type", "default"), ARCHITECTURES[config.model_type].name
-    taken = {"rope_type", "rope_theta", "partial_rotary_factor", *ROTATIONS.get(kind, ())}
+    scaling, arch = turning.get("rope_type", "default"), ARCHITECTURES[config.model_type].name
+    taken = {"rope_type", "rope_theta", "partial_rotary_factor", *ROTATIONS.get(scaling, ())}
     others = {name: value for name, value in turning.items() if name not in taken and value is not None}
-    if kind == "yarn":
+    if scaling == "yarn":
         others = {name: value for name, value in others.items() if YARN.get(name) != value}
-    if kind not in ROTATIONS or (kind == "llama3" and arch != "llama"):
-        raise ArgumentError(f"--to gguf: llama.cpp's {arch} has no positions of rope_type {kind}", code="DL409")
+    if scaling not in ROTATIONS or (scaling == "llama3" and arch != "llama"):
+        raise ArgumentError(f"--to gguf: llama.cpp's {arch} has no positions of rope_type {scaling}", code="DL409")
     if others:
         told = ", ".join(f"{name}: {value}" for name, value in others.items())
-        raise ArgumentError(f"--to gguf: llama.cpp has no rope_type {kind} with {told}", code="DL409")
+        raise ArgumentError(f"--to gguf: llama.cpp has no rope_type {scaling} with {told}", code="DL409")
 
 
 def _settings(config: Any) -> dict[str, tuple[Any, ...]]:

@@ -31,17 +31,17 @@ def scaled_rotation(
     if divisors is not None:
         return llama3_rotation(divisors, theta, name)
     arch = said("general.architecture")
-    kind = said(f"{arch}.rope.scaling.type")
-    if kind in (None, "none"):
+    scaling = said(f"{arch}.rope.scaling.type")
+    if scaling in (None, "none"):
         return None
-    found = {"rope_type": kind, "rope_theta": theta, "factor": float(said(f"{arch}.rope.scaling.factor") or 1.0)}
-    if kind == "linear":
+    found = {"rope_type": scaling, "rope_theta": theta, "factor": float(said(f"{arch}.rope.scaling.factor") or 1.0)}
+    if scaling == "linear":
         return found
-    if kind == "yarn":
+    if scaling == "yarn":
         longest = said(f"{arch}.rope.scaling.original_context_length") or said(f"{arch}.context_length")
         return {**found, "original_max_position_embeddings": int(longest)}
     raise DataError(
-        f"model.name: {name}: its positions are scaled by {kind}; linear, yarn and Llama 3's are read", code="DL272"
+        f"model.name: {name}: its positions are scaled by {scaling}; linear, yarn and Llama 3's are read", code="DL272"
     )
 
 

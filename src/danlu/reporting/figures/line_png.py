@@ -27,18 +27,18 @@ def lines_png(svg: str) -> bytes:
         plane = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
         plane.set_axis_off()
         for element in root:
-            kind, known = element.tag.rpartition("}")[2], element.attrib
+            tag, known = element.tag.rpartition("}")[2], element.attrib
             fill = _colour(known.get("fill", "currentColor"))
-            if kind == "path":
+            if tag == "path":
                 points = _points(known["d"])
                 if fill is None:
                     plane.add_line(Line2D(*zip(*points, strict=True), color=_colour(known["stroke"]), linewidth=1))
                 else:
                     plane.add_patch(Polygon(points, color=fill, linewidth=0))
-            elif kind == "rect":
+            elif tag == "rect":
                 x, y, wide, high = (float(known[name]) for name in ("x", "y", "width", "height"))
                 plane.add_patch(Rectangle((x, y), wide, high, color=fill, linewidth=0))
-            elif kind == "circle":
+            elif tag == "circle":
                 plane.add_patch(Circle((float(known["cx"]), float(known["cy"])), float(known["r"]), color=fill))
             else:
                 _write(plane, element, fill, size)

@@ -12,8 +12,9 @@ from danlu.artifacts.run import RunDirectory
 from danlu.reporting.format import format_bound, format_number, shorten
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import Json
+from danlu.reporting.sections.network_explanations import images, is_of_pixels, is_of_words, texts
 
-FOLDER, DOCUMENT = "explanation", "explanation.json"
+FOLDER, DOCUMENT, ARRAYS = "explanation", "explanation.json", "values.npz"
 MOST_COLUMNS, MOST_LOCAL = 15, 10
 Row = tuple[str, ...]
 
@@ -25,8 +26,11 @@ def explanation_section(t: Translator, run: RunDirectory) -> Json:
         return {}
     found = read_json(file)
     overall = {each["method"]: each for each in found["global"]}
-    shap = [one for one in found["local"] if one["method"] == "shap"]
+    networks = [one for one in found["local"] if is_of_pixels(one) or is_of_words(one)]
+    shap = [] if networks else [one for one in found["local"] if one["method"] == "shap"]
     return {
+        "images": _images(t, run, networks),
+        "texts": texts(t, networks, MOST_LOCAL),
         "warnings": [each["message"] for each in found["warnings"]],
         "importance": _importance(overall["permutation"]) if "permutation" in overall else [],
         "metric": overall.get("permutation", {}).get("metric", ""),
@@ -39,6 +43,14 @@ def explanation_section(t: Translator, run: RunDirectory) -> Json:
         "trust": [_trust(t, each) for each in found["trust"] if "infidelity" in each],
         "most": MOST_COLUMNS,
     }
+
+
+def _images(t: Translator, run: RunDirectory, local: list[Json]) -> list[Json]:
+    file = run.path / FOLDER / ARRAYS
+    if not file.is_file() or not any(is_of_pixels(one) for one in local):
+        return []
+    with np.load(file, allow_pickle=False) as arrays:
+        return images(t, local, arrays, MOST_LOCAL)
 
 
 def _between(figure: Json) -> str:

@@ -25,7 +25,7 @@ from danlu.serving.http.hot import Hot
 from danlu.serving.instance import Instance
 from danlu.serving.keys import Gate, key_of
 from danlu.serving.metrics import Table, exposition
-from danlu.serving.refusal import Refusal
+from danlu.serving.refusals import Refusal
 from danlu.serving.store import Model
 from danlu.serving.v2 import metadata
 
@@ -67,9 +67,16 @@ class Site:
 
     def instance(self, request: Request) -> Instance:
         """Return the version that a path names, or the default."""
-        model = self.model(request)
-        named = request.path_params.get("version", model.default)
-        version = model.resolve(named)
+        return self.find(request.path_params["name"], request.path_params.get("version"))
+
+    def find(self, name: str, named: str | None) -> Instance:
+        """Return a version of a model, or its default.
+
+        Raises:
+            HTTPException: 404, there is none.
+        """
+        model = self._known(name)
+        version = model.resolve(named or model.default)
         if version is None:
             raise HTTPException(404, f"model {model.name!r} has no version {named!r} here")
         return self.instances[model.name][version]

@@ -25,8 +25,7 @@ from danlu.serving.instance import Instance, Question, finished
 from danlu.serving.keys import Gate, Key, key_of
 from danlu.serving.limits import Limits
 from danlu.serving.outputs import EXPLANATION
-from danlu.serving.refusal import Refusal, overloaded
-from danlu.serving.refusals import Refused
+from danlu.serving.refusals import Refusal, Refused, overloaded
 from danlu.serving.request_log import RequestLog
 from danlu.serving.store import Model
 from danlu.serving.v2 import requests, responses
@@ -44,16 +43,18 @@ class Route:
     """Say what a path asks for.
 
     Attributes:
-        kind: predict or v2.
+        kind: predict, v2 or grpc.
         model: that is asked.
         instances: its versions.
         version: that the path names; None where the policy decides.
+        decode: a request and its body -> rows, and what makes an answer of theirs.
     """
 
     kind: str
     model: Model
     instances: dict[str, Instance]
     version: str | None
+    decode: "Callable[[Asked, bytes], Question]"
 
 
 class Asked:
@@ -88,14 +89,12 @@ class Hot:
 
     def add(self, model: Model, instances: dict[str, Instance]) -> None:
         """Answer the routes of a model."""
-        root = b"/v2/models/" + model.name.encode()
-        self._routes[b"/predict/" + model.name.encode()] = Route("predict", model, instances, None)
-        self._routes[root + b"/infer"] = Route("v2", model, instances, None)
-        for named in (*model.versions, *model.policy.aliases):
-            version = model.resolve(named)
-            path = b"/versions/" + named.encode()
-            self._routes[root + path + b"/infer"] = Route("v2", model, instances, version)
-            self._routes[b"/predict/" + model.name.encode() + path] = Route("predict", model, instances, version)
+        root, plain_root = b"/v2/models/" + model.name.encode(), b"/predict/" + model.name.encode()
+        names = (*model.versions, *model.policy.aliases)
+        named = {b"/versions/" + name.encode(): model.resolve(name) for name in names}
+        for path, version in {b"": None, **named}.items():
+            self._routes[plain_root + path] = Route("predict", model, instances, version, _plain)
+            self._routes[root + path + b"/infer"] = Route("v2", model, instances, version, _v2)
 
     def route(self, method: bytes, target: bytes) -> Route | None:
         """Return what a request asks for; None for all but the predict routes."""
@@ -182,7 +181,7 @@ class Hot:
         """Make rows of a body."""
         began = monotonic()
         try:
-            question = DECODERS[asked.route.kind](asked, self._inflated(asked, body))
+            question = asked.route.decode(asked, self._inflated(asked, body))
         except Refused as refused:
             return Refusal.of(refused)
         asked.instance.stages["decode"].observe(monotonic() - began)
@@ -337,6 +336,3 @@ def _v2(asked: Asked, body: bytes) -> Question:
 
     explains = any(output.name == EXPLANATION for output in request.outputs or ())
     return Question(request.rows, finish, explains)
-
-
-DECODERS: dict[str, Callable[[Asked, bytes], Question]] = {"predict": _plain, "v2": _v2}

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from danlu.serving.limits import Limits
-from danlu.serving.refusal import Refusal, overloaded
+from danlu.serving.refusals import Refusal, overloaded
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 1.0  # a client that still sends what was refused is listened to, else it would not read the reason
@@ -197,7 +197,9 @@ class HotProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """Keep the connection for the answers to what was asked; that nothing more comes says no more than that.
+        """Keep the connection for the answers to what was asked.
+
+        That nothing more comes says no more than that.
 
         A client that has left looks the same until something is written to it. Where more waits than a batch holds it
         is taken for one. TLS knows no half of a connection.

@@ -114,7 +114,7 @@ def decode(served: Served, body: bytes, header_length: int | None = None) -> Inf
 
 
 def _quick(served: Served, body: bytes, length: int) -> InferRequest | None:
-    """Return a request that is one matrix of numbers, decoded in one step; None for all others."""
+    """Decode a request of one matrix of numbers in one step; None for all others."""
     if served.number_names is None:
         return None
     with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -266,7 +266,7 @@ def _cells(tensor: Tensor, column: InputColumn) -> list[Any]:
 
 
 def _matrix(tensor: Tensor, columns: Sequence[InputColumn]) -> list[Any]:
-    """Return the numbers of a tensor of all columns, [rows, columns], in the order of training."""
+    """Return the numbers of a tensor of all columns, [rows, columns]; columns as in training."""
     width = len(columns)
     is_matrix = len(tensor.shape) == MATRIX and tensor.shape[1] == width
     if not is_matrix or tensor.datatype == BYTES or any(column.type != "number" for column in columns):
