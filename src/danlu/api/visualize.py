@@ -1,5 +1,6 @@
 """`danlu visualize`: what a recipe does to its data, and what a network is and does."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -117,6 +118,8 @@ def visualize(
     """
     names = _names(only)
     t = environment_translator() if language is None else get_translator(language)
+    if not math.isfinite(threshold_db):
+        raise ArgumentError(f"--threshold-db: cannot take {threshold_db}; give decibels, such as 20", code="DL402")
     is_recipe = _is_recipe(source)
     if against is not None and is_recipe:
         raise ArgumentError("against: compares a model; give a run, a bundle or a model's folder", code="DL401")

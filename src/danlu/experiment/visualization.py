@@ -246,6 +246,12 @@ def _lacks_weights(subject: "Subject") -> str:
     return "" if any(True for _ in subject.network.parameters()) else "has no weights that are learned by gradients"
 
 
+def _lacks_layers(subject: "Subject") -> str:
+    from danlu.inspection.activations import measure_activations as measure
+
+    return "" if measure(subject.network, [subject.inputs(1)]) else "has no layers with outputs of their own"
+
+
 def _lacks_labels(subject: "Subject") -> str:
     if subject.head is None or not _labelled(subject, 1):
         return "has no labelled rows here; give the run that it came from"
@@ -269,7 +275,7 @@ def _lacks_attention(subject: "Subject") -> str:
 PICTURES: dict[str, Picture] = {
     "graph": Picture(measure_graph),
     "features": Picture(measure_features, _lacks_convolutions),
-    "activations": Picture(measure_activations),
+    "activations": Picture(measure_activations, _lacks_layers),
     "weights": Picture(measure_weights, _lacks_weights),
     "attention": Picture(measure_attention, _lacks_attention),
     "embeddings": Picture(measure_embeddings),
