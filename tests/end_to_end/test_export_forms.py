@@ -122,7 +122,8 @@ def test_an_answer_that_is_no_number_is_never_within_a_tolerance() -> None:
     [
         ({"to": "onnx", "opset": 99}, "--opset 99: the operators of ONNX are written in the versions 18 to 23"),
         ({"to": "torch-export", "opset": 20}, "--opset is of ONNX's operators"),
-        ({"to": "timm", "into": True}, "--into is for --to onnx"),
+        ({"to": "timm", "into": True}, "--into is for --to onnx, openvino; give one of them"),
+        ({"to": "numpy", "into": True}, "--into is for --to onnx, openvino; give one of them"),
         ({"tolerance": 1e-3}, "--tolerance is for --to onnx"),
         ({"to": "onnx", "tolerance": 0.0}, "must be above 0"),
         ({"to": "torch-export", "into": True}, "no engine of danlu reads torch-export"),

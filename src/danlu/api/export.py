@@ -101,7 +101,9 @@ def write_export(
         from danlu.exporters.edge.write import write_edge
 
         with atomic_folder(target) as written:
-            return write_edge(opened, written)
+            document = write_edge(opened, written)
+        _say_check(document)
+        return document
     if to == "gguf":
         return _write_gguf(opened, target, outtype, tolerance, own_code)
     if to is not None and to in FORMS:
@@ -124,7 +126,9 @@ def _write_own_file(
     if into:
         raise ArgumentError(f"--into writes a new bundle, and {path} is none; leave it out", code="DL401")
     with atomic_folder(target) as written:
-        return write_own_file(path, written, to, opset, outtype, tolerance)
+        document = write_own_file(path, written, to, opset, outtype, tolerance)
+    _say_check(document)
+    return document
 
 
 def _require_form(to: str | None, into: bool, opset: int | None, tolerance: float | None) -> None:
@@ -134,10 +138,12 @@ def _require_form(to: str | None, into: bool, opset: int | None, tolerance: floa
     given = {"--into": into, "--opset": opset is not None}
     if to != "gguf":
         given["--tolerance"] = tolerance is not None
+    engines = [name for name, form in FORMS.items() if form.write_network is not None]
+    versioned = [name for name, form in FORMS.items() if form.takes_opset]
+    forms = {"--into": engines, "--opset": versioned, "--tolerance": [*FORMS, "gguf"]}
     for name, is_given in given.items():
         if is_given:
-            forms = ", ".join((*FORMS, "gguf") if name == "--tolerance" else FORMS)
-            raise ArgumentError(f"{name} is for --to {forms}; give one of them", code="DL401")
+            raise ArgumentError(f"{name} is for --to {', '.join(forms[name])}; give one of them", code="DL401")
 
 
 def _write_form(
@@ -205,10 +211,12 @@ def _write_for_library(bundle: "Bundle", target: Path, to: str | None, own_code:
 
 
 def _say_check(document: dict[str, Any]) -> None:
+    """Say how far the written file's answers are from the bundle's, and what it leaves to others."""
     check = document["check"]
-    info(
-        f"{check['engine']} answers as the bundle does on {check['rows']} rows (largest difference "
-        f"{check['max_deviation']:.1g})"
-    )
+    if check is not None:
+        info(
+            f"{check['engine']} answers as the bundle does on {check['rows']} rows (largest difference "
+            f"{check['max_deviation']:.1g})"
+        )
     for what in dict.fromkeys(step["what"] for step in document["outside"]):
         info(f"not inside the exported model, see danlu.json: {what}")

@@ -146,12 +146,18 @@ def _bundle(subject: "Subject", path: Path, own_code: bool) -> NetworkPair:
 def _exported(subject: "Subject", path: Path) -> "nn.Module":
     """Load an export by its library, to take the bundle's inputs."""
     from danlu.exporters.document import DOCUMENT
+    from danlu.exporters.forms import FORMS
     from danlu.exporters.table import EXPORTERS, format_of
 
     predictor = subject.predictor
     assert predictor is not None
     document = path / DOCUMENT
     name = str(read_json(document).get("to", "")) if document.is_file() else ""
+    if name in FORMS:
+        raise ArgumentError(
+            f"--against {path}: layers of the form {name} cannot be seen; give its model.onnx, or a library's folder",
+            code="DL407",
+        )
     name = name if name in EXPORTERS else format_of(predictor) or ""
     if name not in EXPORTERS:
         raise ArgumentError(
