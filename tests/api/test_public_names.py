@@ -29,6 +29,7 @@ POSITIONAL = {
     "generate": 2,
     "predict": 2,
     "replay": 2,
+    "Predictor.answer_columns": 3,
     "Predictor.decode": 3,
     "Predictor.outputs": 2,
     "Predictor.raw_outputs": 2,
