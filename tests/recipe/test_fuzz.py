@@ -146,6 +146,11 @@ def test_what_check_accepts_of_danlus_own_families_runs_dry() -> None:
     drawn, ran = Drawn(7, 0), 0
     while ran < DRY:
         values = drawn.recipe()
+        split = values["data"].get("split")
+        if isinstance(split, dict) and split.get("test") == 0:
+            continue  # for `danlu train`; a run judges its model
+        if "adasyn" in str(values["data"].get("balance")):
+            continue  # whether it can make rows is known once it looked for neighbours, in training
         model = {"name": drawn.random.choice(OWN)}
         section = {key: value for key, value in values.get("evaluation", {}).items() if key in ("baselines", "slices")}
         asked = {**values, "model": model, "training": SMALL, "evaluation": {**section, "resamples": 20}}

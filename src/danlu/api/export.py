@@ -211,7 +211,7 @@ def _write_for_library(bundle: "Bundle", target: Path, to: str | None, own_code:
 
 
 def _say_check(document: dict[str, Any]) -> None:
-    """Say how far the written file's answers are from the bundle's, and what it leaves to others."""
+    """Say how far the written answers are off, and what is left to others."""
     check = document["check"]
     if check is not None:
         info(

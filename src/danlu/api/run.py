@@ -111,6 +111,7 @@ def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     few = recipe.visualization and recipe.visualization.model_copy(update={"rows": DRY_ROWS})
     changed = {"evaluation": once, "explanation": one, "visualization": few}
     context = load_data(recipe.model_copy(update=changed))
+    require_test_rows(context)
     require_answers(context.dataset.questions)
     require_readable_images(context)
     from danlu.api.evaluate import evaluate
