@@ -1,13 +1,15 @@
 """A server's log answered again: byte by byte by the same bundle, a table of differences for a candidate."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 import danlu
-from danlu.errors import ArgumentError, DataError
+from danlu.artifacts.files import sha256_of_json
+from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.serving.answering import Served
 from danlu.serving.plain import decode
 from danlu.serving.request_log import RequestLog, read_log
@@ -43,7 +45,7 @@ def test_the_same_bundle_answers_its_log_byte_by_byte(wine: Served, wine_log: Pa
     assert (found.max_deviation, found.labels_changed, found.differences) == (0.0, 0, [])
 
 
-def test_a_line_holds_what_interfaces_promise(wine: Served, wine_log: Path) -> None:
+def test_a_line_holds_what_is_documented_of_it(wine: Served, wine_log: Path) -> None:
     first = json.loads(wine_log.read_text().splitlines()[0])
     assert list(first) == ["id", "time", "model", "digest", "engine", "threads", "batch", "request", "answer"]
     assert (first["digest"], first["engine"], first["batch"]) == (wine.digest, wine.engine, ["w1-0", 7, 0])
@@ -123,3 +125,15 @@ def test_a_log_of_several_models_asks_which(wine: Served, cancer: Served, digits
     with pytest.raises(ArgumentError, match="no requests"):
         danlu.replay(tmp_path / "log", bundle, model="beer")
     assert danlu.replay(tmp_path / "log", bundle, model="cancer/2").requests == 1
+
+
+def test_a_forged_bundle_is_refused_by_name_whoever_opens_it(wine: Served, wine_log: Path, tmp_path: Path) -> None:
+    forged = Path(shutil.copytree(wine.predictor.bundle.folder, tmp_path / "forged"))
+    manifest = json.loads((forged / "bundle.json").read_text(encoding="utf-8"))
+    manifest["columns"][0]["reading"] = {"number": 5}
+    manifest["digest"] = sha256_of_json({key: value for key, value in manifest.items() if key != "digest"})
+    (forged / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ArtifactError, match="its parts do not fit one another"):
+        danlu.replay(wine_log, forged)
+    with pytest.raises(ArtifactError, match="its parts do not fit one another"):
+        danlu.serve(forged, engine="numpy")

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.bundle import Bundle, open_bundle
+from danlu.artifacts.bundle import Bundle, digest_of
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
 from danlu.core.imports import require_extra
 from danlu.errors import ArgumentError, DataError
+from danlu.models.bundle_form import open_checked
 
 if TYPE_CHECKING:
     from danlu.serving.request_log import LogLine
@@ -97,11 +98,11 @@ def replay(
     from danlu.serving.replaying import Comparison, batches_of, replay_batch
     from danlu.serving.request_log import read_log
 
-    opened = open_bundle(bundle)
+    opened = open_checked(bundle)
     lines = list(read_log(Path(log)))
     if not lines:
         raise DataError(f"{log}: has no requests", code="DL203")
-    digest = Served.digest_of(opened.manifest)
+    digest = digest_of(opened.manifest)
     same = any(line.digest == digest for line in lines)
     chosen = _chosen(lines, model, digest if same else None, str(log))
     compared = Comparison()

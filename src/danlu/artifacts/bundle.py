@@ -298,6 +298,11 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+def digest_of(manifest: Manifest) -> str:
+    """Return what names a bundle; those of format 1 have no digest of their own."""
+    return manifest.digest or sha256_of_json(manifest.model_dump(mode="json", exclude={"digest"}))
+
+
 @checked
 def open_bundle(path: StrPath) -> Bundle:
     """Open and verify a bundle, or the bundle of a run directory.

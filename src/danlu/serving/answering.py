@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 from msgspec.structs import astuple
 
-from danlu.artifacts.bundle import Bundle, Manifest
-from danlu.artifacts.files import StrPath, sha256_of_json
+from danlu.artifacts.bundle import Bundle, digest_of
+from danlu.artifacts.files import StrPath
 from danlu.core.console import silenced
 from danlu.data.descriptors import Origin
 from danlu.data.row_errors import RowErrors
@@ -94,15 +94,10 @@ class Served:
         It asks polars for nothing, so a process may fork afterwards.
         """
         columns = input_columns(predictor)
-        digest = cls.digest_of(predictor.manifest)
+        digest = digest_of(predictor.manifest)
         table = QuickTable.of(predictor, columns)
         decoder = None if table is None else msgspec.json.Decoder(_body_of(table.row))
         return cls(predictor, columns, digest, RowReader(predictor, columns), table, decoder)
-
-    @staticmethod
-    def digest_of(manifest: Manifest) -> str:
-        """Return what names a bundle; those of format 1 have no digest of their own."""
-        return manifest.digest or sha256_of_json(manifest.model_dump(mode="json", exclude={"digest"}))
 
     @property
     def engine(self) -> str:

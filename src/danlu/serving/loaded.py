@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from danlu.artifacts.bundle import open_bundle
 from danlu.core.console import suppressed
+from danlu.models.bundle_form import open_checked
 from danlu.models.engines.torch_engine import TorchEngine
 from danlu.models.predictor import Predictor
 from danlu.serving.answering import Served
@@ -68,7 +68,7 @@ class LoadedVersion:
         return self._served
 
     def _open(self, replay: bool) -> Served:
-        bundle = open_bundle(self.folder)
+        bundle = open_checked(self.folder)
         return Served.of(Predictor.load(bundle, engine=self.engine, own_code=self.own_code, replay=replay))
 
     def describe(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.bundle import MANIFEST, Bundle, open_bundle
+from danlu.artifacts.bundle import MANIFEST, Bundle, digest_of
 from danlu.artifacts.cache import cache_root
 from danlu.artifacts.files import read_json, sha256_of_json, write_json
 from danlu.core.console import emit, suppressed
@@ -112,10 +112,11 @@ def _exit_with(pipe: int, find: Callable[[], dict[str, Any]]) -> None:
 
 
 def _try(folder: Path, engine: str, own_code: bool) -> dict[str, Any]:
+    from danlu.models.bundle_form import open_checked
     from danlu.models.predictor import Predictor
 
-    bundle = open_bundle(folder)
-    digest = bundle.manifest.digest or sha256_of_json(bundle.manifest.model_dump(mode="json", exclude={"digest"}))
+    bundle = open_checked(folder)
+    digest = digest_of(bundle.manifest)
     if engine != AUTO:
         return _found(Predictor.load(bundle, engine=engine, own_code=own_code), digest)
     with suppressed():  # each engine would say the same of the golden samples
