@@ -96,21 +96,12 @@ def explain(
         >>> abs(one.base + sum(each.share.value for each in one.values) - one.answer) < 1e-6
         True
     """
+    from danlu.explanation.asked import Wanted
+
+    wanted = Wanted(methods, rows, label, error, budget, actionable, seed)
     file = exported_file(Path(bundle))
     if file is not None:
-        found = explain_file(
-            file,
-            data,
-            target=target,
-            rows=rows,
-            methods=methods,
-            label=label,
-            error=error,
-            budget=budget,
-            actionable=actionable,
-            seed=seed,
-        )
-        return _written(found, output)
+        return _written(explain_file(file, data, wanted, target), output)
     if target is not None:
         raise ArgumentError("target: is for exported files; a bundle knows what it predicts", code="DL402")
     opened = open_checked(bundle)
@@ -128,14 +119,8 @@ def explain(
         background_of(opened),
         frame,
         source,
+        wanted,
         labelled=labelled,
-        methods=methods,
-        rows=rows,
-        label=label,
-        error=error,
-        budget=budget,
-        actionable=actionable,
-        seed=seed,
         training=_training(Path(bundle), context, predictor, frame, labelled) if wants_training else "",
         folder=place,
     )

@@ -3,7 +3,6 @@
 In: the file and rows. Out: an `Explanation`. What the file reads and answers is `explanation.file_answers`' to say.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from danlu.tasks.classification import ClassTarget
 from danlu.tasks.regression import NumericTarget
 
 if TYPE_CHECKING:
+    from danlu.explanation.asked import Wanted
     from danlu.explanation.results import Explanation
 
 ONNX_FILE, DOCUMENT = "model.onnx", "danlu.json"
@@ -36,15 +36,8 @@ def exported_file(path: Path) -> Path | None:
 def explain_file(
     file: Path,
     data: object | None,
-    *,
+    wanted: "Wanted",
     target: str | None,
-    rows: Sequence[int] | None,
-    methods: Sequence[str] | None,
-    label: str | None,
-    error: float | None,
-    budget: int | None,
-    actionable: Sequence[str] | None,
-    seed: int,
 ) -> "Explanation":
     """Explain an exported file's answers to rows; arguments are those of `danlu.explain`.
 
@@ -70,7 +63,7 @@ def explain_file(
     document = file.parent / DOCUMENT
     told = read_json(document) if document.is_file() else {}
     answers = FileAnswers(open_session(file), frame, origin, told, target)
-    background = choose_rows(frame, answers.columns, Seed(seed), MOST_BACKGROUND)
+    background = choose_rows(frame, answers.columns, Seed(wanted.seed), MOST_BACKGROUND)
     said = f"the file keeps no training rows: {background.height} of the rows given stand for absent columns"
     head = Explanation(
         str(told.get("bundle") or sha256(file)),
@@ -84,14 +77,8 @@ def explain_file(
         head,
         background,
         frame.select(answers.columns),
+        wanted,
         labelled=None if target is None else _labelled(frame, target, answers.target),
-        methods=methods,
-        rows=rows,
-        label=label,
-        error=error,
-        budget=budget,
-        actionable=actionable,
-        seed=seed,
     )
 
 

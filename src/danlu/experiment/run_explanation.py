@@ -19,6 +19,7 @@ def explain_run(context: DataContext, run: RunDirectory) -> None:
     options = context.recipe.explanation
     if options is None:
         return
+    from danlu.explanation.asked import Wanted
     from danlu.explanation.beside_predictions import background_of
     from danlu.explanation.explain import explain_bundle
     from danlu.explanation.written import write_explanation
@@ -28,18 +29,21 @@ def explain_run(context: DataContext, run: RunDirectory) -> None:
     split = next(iter(parts))
     frame = parts[split].frame.lazy().collect()
     bundle = open_checked(run.path)
+    wanted = Wanted(
+        methods=options.methods,
+        rows=range(min(options.samples, frame.height)),
+        budget=options.budget,
+        actionable=options.actionable,
+        seed=context.recipe.seed,
+    )
     found = explain_bundle(
         Predictor.load(bundle, recipe_model=context.model),
         bundle,
         background_of(bundle),
         frame,
         {"split": split, "rows": frame.height},
+        wanted,
         labelled=frame,
-        methods=options.methods,
-        rows=range(min(options.samples, frame.height)),
-        budget=options.budget,
-        actionable=options.actionable,
-        seed=context.recipe.seed,
         folder=context.dataset.folder,
     )
     write_explanation(found, run.path / FOLDER)

@@ -20,7 +20,7 @@ from danlu.core.text import suggestion
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.errors import ArgumentError
 from danlu.explanation.answers import Answer, choose_answers
-from danlu.explanation.asked import check_figures, checked_rows
+from danlu.explanation.asked import Wanted, check_figures, checked_rows
 from danlu.explanation.counterfactuals import Search
 from danlu.explanation.curves import Curve, accumulated_effects, choose_rows, partial_dependence
 from danlu.explanation.influence import Influence, TrainingRecord, training_influences
@@ -422,15 +422,9 @@ def explain_bundle(
     background: pl.DataFrame | None,
     frame: pl.DataFrame,
     source: dict[str, Any],
+    wanted: Wanted,
     *,
     labelled: pl.DataFrame | None,
-    methods: Sequence[str] | None = None,
-    rows: Sequence[int] | None = None,
-    label: str | None = None,
-    error: float | None = None,
-    budget: int | None = None,
-    actionable: Sequence[str] | None = None,
-    seed: int = 0,
     training: TrainingRecord | str = NO_TRAINING,
     folder: Path | None = None,
 ) -> Explanation:
@@ -440,10 +434,8 @@ def explain_bundle(
         background: the bundle's reference rows, as they were read.
         frame: the source's rows, as they were read.
         source: what is said of it: `split` or `origin`, and `rows`.
+        wanted: methods are of `METHODS`.
         labelled: rows with the target as the model learned it; None where there are none.
-        methods: of `METHODS`; by default the usual ones that can be had here.
-        rows: numbers from 0; by default the first 20.
-        actionable: columns that counterfactuals may change; by default all.
         training: what the run kept of its training, or why it is not to be had.
         folder: where relative paths of images start.
 
@@ -452,34 +444,10 @@ def explain_bundle(
         ArtifactError: values do not add up to the answer.
     """
     if not isinstance(predictor.preprocessor, TabularPreprocessor):
-        return explain_network(
-            predictor,
-            frame,
-            source,
-            folder=folder,
-            methods=methods,
-            rows=rows,
-            label=label,
-            error=error,
-            budget=budget,
-            actionable=actionable,
-            seed=seed,
-        )
+        return explain_network(predictor, frame, source, wanted, folder)
     head = Explanation(bundle.manifest.digest, bundle.manifest.task, predictor.engine.name, source)
     return explain_answers(
-        TabularAnswers(predictor),
-        head,
-        background,
-        frame,
-        labelled=labelled,
-        methods=methods,
-        rows=rows,
-        label=label,
-        error=error,
-        budget=budget,
-        actionable=actionable,
-        seed=seed,
-        training=training,
+        TabularAnswers(predictor), head, background, frame, wanted, labelled=labelled, training=training
     )
 
 
@@ -488,15 +456,9 @@ def explain_answers(
     head: Explanation,
     background: pl.DataFrame | None,
     frame: pl.DataFrame,
+    wanted: Wanted,
     *,
     labelled: pl.DataFrame | None,
-    methods: Sequence[str] | None = None,
-    rows: Sequence[int] | None = None,
-    label: str | None = None,
-    error: float | None = None,
-    budget: int | None = None,
-    actionable: Sequence[str] | None = None,
-    seed: int = 0,
     training: TrainingRecord | str = NO_TRAINING,
 ) -> Explanation:
     """Explain whatever answers rows; arguments are those of `explain_bundle`.
@@ -504,22 +466,22 @@ def explain_answers(
     Args:
         head: what is explained, with nothing explained yet.
     """
-    check_figures(error, budget)
+    check_figures(wanted)
     request = ExplainRequest(
         answers,
         frame,
         labelled,
-        checked_rows(rows, frame.height),
+        checked_rows(wanted.rows, frame.height),
         background,
-        Seed(seed),
-        label,
-        error,
-        budget,
-        _checked_columns(actionable, answers.columns),
+        Seed(wanted.seed),
+        wanted.label,
+        wanted.error,
+        wanted.budget,
+        _checked_columns(wanted.actionable, answers.columns),
         training,
     )
     explanation, warnings = head, [*head.warnings, *_warnings_of(request)]
-    for name in _checked_methods(methods, request):
+    for name in _checked_methods(wanted.methods, request):
         found = METHODS[name].explain(request)
         warnings += found.warnings
         explanation = replace(

@@ -15,7 +15,7 @@ from danlu.core.seeds import Seed
 from danlu.core.text import suggestion
 from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.errors import ArgumentError
-from danlu.explanation.asked import check_figures, checked_rows
+from danlu.explanation.asked import Wanted, check_figures, checked_rows
 from danlu.explanation.networks.images import ImageRows
 from danlu.explanation.networks.methods import NETWORK_METHODS, USUAL, Asked, require_captum
 from danlu.explanation.networks.rows import Incomplete, NetworkRow, NetworkRows
@@ -74,15 +74,8 @@ def explain_network(
     predictor: "Predictor",
     frame: pl.DataFrame,
     source: dict[str, Any],
-    *,
+    wanted: Wanted,
     folder: Path | None = None,
-    methods: Sequence[str] | None = None,
-    rows: Sequence[int] | None = None,
-    label: str | None = None,
-    error: float | None = None,
-    budget: int | None = None,
-    actionable: Sequence[str] | None = None,
-    seed: int = 0,
 ) -> Explanation:
     """Explain answers of a network; arguments are those of `explain_bundle`.
 
@@ -95,11 +88,11 @@ def explain_network(
         DataError: a row cannot be read.
     """
     maker = network_rows(predictor, folder)
-    check_figures(error, budget)
-    if actionable is not None:
+    check_figures(wanted)
+    if wanted.actionable is not None:
         raise ArgumentError("actionable: counterfactuals are of tables, and this model reads none", code="DL402")
-    asked = Asked(Seed(seed), error, budget)
-    request = NetworkRequest(frame, checked_rows(rows, frame.height), methods, label, asked)
+    asked = Asked(Seed(wanted.seed), wanted.error, wanted.budget)
+    request = NetworkRequest(frame, checked_rows(wanted.rows, frame.height), wanted.methods, wanted.label, asked)
     engine = predictor.engine.name
     local, warnings = _explain(maker, request)
     for _, message in warnings:
