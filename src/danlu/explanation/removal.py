@@ -12,8 +12,8 @@ import polars as pl
 
 from danlu.explanation.answers import Answer
 from danlu.explanation.intervals import mean_interval
-from danlu.explanation.results import Removal
 from danlu.explanation.row_answers import RowAnswers
+from danlu.explanation.trust_results import Removal
 
 MOST_SIZES = 10  # places of a curve
 NEIGHBOURS = 5  # background rows that fill

@@ -25,9 +25,10 @@ from danlu.data.text.special_tokens import open_for_texts
 from danlu.data.text.tagging import TaggedTokens, TaggingPreprocessor
 from danlu.data.text.tokenize import plain_ids
 from danlu.errors import ArgumentError
+from danlu.explanation.intervals import Interval
 from danlu.explanation.networks.readout import Readout, choose_readout, read_token
 from danlu.explanation.networks.rows import Attribution, Graph, NetworkRow, NetworkRows, local_explanation
-from danlu.explanation.results import ColumnValue, Interval, LocalExplanation
+from danlu.explanation.results import ColumnValue, LocalExplanation
 from danlu.tasks.tagging import TagTarget, read_list
 
 if TYPE_CHECKING:
