@@ -30,6 +30,7 @@ from danlu.explanation.results import Explanation
 from danlu.explanation.row_answers import RowAnswers
 from danlu.explanation.row_methods import Counterfactuals, Lime, Shap, TracIn, TrustInShap
 from danlu.explanation.tabular import TabularAnswers
+from danlu.explanation.trust_results import recommend
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
@@ -136,7 +137,7 @@ def explain_answers(
             break
     for _, message in warnings:
         info(message)
-    return replace(explanation, warnings=tuple(warnings))
+    return replace(explanation, recommended=recommend(explanation.trust), warnings=tuple(warnings))
 
 
 def _checked_methods(methods: Sequence[str] | None, request: ExplainRequest) -> list[str]:

@@ -18,7 +18,7 @@ from danlu.explanation.games import interventional_value
 from danlu.explanation.intervals import Interval, mean_interval
 from danlu.explanation.lime import draw_near, lime_rows
 from danlu.explanation.local_shap import explain_rows
-from danlu.explanation.removal import lost_by_removal, sum_up
+from danlu.explanation.removal import lost_by_removal, removal_sizes, sum_up
 from danlu.explanation.results import LocalExplanation
 from danlu.explanation.row_answers import RowAnswers
 from danlu.explanation.tabular import TabularAnswers
@@ -83,7 +83,7 @@ def measure_trust(rows: RowAnswers, frame: pl.DataFrame, shap: ShapExplainer, la
         beats_dummies=(mean_interval(own - best).high or 0.0) < 0,
         stability=mean_interval(moves),
         randomisation=_randomised(rows, frame, shap, local),
-        removal=sum_up(lost_by, len(rows.columns), DUMMIES),
+        removal=sum_up(lost_by, removal_sizes(len(rows.columns)), DUMMIES),
     )
 
 
