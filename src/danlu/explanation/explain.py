@@ -151,9 +151,7 @@ def _checked_methods(methods: Sequence[str] | None, request: ExplainRequest) -> 
                 code="DL409",
             )
         if name not in METHODS:
-            raise ArgumentError(
-                f"method: no method {name!r}{suggestion(name, METHODS)} (allowed: {', '.join(METHODS)})", code="DL402"
-            )
+            raise ArgumentError(f"method: no method {name!r}{suggestion(name, METHODS)}", code="DL402")
         if (why := METHODS[name].refusal(request)) is not None:
             raise ArgumentError(f"method: {name} {why}; here can be had: {', '.join(possible)}", code="DL409")
     return list(dict.fromkeys(methods))

@@ -1,6 +1,6 @@
 """The methods that explain single rows of a table, as `explain` lists them."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from danlu.core.console import progress
 from danlu.explanation.answers import choose_answers
@@ -10,8 +10,6 @@ from danlu.explanation.lime import lime_rows
 from danlu.explanation.local_shap import explain_rows
 from danlu.explanation.request import LEAST_FIDELITY, ExplainRequest, Found, Warnings, name_first
 from danlu.explanation.results import Counterfactual, LocalExplanation
-from danlu.explanation.row_answers import RowAnswers
-from danlu.explanation.tabular import TabularAnswers
 from danlu.explanation.trust import ShapExplainer, measure_trust
 from danlu.tasks.classification import ClassTarget
 
@@ -98,15 +96,19 @@ class Counterfactuals:
     def refusal(self, request: ExplainRequest) -> str | None:
         if not isinstance(request.answers.target, ClassTarget):
             return "needs a model that predicts one label a row"
-        if request.background is None or _reference_of(request.answers) is None:
+        if request.background is None:
             return "needs the training rows that a bundle keeps (bundle.reference: rows)"
+        if request.answers.ranges is None:
+            return (
+                "needs the ranges of the training rows, which danlu.json beside a file exported by danlu holds where "
+                "its bundle keeps them"
+            )
         return None
 
     def explain(self, request: ExplainRequest) -> Found:
         answers = request.answers
-        kept = _reference_of(answers)
-        assert kept is not None and request.background is not None
-        ranges = {name: tuple(told["quantiles"]) for name, told in kept["columns"].items() if told.get("quantiles")}
+        ranges = answers.ranges
+        assert ranges is not None and request.background is not None
         numbers = {name for name in answers.columns if request.frame[name].dtype.is_numeric()}
         if request.label is not None:
             choose_answers(answers.target, answers.outputs(request.frame[:1]), request.label)
@@ -131,11 +133,6 @@ class Counterfactuals:
             named = name_first(without)
             warnings.append(("no-counterfactual", f"no change within the training rows' ranges flips row {named}"))
         return Found(counterfactuals=tuple(one for one in found.values() if one), warnings=tuple(warnings))
-
-
-def _reference_of(answers: RowAnswers) -> dict[str, Any] | None:
-    """Return how the training rows were distributed, where a bundle keeps it."""
-    return answers.predictor.bundle.reference() if isinstance(answers, TabularAnswers) else None
 
 
 class TrustInShap:

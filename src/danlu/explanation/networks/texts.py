@@ -448,7 +448,7 @@ def _words(text: str, offsets: Sequence[tuple[int, int]], owners: Sequence[int |
 def _position(labels: Sequence[str], label: str) -> int:
     if label not in labels:
         near = suggestion(label, labels)
-        raise ArgumentError(f"label: no tag {label!r}{near} (allowed: {', '.join(labels)})", code="DL402")
+        raise ArgumentError(f"label: no tag {label!r}{near}", code="DL402")
     return list(labels).index(label)
 
 
