@@ -160,6 +160,7 @@ def of_shap_permutation(instance: Planted) -> np.ndarray | None:
     return np.asarray(explainer(np.ones((1, players)), max_evals=CALLS, silent=True).values[0])
 
 
+SAMPLED = ("KernelShap", "ShapleyValueSampling", "FeatureAblation")
 METHODS: dict[str, Values] = {
     **{f"danlu {name}": partial(of_danlu, name) for name in NETWORK_METHODS if name != "attention-rollout"},
     **{name: partial(dummy, name) for name in ("random", "input-magnitude", "edges")},
