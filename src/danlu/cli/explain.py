@@ -29,7 +29,7 @@ def explain(
             help="shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate, "
             "counterfactual, trust or tracin, several with commas; by default the first two. Of images and texts: shap "
             "(the default), lime, occlusion, integrated-gradients, deep-lift, gradient-shap, gradient-x-input, "
-            "grad-cam or attention-rollout."
+            "grad-cam, attention-rollout or trust."
         ),
     ] = None,
     label: Annotated[
