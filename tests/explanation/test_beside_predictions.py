@@ -24,8 +24,6 @@ def test_a_text_is_explained_by_its_words_beside_its_prediction(text_run: Path, 
     assert json.loads(alone.stdout)["local"][0]["values"] == words
 
 
-def test_what_no_cell_can_hold_is_refused_by_name(image_run: Path, corpus_run: Path, image_folder: Path) -> None:
+def test_what_no_cell_can_hold_is_refused_by_name(image_run: Path, image_folder: Path) -> None:
     with pytest.raises(ArgumentError, match="an image has a map of pixels, which no cell holds; danlu explain"):
         danlu.predict(image_run, image_folder / "digit-0", explain=True)
-    with pytest.raises(ArgumentError, match="these answers are of many tokens; danlu explain"):
-        danlu.predict(corpus_run, ["We hold"], explain=True)
