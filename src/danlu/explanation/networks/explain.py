@@ -162,7 +162,7 @@ def _explain_row(row: NetworkRow, methods: Sequence[str], asked: Asked) -> tuple
 
 
 def _measure(maker: NetworkRows, request: NetworkRequest, first: NetworkRow) -> tuple[tuple[Trust, ...], Warnings]:
-    """Measure how far methods can be trusted, of all that this network can have; a stop keeps whole rows."""
+    """Measure how far this network's methods can be trusted; a stop keeps whole rows."""
     from danlu.explanation.networks.trust import MOST_ROWS, Measured, measure_rows, sum_up_rows
 
     names = [
