@@ -63,7 +63,8 @@ def measure_rows(
 
 
 def _measure(row: NetworkRow, shuffled: NetworkRows, names: Sequence[str], asked: Asked, place: int) -> Measured:
-    found, values = Measured(), {}
+    found = Measured()
+    values: dict[str, np.ndarray] = {}
     for name in names:
         try:
             said = NETWORK_METHODS[name].explain(row, asked)
