@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,15 +18,21 @@ SMALL_BYTES = 2**20
 
 
 class OnnxRuntimeEngine(Engine):
-    """Compute networks by ONNX Runtime on the CPU."""
+    """Compute networks by ONNX Runtime on the CPU.
+
+    Args:
+        session: of the file.
+        is_small: whether the network is so small that what stands around a call of one row costs more than it.
+    """
 
     name: ClassVar[str] = "onnxruntime"
     tolerance: ClassVar[float] = 1e-4
     needs_file: ClassVar[str | None] = ONNX_FILE
     form: ClassVar[str | None] = "onnx"
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, is_small: bool = False) -> None:
         self.session, self.names = session, [session.get_outputs()[0].name]
+        self._one_row = _OneRow(session, self.names[0]) if is_small else None
 
     @classmethod
     def open(cls, source: EngineSource) -> Self:
@@ -33,11 +40,47 @@ class OnnxRuntimeEngine(Engine):
         path = source.bundle.require(ONNX_FILE)
         # Waking a second thread takes longer than all of a small network of a table.
         is_small = isinstance(source.inputs, TabularInputs) and path.stat().st_size < SMALL_BYTES
-        return cls(open_session(path, threads=1 if is_small else None))
+        return cls(open_session(path, threads=1 if is_small else None), is_small)
 
     def run(self, inputs: Arrays) -> np.ndarray:
-        # As little as can be: for one row, what stands around a call costs more than a small network.
+        if self._one_row is not None and len(next(iter(inputs.values()))) == 1:
+            return self._one_row.run(inputs)
         found: np.ndarray = self.session.run(self.names, inputs)[0]
+        return found
+
+
+class _OneRow:
+    """Answer one row at a time in memory that is bound to a session once.
+
+    Looking up and making the values of a call takes as long as a small network. Threads take turns.
+    """
+
+    def __init__(self, session: Any, output: str) -> None:
+        self.session, self.output = session, output
+        self._lock = Lock()
+        self._given: dict[str, np.ndarray] = {}
+        self._answer: np.ndarray | None = None
+        self._binding: Any = None
+
+    def run(self, inputs: Arrays) -> np.ndarray:
+        """Return the outputs of one row, like `Engine.run`."""
+        with self._lock:
+            if self._answer is None:
+                return self._bind(inputs)
+            for name, values in self._given.items():
+                values[...] = inputs[name]
+            self.session.run_with_iobinding(self._binding)
+            return self._answer.copy()
+
+    def _bind(self, inputs: Arrays) -> np.ndarray:
+        """Answer a first row as any session does, and keep memory of its shapes for those that follow."""
+        found: np.ndarray = self.session.run([self.output], inputs)[0]
+        self._given = {name: np.array(values, order="C") for name, values in inputs.items()}
+        self._answer, self._binding = np.array(found, order="C"), self.session.io_binding()
+        for name, values in self._given.items():
+            self._binding.bind_input(name, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
+        shape = self._answer.shape
+        self._binding.bind_output(self.output, "cpu", 0, self._answer.dtype, shape, self._answer.ctypes.data)
         return found
 
 
