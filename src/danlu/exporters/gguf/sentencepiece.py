@@ -121,9 +121,14 @@ def _spaces(told: dict[str, Any], has_template: bool) -> tuple[bool, tuple[Step,
                 "it puts a space before a text's first word alone (Metaspace, first), and llama.cpp after each token "
                 "of control, too, which changes how conversations begin"
             )
-        return True, (Step(LEADING, "llama.cpp puts a space before a text that begins with one, too"),)
+        where = "before a text that begins with one, too"
+        if scheme == "first":
+            where += ", and after a token of control within a text"
+        return True, (Step(LEADING, f"llama.cpp puts a space {where}"),)
     raise _refusal("it normalizes texts, or cuts them into words, in a way that llama.cpp does not have")
 
 
 def _refusal(why: str) -> ArgumentError:
-    return ArgumentError(f"--to gguf: llama.cpp cannot hold this tokenizer of sentencepiece's kind: {why}", code="DL409")
+    return ArgumentError(
+        f"--to gguf: llama.cpp cannot hold this tokenizer of sentencepiece's kind: {why}", code="DL409"
+    )

@@ -186,9 +186,7 @@ def _write_spaces_of_pieces(reader: Any, begins: bool) -> None:
     reader.normalizer = normalizers.Sequence([*before, normalizers.Replace(" ", "▁")])
     reader.pre_tokenizer = None
     after = [decoders.Strip(content=" ", left=1)] if begins else []
-    reader.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *after]
-    )
+    reader.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *after])
 
 
 def _fields(file: Path) -> Callable[[str], Any]:
