@@ -74,7 +74,7 @@ def pieces(spaces: str = "prepend", template: str | None = None, extra: tuple[st
     """Make a tokenizer like sentencepiece's: bytes for what no piece holds, every way of joining a piece a merge.
 
     Args:
-        spaces: `prepend` puts one before each text between special tokens, `plain` none; others are Metaspace's schemes.
+        spaces: `prepend` puts one before each text between special tokens, `plain` none; others are Metaspace's.
         template: of conversations.
         extra: special tokens.
     """
