@@ -1,5 +1,6 @@
 """The engine of ONNX Runtime: the network that `danlu export --to onnx --into` put beside a bundle's weights."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
@@ -104,8 +105,14 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its classes are those of a compiled module
-        reason = str(error).splitlines()[0]
-        raise ArtifactError(f"{path}: ONNX Runtime cannot open it: {reason}", code="DL303") from error
+        raise damaged_onnx(path, error) from error
+
+
+def damaged_onnx(path: Path, error: Exception) -> ArtifactError:
+    """Return what is raised of an ONNX file that cannot be read or run, whichever library found it out."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first)
+    return ArtifactError(f"{path}: cannot be read or run as ONNX: {reason}", code="DL303")
 
 
 def run_session(session: Any, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
