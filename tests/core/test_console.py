@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 
 from danlu.core import console
-from danlu.core.console import PlainProgress
+from danlu.core.console import PlainProgress, each_line_once, info
 from tests.conftest import DANLU, Command
 
 
@@ -177,3 +177,16 @@ def test_messages_of_the_command_line_are_not_doubled_by_handlers_of_libraries(
     finally:
         logging.getLogger().removeHandler(doubling)
     assert capsys.readouterr().err == "100% done\n"
+
+
+def test_a_line_that_comes_again_is_said_once_where_that_is_asked(caplog: pytest.LogCaptureFixture) -> None:
+    @each_line_once()
+    def work() -> None:
+        for line in ("cut", "other", "cut"):
+            info(line)
+
+    caplog.set_level(logging.INFO, "danlu")
+    work()
+    work()
+    info("cut")
+    assert caplog.messages == ["cut", "other", "cut", "other", "cut"]
