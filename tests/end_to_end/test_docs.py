@@ -26,6 +26,7 @@ from tests.support.warm import command
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "guide.md"
+PICTURES = ROOT / "docs" / "visualize.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"((?:^<!--[^\n]*-->\n)*)^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -63,8 +64,8 @@ def recipes() -> list[Any]:
     ]
 
 
-def write_files(folder: Path) -> None:
-    for block in blocks(GUIDE):
+def write_files(folder: Path, page: Path = GUIDE) -> None:
+    for block in blocks(page):
         name = block.marked("file")
         if name is not None:
             (folder / name).write_text(block.text, encoding="utf-8")
@@ -126,6 +127,14 @@ def test_the_guide_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
+def test_the_page_of_pictures_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    write_files(tmp_path, PICTURES)
+    for block in blocks(PICTURES):
+        if block.language == "console":
+            run_shown(block, tmp_path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "block",
     [pytest.param(block, id=block.text.split()[-1]) for block in blocks(GUIDE) if block.marked("slow") is not None],
@@ -173,7 +182,7 @@ def test_the_reference_is_up_to_date() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [GUIDE, *(ROOT / "docs" / name for name in ("parallel.md", "not-covered.md", "errors.md", "explain.md"))],
+    [GUIDE, *(ROOT / "docs" / name for name in ("parallel.md", "not-covered.md", "errors.md", "explain.md", "visualize.md"))],
     ids=lambda page: page.name,
 )
 def test_both_languages_have_the_same_chapters_and_examples(page: Path) -> None:
