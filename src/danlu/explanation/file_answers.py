@@ -4,7 +4,7 @@ In: the file, what a `danlu.json` beside it says of its labels, rows as a table.
 input of several numbers reads the rows' columns in their order; one with an input a column reads them by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from danlu.core.text import suggestion
-from danlu.errors import ArgumentError, DataError
+from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.explanation.answers import Answer
 from danlu.explanation.games import MixedAnswers
 from danlu.explanation.tabular import BATCH
@@ -100,6 +100,7 @@ class FileAnswers:
         self.inputs = file_inputs(session, frame.drop(answers or [], strict=False), origin)
         self.columns = tuple(name for each in self.inputs for name in each.columns)
         self.output = _output(session)
+        self.ranges = _ranges(told, self.columns)
         self.fixed = next((each.shape[0] for each in session.get_inputs() if isinstance(each.shape[0], int)), None)
         first = self.outputs(frame[:BATCH])
         self.target = _target(first, told, answers or "")
@@ -188,6 +189,22 @@ def _in_order(given: Any, frame: pl.DataFrame, origin: str) -> tuple[str, ...]:
         "numbers); give these columns alone, in the order of training",
         code="DL210",
     )
+
+
+def _ranges(told: Mapping[str, Any], columns: Sequence[str]) -> dict[str, tuple[float, ...]] | None:
+    """Return the quantiles that danlu.json has of the file's columns; None where it has none of them.
+
+    Raises:
+        ArtifactError: they are no numbers.
+    """
+    known = told.get("ranges")
+    if not known:
+        return None
+    try:
+        found = {name: tuple(map(float, known[name])) for name in columns if name in known}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError("danlu.json: its ranges are no lists of numbers by column", code="DL310") from error
+    return found or None
 
 
 def _dtype(given: Any) -> Any:
