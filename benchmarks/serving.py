@@ -111,7 +111,7 @@ def cpu_s(pid: int) -> float:
 @contextmanager
 def running(command: list[str], port: int, body: bytes) -> Iterator[int]:
     """Run a server until the block ends; its process id."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
     try:
         until = time.monotonic() + STARTED_S
         while True:
