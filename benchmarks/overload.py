@@ -2,13 +2,14 @@
 
     HI=-10 python benchmarks/overload.py [--seconds 30] [--connections 256] [--times 3] [--deadline-ms 100]
 
-Requests of 30 rows whose numbers are words, which have to be read, come at fixed moments, whatever became of earlier
+Requests of 8 pictures to a convolutional network by ONNX Runtime come at fixed moments, whatever became of earlier
 ones; a request counts as answered in time where its answer was read within the deadline of that moment. Capacity is
 what the same generator gets over the same connections when each asks again as soon as it has its answer, without
 deadlines. Beside it stands a plain queue: the same load without deadlines. The generator shares the cores.
 """
 
 import argparse
+import base64
 import json
 import select
 import socket
@@ -21,7 +22,8 @@ from pathlib import Path
 
 import serving
 
-ROWS = 30
+PICTURES = 8
+CAPACITY_S = 5.0
 
 
 @dataclass
@@ -97,41 +99,63 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bundle = chosen.bundle or serving.prepare(Path(folder))[0]
-        measure(bundle, chosen)
+        measure(chosen.bundle or prepare(Path(folder)), chosen)
+
+
+def prepare(folder: Path) -> Path:
+    """Train a network for pictures of digits, and return its bundle with an ONNX file."""
+    import danlu
+
+    recipe = {"name": "digits", "data": {"source": "builtin:digits"}, "training": {"epochs": 1}}
+    run = danlu.run(recipe, output=folder).path
+    danlu.export(run, folder / "bundle", to="onnx", into=True)
+    return folder / "bundle"
+
+
+def pictures() -> bytes:
+    """Return the body of a request."""
+    from danlu.data.builtin import read_builtin
+
+    files = read_builtin("builtin:digits").frame.lazy().select("image").head(PICTURES).collect()["image"]
+    return json.dumps({"rows": [base64.b64encode(file).decode() for file in files]}).encode()
 
 
 def measure(bundle: Path, chosen: argparse.Namespace) -> None:
-    row = {name: "1.5" for name in columns(bundle)}
-    body = json.dumps({"rows": [row] * ROWS}).encode()
-    port = serving.free_port()
-    command = [sys.executable, "-m", "danlu", "serve", f"tumour={bundle}", "--engine", "numpy", "--port", str(port)]
+    body, port = pictures(), serving.free_port()
+    command = [sys.executable, "-m", "danlu", "serve", f"tumour={bundle}", "--engine", "onnxruntime"]
+    command += ["--port", str(port)]
     with serving.running(command, port, body) as pid:
         ask(port, body, chosen.connections, 2.0, 0, chosen.deadline_ms, False)
-        capacity = ask(port, body, chosen.connections, 4.0, 0, chosen.deadline_ms, False)
-        most = (capacity.in_time + capacity.late) / capacity.seconds
-        print(f"capacity {most:,.0f} requests/s of {ROWS} rows", flush=True)
+        most = capacity(pid, port, body, chosen)
         for name, told in (("deadlines", True), ("plain queue", False)):
-            memory = [serving.memory_mb(pid)]
+            before, spent = serving.memory_mb(pid), serving.cpu_s(pid)
             seconds = chosen.seconds if told else min(10.0, chosen.seconds)
             found = ask(port, body, chosen.connections, seconds, chosen.times * most, chosen.deadline_ms, told)
-            memory.append(serving.memory_mb(pid))
-            rate = found.in_time / found.seconds
-            delays = sorted(found.delays) or [0.0]
-            print(
-                f"{name}: offered {found.offered / found.seconds:,.0f}/s for {found.seconds:.0f} s, in time {rate:,.0f}/s "
-                f"= {rate / most:.0%} of capacity, late {found.late}, others {dict(found.others)}, answered p50 "
-                f"{1e3 * delays[len(delays) // 2]:.0f} ms, p99 {1e3 * delays[len(delays) * 99 // 100]:.0f} ms, "
-                f"memory {memory[0]:.0f} -> {memory[1]:.0f} MB",
-                flush=True,
-            )
+            after, spent = serving.memory_mb(pid), serving.cpu_s(pid) - spent
+            then, most = most, capacity(pid, port, body, chosen)
+            tell(name, found, (then + most) / 2, spent)
+            print(f"  memory {before:.0f} -> {after:.0f} MB", flush=True)
 
 
-def columns(bundle: Path) -> list[str]:
-    """Return the names of a bundle's columns, all numbers."""
-    import danlu
+def capacity(pid: int, port: int, body: bytes, chosen: argparse.Namespace) -> float:
+    """Return the requests a second that are answered when each connection asks again at once."""
+    spent = serving.cpu_s(pid)
+    found = ask(port, body, chosen.connections, CAPACITY_S, 0, chosen.deadline_ms, False)
+    rate = (found.in_time + found.late) / found.seconds
+    spent = (serving.cpu_s(pid) - spent) / found.seconds
+    print(f"capacity {rate:,.0f} requests/s of {PICTURES} pictures, {spent:.2f} cores", flush=True)
+    return rate
 
-    return [*danlu.load(bundle).preprocessor.columns]
+
+def tell(name: str, found: Seen, most: float, spent_s: float) -> None:
+    """Print what became of a load beside the capacity before and after it."""
+    rate, delays = found.in_time / found.seconds, sorted(found.delays) or [0.0]
+    p50, p99 = (1e3 * delays[len(delays) * share // 100] for share in (50, 99))
+    print(
+        f"{name}: offered {found.offered / found.seconds:,.0f}/s for {found.seconds:.0f} s, in time {rate:,.0f}/s = "
+        f"{rate / most:.0%} of the capacity before and after, late {found.late}, others {dict(found.others)}, "
+        f"answered p50 {p50:.0f} ms, p99 {p99:.0f} ms, {spent_s / found.seconds:.2f} cores"
+    )
 
 
 if __name__ == "__main__":

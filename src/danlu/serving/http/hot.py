@@ -32,6 +32,7 @@ from danlu.serving.v2 import requests, responses
 
 LARGE_BODY = 65_536  # bytes; what is larger is decoded in a thread
 LONGEST_ID = 128
+ON_THE_WAY = 0.1  # of a deadline: a request waits to be read, and its answer is written and read, unseen from here
 MOST_EXPLAINING = 8  # explanations that wait; each may take a second
 ANY_ZLIB = 47  # of zlib: gzip or deflate, as the body itself says
 JSON_LENGTH = b"inference-header-content-length"
@@ -130,7 +131,7 @@ class Hot:
         if isinstance(wait_s, Refusal):
             self._refuse(exchange, asked, wait_s)
             return
-        deadline = exchange.began + wait_s
+        deadline = exchange.began + (1 - ON_THE_WAY) * wait_s
         late = instance.batcher.too_late(deadline)
         if late is not None:
             self._refuse(exchange, asked, late)
