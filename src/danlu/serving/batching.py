@@ -97,9 +97,10 @@ class Batcher:
     def too_late(self, deadline: float) -> Refusal | None:
         """Refuse a request before it is decoded, if what waits takes longer."""
         now = monotonic()
+        if not self._rows and now <= deadline:
+            return None
         wait = max(0.0, self._free_at - now) + self._rows * self.pace.row_s
-        hopeless = now + wait > deadline and (self._rows or now > deadline)
-        return overloaded(TOO_LATE, wait) if hopeless else None
+        return overloaded(TOO_LATE, wait) if now + wait > deadline else None
 
     def submit(self, job: Job) -> Refusal | None:
         """Take a job, or say why not.
@@ -144,12 +145,14 @@ class Batcher:
     def _take(self) -> list[Job]:
         """Take the jobs of the next batch, clients by turns; refuse late ones."""
         taken: list[Job] = []
-        rows, now = 0, monotonic()
+        rows, now, most = 0, monotonic(), self._limits.batch_rows
+        bucket: int | None = None
+        batch_s = 0.0
         passed_over: OrderedDict[str, deque[Job]] = OrderedDict()
-        while self._queues and rows < self._limits.batch_rows:
+        while self._queues and rows < most:
             client, queue = next(iter(self._queues.items()))
             job = queue[0]
-            fits = not taken or (rows + job.rows <= self._limits.batch_rows and job.bucket == taken[0].bucket)
+            fits = not taken or (rows + job.rows <= most and job.bucket == taken[0].bucket)
             if not (fits or job.cancelled):
                 passed_over[client] = self._queues.pop(client)
                 continue
@@ -162,9 +165,12 @@ class Batcher:
                 del self._queues[client]
             if job.cancelled:
                 continue
-            together = min(self._limits.batch_rows, rows + job.rows + self._rows)  # it is computed with others
-            late = now + self.pace.batch_seconds(together, job.bucket) > job.deadline and (taken or self._rows)
+            if job.bucket != bucket:  # it is computed together with what waits beside it
+                bucket = job.bucket
+                batch_s = self.pace.batch_seconds(min(most, rows + job.rows + self._rows), bucket)
+            late = now + batch_s > job.deadline and (taken or self._rows)
             if late or now > job.deadline:
+                bucket = None  # the batch is smaller without it
                 job.done(overloaded(TOO_LATE, self.pace.seconds(self._rows, job.bucket)))
                 continue
             taken.append(job)

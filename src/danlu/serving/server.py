@@ -40,6 +40,7 @@ from danlu.serving.request_log import RequestLog
 SWEEP_S = 0.5
 POLL_S = 0.02
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be added to answers while a batch is computed
+YOUNG = 20_000  # objects between two collections: requests leave no cycles, and those in flight are looked at in vain
 BACKLOG = 2048
 SPARE_FILES = 200  # open beside the connections
 
@@ -92,6 +93,7 @@ def serve_worker(
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
