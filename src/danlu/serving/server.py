@@ -68,7 +68,7 @@ class Options:
 
 
 def serve_worker(
-    models: Models, listener: socket.socket, channel: Channel, table: Table, row: int, options: Options
+    models: Models, listener: socket.socket, channel: Channel, table: Table, row: int, gate: Gate, options: Options
 ) -> int:
     """Answer requests until told to stop, and return the exit code.
 
@@ -78,6 +78,7 @@ def serve_worker(
         channel: to the supervisor.
         table: of metrics.
         row: of the table, for this worker.
+        gate: of all workers.
         options: how to run.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal it goes to all; the supervisor tells us
@@ -97,7 +98,6 @@ def serve_worker(
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        gate = Gate(options.keys, monotonic, options.workers)
         log = None if options.log is None else RequestLog(options.log)
         hot = Hot(loop, options.limits, gate, log)
         own = table.row(row)

@@ -212,8 +212,9 @@ def test_keys_are_asked_of_all_but_probes(tumour_run: Path, tumours: Rows, tmp_p
     import hashlib
 
     keys = tmp_path / "keys"
-    keys.write_text(f"shop {hashlib.sha256(b'secret').hexdigest()}\n", encoding="utf-8")
-    with serving(f"tumour={tumour_run}", "--engine", "numpy", "--keys", keys) as server:
+    shop, kiosk = (hashlib.sha256(word).hexdigest() for word in (b"secret", b"small"))
+    keys.write_text(f"shop {shop}\nkiosk {kiosk} 10\n", encoding="utf-8")
+    with serving(f"tumour={tumour_run}", "--engine", "numpy", "--workers", "2", "--keys", keys) as server:
         body = {"rows": tumours[:1]}
         assert server.get("/v2/health/live").status == 200
         for path in ("/predict/tumour", "/v2/models/tumour/infer", LOAD):
@@ -223,6 +224,12 @@ def test_keys_are_asked_of_all_but_probes(tumour_run: Path, tumours: Rows, tmp_p
         answered = server.post("/predict/tumour", body, {"Authorization": "Bearer secret"})
         assert answered.status == 200
         assert "access-control-allow-origin" not in answered.headers
+        began = time.monotonic()  # a limit is that of both workers together; each connection comes to one of them
+        statuses = Counter(
+            server.post("/predict/tumour", body, {"Authorization": "Bearer small"}).status for _ in range(40)
+        )
+        assert 10 <= statuses[200] <= 10 + 10 * (time.monotonic() - began)
+        assert statuses[200] + statuses[429] == 40
 
 
 def test_an_address_that_is_taken_is_an_error_of_the_arguments(tumour_run: Path, danlu: Any) -> None:
