@@ -65,6 +65,7 @@ class Link:
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
         self._socket: socket.socket | None = None
+        self.asked = 0  # on this connection
 
     def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Send a request, and return the status and the body of its answer.
@@ -75,6 +76,8 @@ class Link:
         if self._socket is None:
             self._socket = socket.create_connection(self._address, timeout=PATIENCE_S)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.asked = 0
+        self.asked += 1
         try:
             self._socket.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b"
                                  % (path.encode(), len(body), body))  # fmt: skip
@@ -128,6 +131,7 @@ class Soak:
         self.counted = Counted()
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._killed_at = -KILL_S
+        self._event = "before any event"
         self._server: subprocess.Popen[str] | None = None
         self._address = ("127.0.0.1", 0)
 
@@ -142,7 +146,9 @@ class Soak:
                 thread.start()
             for number, event in enumerate(events):
                 self._wait_for(requests * (number + 1) // (len(events) + 1))
+                began, self._event = time.monotonic(), f"within {event} {number}"
                 getattr(self, f"_{event}")()
+                self._event = f"after {event} {number}, which took {time.monotonic() - began:.1f} s"
                 self.counted.done[event] += 1
             self._wait_for(requests)
         finally:
@@ -223,17 +229,17 @@ class Soak:
             try:
                 status, text = link.ask("/predict/tumour", body)
             except OSError as error:
-                self._ended(error)
+                self._ended(f"{type(error).__name__}: {error}, at request {link.asked} of its connection")
                 continue
             self._answered(places, status, text)
         link.close()
 
-    def _ended(self, error: OSError) -> None:
+    def _ended(self, told: str) -> None:
         with self._lock:
             if time.monotonic() - self._killed_at < KILL_S:
                 self.counted.cut += 1
             else:
-                self.counted.lost.append(f"{type(error).__name__}: {error}")
+                self.counted.lost.append(f"{told}, {self._event}")
 
     def _answered(self, places: list[int], status: int, text: bytes) -> None:
         told = json.loads(text)

@@ -48,7 +48,19 @@ class Job:
         bucket: only jobs of one bucket are computed together.
     """
 
-    __slots__ = ("bucket", "cancelled", "client", "deadline", "done", "payload", "place", "queued_at", "rows", "size")
+    __slots__ = (
+        "bucket",
+        "cancelled",
+        "client",
+        "computed",
+        "deadline",
+        "done",
+        "payload",
+        "place",
+        "queued_at",
+        "rows",
+        "size",
+    )
 
     def __init__(
         self,
@@ -63,6 +75,7 @@ class Job:
         self.payload, self.rows, self.size, self.client = payload, rows, size, client
         self.deadline, self.done, self.bucket = deadline, done, bucket
         self.cancelled, self.queued_at = False, 0.0
+        self.computed = (0.0, 0.0)  # when its batch began and ended, in monotonic seconds
         self.place = (0, 0, 0)  # the batch's number, its rows, and where this job's rows begin
 
 
@@ -245,6 +258,8 @@ class Batcher:
         # In its thread a batch also waits for Python's lock, which it would not in the event loop.
         self.pace.learn(jobs[0].bucket, rows, seconds, seconds if inline else busy_s)
         self._watcher.batch(rows, [began - job.queued_at for job in jobs], seconds)
+        computed = began, began + seconds
         for job, result in zip(jobs, results, strict=True):
             if not job.cancelled:
+                job.computed = computed
                 job.done(result)
