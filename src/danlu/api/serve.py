@@ -30,6 +30,7 @@ def serve(
     engine: str = "auto",
     keys: StrPath | None = None,
     log: StrPath | None = None,
+    traces: str | None = None,
     certificate: StrPath | None = None,
     private_key: StrPath | None = None,
     own_code: bool = False,
@@ -45,6 +46,8 @@ def serve(
         engine: `auto` measures once which is fastest, or the name of one.
         keys: a file of API keys' hashes; without it everybody is answered.
         log: a file that gets a line for each answered request, which `danlu replay` reads.
+        traces: the URL of a collector of OpenTelemetry, which gets a span for each request and stage, by OTLP over
+            HTTP.
         certificate, private_key: files for TLS, in PEM.
         own_code: import the modules that bundles name.
 
@@ -54,7 +57,7 @@ def serve(
     Raises:
         ArgumentError: a source, the address, the keys or the engine cannot be used.
         ArtifactError: a bundle is damaged, or no longer answers its golden samples as recorded.
-        MissingExtra: the extra `serve`, or for gRPC `grpc`, is not installed.
+        MissingExtra: the extra `serve`, or `grpc` for gRPC, or `otel` for traces, is not installed.
 
     Example:
         >>> import danlu
@@ -75,6 +78,7 @@ def serve(
         "--engine": engine,
         "--keys": keys,
         "--log": log,
+        "--traces": traces,
         "--certificate": certificate,
         "--private-key": private_key,
     }
@@ -95,6 +99,7 @@ def run_server(
     engine: str,
     keys: Path | None,
     log: Path | None,
+    traces: str | None,
     certificate: Path | None,
     private_key: Path | None,
     own_code: bool,
@@ -114,6 +119,7 @@ def run_server(
     from danlu.serving.keys import read_keys
     from danlu.serving.server import Options
     from danlu.serving.store import find_models
+    from danlu.serving.tracing import check_endpoint
     from danlu.serving.workers import Supervisor
 
     if not hasattr(os, "fork"):
@@ -125,17 +131,26 @@ def run_server(
             raise ArgumentError(f"{name}: {number} is no port", code="DL402")
     if grpc_port is not None:
         require_extra("grpc", "danlu serve --grpc-port")
+    if traces is not None:
+        require_extra("otel", "danlu serve --traces")
+        check_endpoint("--traces", traces)
+    _check_tls(certificate, private_key)
+    models = find_models(sources)
+    known = () if keys is None else read_keys(keys)
+    options = Options(
+        keys=known, certificate=certificate, private_key=private_key, log=log, traces=traces, workers=workers
+    )
+    if host not in LOOPBACK and not known:
+        info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
+    return Supervisor(models, options, engine, own_code, announce or _log).run(host, port, grpc_port)
+
+
+def _check_tls(certificate: Path | None, private_key: Path | None) -> None:
     if (certificate is None) != (private_key is None):
         raise ArgumentError("TLS needs both files: --certificate and --private-key", code="DL401")
     for name, file in (("--certificate", certificate), ("--private-key", private_key)):
         if file is not None and not file.is_file():
             raise ArgumentError(f"{name}: {file}: no such file", code="DL402")
-    models = find_models(sources)
-    known = () if keys is None else read_keys(keys)
-    options = Options(keys=known, certificate=certificate, private_key=private_key, workers=workers, log=log)
-    if host not in LOOPBACK and not known:
-        info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
-    return Supervisor(models, options, engine, own_code, announce or _log).run(host, port, grpc_port)
 
 
 def _log(event: dict[str, Any]) -> None:

@@ -31,6 +31,9 @@ def serve(
     log: Annotated[
         Path | None, Parameter(help="A file that gets a line for each answered request; danlu replay reads it.")
     ] = None,
+    traces: Annotated[
+        str | None, Parameter(help="A collector of OpenTelemetry, which gets spans by OTLP: http://127.0.0.1:4318.")
+    ] = None,
     certificate: Annotated[Path | None, Parameter(help="A certificate for TLS, in PEM.")] = None,
     private_key: Annotated[Path | None, Parameter(help="Its private key, in PEM.")] = None,
     own_code: Annotated[
@@ -50,6 +53,7 @@ def serve(
         engine=engine,
         keys=keys,
         log=log,
+        traces=traces,
         certificate=certificate,
         private_key=private_key,
         own_code=own_code,

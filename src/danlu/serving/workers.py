@@ -24,6 +24,7 @@ from danlu.errors import ArgumentError, ArtifactError, DanluError
 from danlu.serving.control import Channel, Message, channel_pair
 from danlu.serving.grpc.server import Address
 from danlu.serving.instance import place_metrics
+from danlu.serving.keys import Gate
 from danlu.serving.loaded import LoadedModel, LoadedVersion, Models
 from danlu.serving.metrics import Table
 from danlu.serving.server import Options, serve_worker
@@ -118,6 +119,7 @@ class Supervisor:
         self._wanted, self._options, self._engine, self._own_code = models, options, engine, own_code
         self._announce = announce
         self._table = Table()
+        self._gate = Gate(options.keys, time.monotonic)
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Worker] = {}
         self._sockets: list[socket.socket] = []
@@ -249,7 +251,7 @@ class Supervisor:
             for number, listener in enumerate(self._sockets):
                 if number != slot:
                     listener.close()
-            code = serve_worker(models, self._sockets[slot], theirs, self._table, row, self._options)
+            code = serve_worker(models, self._sockets[slot], theirs, self._table, row, self._gate, self._options)
         except BaseException as error:
             emit(f"danlu serve: a worker ended: {type(error).__name__}: {error}", ERROR)
         finally:

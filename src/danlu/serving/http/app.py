@@ -1,6 +1,6 @@
 """All routes but the predict routes, as an ASGI application: probes, metadata, the repository, metrics.
 
-Errors are JSON, `{"error": "..."}`, and never a stack trace.
+Errors are JSON as those of the predict routes, `{"error": "...", "code": "..."}`, and never a stack trace.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from danlu.core.console import ERROR, emit
 from danlu.reporting.i18n import Language
 from danlu.serving import openapi, page
 from danlu.serving.answering import Served
+from danlu.serving.batching import INTERNAL
 from danlu.serving.control import Message
 from danlu.serving.http.hot import Hot
 from danlu.serving.instance import Instance
@@ -130,7 +131,7 @@ class Site:
             raise HTTPException(400, 'the body is no {"parameters": {...}} in JSON') from None
         answer = await self.ask({"do": do, "name": request.path_params["name"], "parameters": parameters})
         if "error" in answer:
-            return JSONResponse({"error": answer["error"], "code": answer["code"]}, answer["status"])
+            return _refused(Refusal(answer["status"], answer["error"], answer["code"]))
         return JSONResponse(answer["done"])
 
     async def metrics(self, request: Request) -> Response:
@@ -216,12 +217,19 @@ def _answer(instance: Instance, told: dict[str, Any], status: int = 200) -> Resp
     return JSONResponse(told, status, headers={"x-danlu-digest": instance.served.digest})
 
 
+def _refused(refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
+    """Tell a refusal as the predict routes do."""
+    retry = {} if refusal.retry_s is None else {"retry-after": str(refusal.retry_s)}
+    given = {"content-type": "application/json", **retry, **(headers or {})}
+    return Response(refusal.body(), refusal.status, headers=given)
+
+
 async def _http_error(request: Request, error: HTTPException) -> Response:
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    return _refused(Refusal(error.status_code, error.detail), error.headers)
 
 
 async def _failure(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the server failed at this request; its log says why", "code": "DL900"}, 500)
+    return _refused(INTERNAL)
 
 
 class Bounded:
@@ -235,9 +243,7 @@ class Bounded:
             return
         refusal = self._refusal(scope)
         if refusal is not None:
-            retry = {} if refusal.retry_s is None else {"retry-after": str(refusal.retry_s)}
-            told = Response(refusal.body(), refusal.status, headers={"content-type": "application/json", **retry})
-            await told(scope, receive, send)
+            await _refused(refusal)(scope, receive, send)
             return
         started = False
 
