@@ -19,6 +19,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,10 +28,10 @@ REQUEST_BYTES = 1 << 20
 
 
 class Process:
-    """A started fork; it answers as `subprocess.Popen` does."""
+    """A started fork; it answers as a `subprocess.Popen` without pipes does."""
 
-    def __init__(self, link: socket.socket, words: Sequence[str], stdout: "IO[str] | None") -> None:
-        self.args, self.stdout, self.returncode = list(words), stdout, None
+    def __init__(self, link: socket.socket, words: Sequence[str]) -> None:
+        self.args, self.returncode = list(words), None
         self._lines = link.makefile("r")
         link.close()
         self.pid = int(self._lines.readline())
@@ -78,7 +79,6 @@ class Forks:
         stdin: int | None = None,
         stdout: int = 1,
         stderr: int = 2,
-        told: "IO[str] | None" = None,
     ) -> Process:
         """Call a function in a fork.
 
@@ -87,16 +87,15 @@ class Forks:
             arguments: plain values.
             cwd: the folder to be in.
             stdin, stdout, stderr: open files.
-            told: the other end of `stdout`, where that is a pipe.
         """
         link = socket.socket(socket.AF_UNIX)
         link.connect(self._running())
         request = json.dumps([call, arguments, str(cwd or Path.cwd()), dict(os.environ)]).encode()
-        with open(os.devnull) as nothing:
+        with Path(os.devnull).open() as nothing:
             given = [nothing.fileno() if stdin is None else stdin, stdout, stderr]
             socket.send_fds(link, [len(request).to_bytes(4, "big")], given)
             link.sendall(request)
-            return Process(link, [call, *map(str, arguments)], told)
+            return Process(link, [call, *map(str, arguments)])
 
     def run(
         self, call: str, *arguments: Any, timeout: float, cwd: Path | None = None, text: str = ""
@@ -144,7 +143,7 @@ class Forks:
 def program(code: str, *arguments: str) -> None:
     """Run a program as `python -c` does."""
     sys.argv = ["-c", *arguments]
-    exec(compile(code, "<program>", "exec"), {"__name__": "__main__"})  # noqa: S102 - of a test
+    exec(compile(code, "<program>", "exec"), {"__name__": "__main__"})
 
 
 def main(address: str, *modules: str) -> None:
@@ -163,7 +162,9 @@ def main(address: str, *modules: str) -> None:
         running: dict[int, socket.socket] = {}
         while True:
             ready = select.select([0, woken, listening], [], [])[0]
-            if 0 in ready:
+            if 0 in ready:  # it has ended
+                Path(address).unlink()
+                Path(address).parent.rmdir()
                 return
             if woken in ready:
                 os.read(woken, 4096)
@@ -174,7 +175,6 @@ def main(address: str, *modules: str) -> None:
                 if pid == 0:
                     _serve_in_fork(link, [listening, *running.values()], (woken, wake))
                 running[pid] = link
-    os.unlink(address)
 
 
 def _tell_ended(running: dict[int, socket.socket]) -> None:
@@ -183,11 +183,8 @@ def _tell_ended(running: dict[int, socket.socket]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             return
-        with running.pop(pid) as link:
-            try:
-                link.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
-            except OSError:  # nobody waits for it
-                pass
+        with running.pop(pid) as link, suppress(OSError):  # nobody waits for it
+            link.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
 def _serve_in_fork(link: socket.socket, others: Sequence[socket.socket], pipes: Sequence[int]) -> None:
@@ -219,7 +216,7 @@ def _serve_in_fork(link: socket.socket, others: Sequence[socket.socket], pipes: 
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
+            sys.stderr.write(f"{end.code}\n")
     except BaseException:  # the last that could say what happened
         traceback.print_exc()
     finally:

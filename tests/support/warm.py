@@ -31,8 +31,26 @@ IMPORTED = (
     "torch._dynamo",  # torch's optimizers import it
 )
 WARM = Forks(*IMPORTED)
-LIGHT = Forks("danlu.api.check", "danlu.cli.main", "danlu.data.audit", "danlu.experiment.against", "tests.support.warm")
-HEAVY = ("torch", "sklearn", "scipy", "transformers", "timm", "matplotlib", "pandas")
+LIGHT = Forks(
+    "danlu.api.check",
+    "danlu.api.explain",
+    "danlu.cli.main",
+    "danlu.data.audit",
+    "danlu.data.augment.registry",
+    "danlu.data.balance.registry",
+    "danlu.experiment.against",
+    "danlu.experiment.file_explanation",
+    "danlu.explanation.explain",
+    "danlu.models.predictor",
+    "danlu.models.table",
+    "danlu.search.samplers",
+    "danlu.serving.server",
+    "danlu.serving.store",
+    "danlu.serving.workers",
+    "danlu.training.optimizers",
+    "ruamel.yaml",
+    "tests.support.warm",
+)
 
 
 def command(*arguments: str | Path, cwd: Path | None = None, text: str = "") -> "subprocess.CompletedProcess[str]":
