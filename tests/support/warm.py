@@ -27,6 +27,7 @@ IMPORTED = (
     "scipy.stats",
     "sklearn.ensemble",
     "sklearn.linear_model",
+    "tests.support.libraries",
     "tests.support.warm",
     "torch._dynamo",  # torch's optimizers import it
 )
