@@ -20,7 +20,7 @@ from danlu.artifacts.state_dict_io import flatten_state, unflatten_state
 from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.recipe.load import check_recipe, dump_recipe
 from tests.conftest import DANLU, Command
-from tests.support.warm import WARM, be_danlu
+from tests.support.warm import stopped_command
 
 KILLS = 3
 ENDS = ("metrics.jsonl", "model/weights.safetensors", "model/bundle.json", "recipe.yaml")
@@ -86,25 +86,11 @@ def test_a_killed_run_goes_on_bit_by_bit(recipe: Path, uninterrupted: Path, tmp_
     assert ends(tmp_path / "killed") == ends(uninterrupted)
 
 
-def be_stopped(*arguments: str) -> None:
-    """In a fork: be the command, and get Ctrl-C once the checkpoint of step 63 is there."""
-    rename = os.rename
-
-    def renamed(source: Any, to: Any, **options: Any) -> None:
-        rename(source, to, **options)
-        if Path(to).name == "step-000063":
-            os.kill(os.getpid(), signal.SIGINT)
-
-    setattr(os, "rename", renamed)  # noqa: B010
-    be_danlu(*arguments)
-
-
 @pytest.fixture(scope="module")
 def interrupted(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped by Ctrl-C after some checkpoints."""
     folder = tmp_path_factory.mktemp("runs")
-    stopping = ("train", str(recipe), "-o", str(folder), "--name", "run")
-    done = WARM.run("tests.end_to_end.test_resume:be_stopped", *stopping, timeout=120)
+    done = stopped_command(signal.SIGINT, 63, "train", recipe, "-o", folder, "--name", "run")
     message = done.stderr
     assert done.returncode == 1, message
     assert f"`danlu train --resume {folder / 'run'}` continues from there" in message
