@@ -2,7 +2,8 @@
 
 In: a layout in strptime's letters. Out: an expression whose groups hold the parts of a date, by the letter of each.
 Beyond strptime's own letters there are `%q`, the quarter of a year, and `%G-W%V`, the ISO week, which begins it. `%Y`
-stands for four digits, never fewer; `%b` for a short month name in English, `%B` for a short or a long one, or for one of `OTHER_MONTHS`.
+stands for four digits, never fewer; `%b` for a short month name, `%B` for a short or a long one, in English, and behind
+an ordinal's point (`15. ledna 2024`) in the languages of `OTHER_MONTHS`.
 """
 
 import re
@@ -10,8 +11,8 @@ from functools import cache
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _LONG = "january|february|march|april|may|june|july|august|september|october|november|december"
-# Names of months beside a day, each of one month alone: as a date's genitive where a language has one, since `listopad`
-# is October in Croatian and November in Czech.
+# Names of months beside a day, in the genitive where a language has one: `listopad` is October in Croatian and November
+# in Czech. Only these languages write a point behind the day or the year; a Polish `15 listopada` is in November.
 OTHER_MONTHS = {
     "Czech": "ledna února března dubna května června července srpna září října listopadu prosince",
     "Croatian": "siječnja veljače ožujka travnja svibnja lipnja srpnja kolovoza rujna listopada studenoga prosinca",
@@ -53,7 +54,7 @@ _LETTERS = {
     "e": r"\s*(?P<d>[0-9]{1,2})",
     "b": rf"(?P<b>{_SHORT})",
     "h": rf"(?P<b>{_SHORT})",
-    "B": rf"(?P<b>(?:{'|'.join(sorted(MONTH_NUMBERS, key=len, reverse=True))})\.?)",
+    "B": rf"(?P<b>{_LONG}|{_SHORT})",
     "q": r"(?P<q>[1-4])",
     "G": r"(?P<G>[1-9][0-9]{3})",
     "V": r"(?P<V>[0-5][0-9])",
@@ -135,6 +136,8 @@ def _letter(layout: str, letter: str, named: bool) -> str:
     """Return the expression of one letter."""
     if letter in tuple("mdHMS") and re.search("%:?[YymdHMS]%[YymdHMS]", layout):
         return _LETTERS[letter].replace("{1,2}", "{2}")  # nothing else tells where digits without a sign between end
+    if letter == "B" and re.search(r"%[dY]\. ", layout):
+        return rf"(?P<b>(?:{'|'.join(sorted(MONTH_NUMBERS, key=len, reverse=True))})\.?)"
     if letter == "d" and named:
         return _LETTERS[letter] + r"(?:st|nd|rd|th)?"
     return _LETTERS[letter]
