@@ -15,6 +15,7 @@ import pytest
 from danlu.core import console
 from danlu.core.console import PlainProgress, each_line_once, info
 from tests.conftest import DANLU, Command
+from tests.support.warm import program
 
 
 @pytest.mark.slow
@@ -161,8 +162,7 @@ print(len(bare))
 
 @pytest.mark.training
 def test_a_program_hears_messages_through_logging_and_can_silence_them(tmp_path: Path) -> None:
-    arguments = [DANLU.parent / "python", "-c", AS_A_LIBRARY, tmp_path]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    done = program(AS_A_LIBRARY, tmp_path)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0
 

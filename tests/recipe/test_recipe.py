@@ -17,6 +17,7 @@ from danlu.recipe.schema import Recipe, json_schema
 from danlu.training.optimizers.options import SGD, AdamW
 from danlu.training.schedules import Cosine
 from tests.conftest import DANLU, Command
+from tests.support.warm import LIGHT, program
 
 WRONG = """\
 name: churn
@@ -258,11 +259,11 @@ def test_every_component_is_listed_under_its_own_name() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", ["danlu.core.component", "danlu.recipe.schema", "danlu.cli.main", "danlu"])
 def test_the_registry_is_complete_whatever_is_imported_first(entry: str) -> None:
-    program = (
+    imported = (
         f"import sys, {entry}; from danlu.core.component import components; from danlu.core.tables import TABLES; "
         "print(len(TABLES), all(components(kind) for kind in TABLES), 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", imported], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(len(TABLES)), "True", "False"]
 
 
@@ -271,12 +272,12 @@ def test_the_registry_is_complete_whatever_is_imported_first(entry: str) -> None
 def test_nothing_heavy_is_imported_to_check_a_recipe(source: str, table_file: Path, tmp_path: Path) -> None:
     read = table_file if source == "a file" else source
     recipe = write(tmp_path, f"data: {{source: '{read}', target: cultivar}}\n")
-    program = (
+    code = (
         "import sys, danlu; danlu.check(sys.argv[1]); "
         "print(sorted({'torch', 'sklearn', 'transformers', 'timm', 'matplotlib', 'pandas'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program, recipe], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    done = program(code, recipe, forks=LIGHT)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 @pytest.mark.training
@@ -291,17 +292,17 @@ def test_nothing_heavy_is_imported_to_check_a_recipe(source: str, table_file: Pa
     ],
 )
 def test_a_refusal_does_not_wait_for_torch(call: str, tmp_path: Path) -> None:
-    program = (
+    code = (
         "import sys, danlu\nfrom danlu.errors import DanluError\n"
         f"try: {call}\nexcept DanluError: print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout.strip() == "False"
+    done = program(code, cwd=tmp_path, forks=LIGHT)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_importing_danlu_imports_nothing_else() -> None:
-    program = "import sys, danlu; print('pydantic' in sys.modules, 'polars' in sys.modules, 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    code = "import sys, danlu; print('pydantic' in sys.modules, 'polars' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False", "False"]
 
 
