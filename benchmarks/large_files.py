@@ -10,7 +10,6 @@ Answers are held against those of the first rows as a small file.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys

@@ -1,13 +1,17 @@
 """`danlu predict`: predict every sample of a file, folder or glob with a bundle, in order."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 from polars import selectors
 
+from danlu.artifacts.cache import temporary_copies
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.outputs import atomic_file, refuse_existing_file, refuse_input
 from danlu.core.arguments import checked
@@ -15,12 +19,13 @@ from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
-from danlu.data.frames import wide_integers_as_words
+from danlu.data.frames import Table, iter_windows, wide_integers_as_words
 from danlu.data.row_errors import Broken, errors_in, without_errors
 from danlu.data.sources.image_files import describe_suffixes
 from danlu.data.sources.image_folders import IMAGE
 from danlu.errors import ArgumentError, DataError
 from danlu.launch.row_shards import RowShards
+from danlu.models.answered_rows import STREAMED_BYTES, Answered, AnswerRows, Progress, RowsInError, answered
 from danlu.models.bundle_form import open_checked
 from danlu.models.read_for import as_values, read_words_for
 from danlu.tasks.classification import PREDICTION_SET
@@ -42,20 +47,36 @@ def without_lists(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(selectors.list().list.join(LABEL_SEPARATOR))
 
 
-def without_wide_integers(frame: pl.DataFrame) -> pl.DataFrame:
+def without_wide_integers(table: Table) -> Table:
     """Return a table with whole numbers beyond 64 bits as words.
 
     Hardly another program reads such numbers.
     """
-    for name in frame.columns:
-        frame = wide_integers_as_words(frame, name)
-    return frame
+    for name in table.columns:
+        table = wide_integers_as_words(table, name)
+    return table
 
 
-WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
-    ".parquet": lambda frame, path: without_wide_integers(frame).write_parquet(path),
-    ".csv": lambda frame, path: without_lists(frame).write_csv(path),
-    ".jsonl": lambda frame, path: frame.write_ndjson(path),
+def _write_parquet(table: Table, path: Path) -> None:
+    without_wide_integers(table).lazy().sink_parquet(path)
+
+
+def _write_csv(table: Table, path: Path) -> None:
+    with path.open("wb") as file:
+        for number, frame in enumerate(iter_windows(table)):
+            without_lists(frame).write_csv(file, include_header=number == 0)
+
+
+def _write_jsonl(table: Table, path: Path) -> None:
+    with path.open("wb") as file:
+        for frame in iter_windows(table):
+            frame.write_ndjson(file)
+
+
+WRITERS: dict[str, Callable[[Table, Path], None]] = {
+    ".parquet": _write_parquet,
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
 }
 
 
@@ -105,66 +126,104 @@ def predict(
         >>> answers.height, answers.columns[:2]
         (178, ['prediction', 'probability'])
     """
-    return predict_with_errors(bundle, source, output, keep, engine, own_code, broken, overwrite, explain)[0]
+    asked = Asked(keep=keep, engine=engine, explain=explain, own_code=own_code, broken=broken)
+    path = None if output is None else checked_output(Path(output), bundle, source, overwrite)
+    with predicted(bundle, source, asked, path) as found:
+        return found.table.lazy().collect()
 
 
-def predict_with_errors(
-    bundle: StrPath,
-    source: object,
-    output: str | Path | None,
-    keep: Sequence[str],
-    engine: str | None,
-    own_code: bool,
-    broken: Broken,
-    overwrite: bool = False,
-    explain: bool = False,
-) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
-    """Predict like `predict`; return also row and reason of every row in error."""
-    path = None if output is None else _checked_output(Path(output), bundle, source, overwrite)
+@dataclass(frozen=True)
+class Asked:
+    """Say how rows are predicted: the options of `predict` that have nothing to do with files.
+
+    Attributes:
+        keep, engine, explain, own_code, broken: as of `predict`.
+    """
+
+    keep: Sequence[str] = ()
+    engine: str | None = None
+    explain: bool = False
+    own_code: bool = False
+    broken: Broken = "row"
+
+
+@contextmanager
+def predicted(
+    bundle: StrPath, source: object, asked: Asked, path: Path | None, progress: Progress = lambda done, rows: None
+) -> Iterator[Answered]:
+    """Predict like `predict`, and hold no more than a block of a large file at a time.
+
+    Args:
+        bundle, source: as of `predict`.
+        asked: how.
+        path: the file for the predictions, which is whole once the block is entered; None for none.
+        progress: is told how many rows are answered.
+
+    Raises:
+        ArgumentError, ArtifactError, DataError: as `predict`.
+    """
     opened_bundle = open_checked(bundle)
-    words = read_words_for(opened_bundle, source, keep, labelled=False)
-    _require_columns(words, keep)
-    if unread := words.form.unread:
-        info(f"{words.origin}: {describe_suffixes(unread)} not read")
-    read = as_values(opened_bundle, words)
-    from danlu.models.predictor import Predictor  # it may import torch: only after all checks
+    with temporary_copies():
+        words = read_words_for(opened_bundle, source, asked.keep, labelled=False, most_bytes=STREAMED_BYTES)
+        _require_columns(words, asked.keep)
+        if unread := words.form.unread:
+            info(f"{words.origin}: {describe_suffixes(unread)} not read")
+        read = as_values(opened_bundle, words)
+        from danlu.models.predictor import Predictor  # it may import torch: only after all checks
 
-    shares = RowShards.split(read.frame.height)
-    predictor = Predictor.load(opened_bundle, engine=engine, own_code=own_code)
-    for message in predictor.unseen(read):
-        info(message)
-    answer = _explained if explain else Predictor.predict_source
-    answers = answer(predictor, shares.local_rows(read), broken="fail" if broken == "fail" else "row")
-    if twice := [name for name in keep if name in answers.columns]:
-        raise ArgumentError(
-            f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {read.origin}",
-            code="DL402",
-        )
-    if path is not None and len(shares.bounds) > 1:
-        answers = shares.gather(answers, path)
-        if not dist_env().is_main:
-            return answers, []
-    errors = errors_in(answers)
-    if kept := _shown_columns(words, keep):
-        answers = words.frame.select(kept).lazy().collect().hstack(answers)
-    if broken == "skip":
-        answers = without_errors(answers)
-    if path is not None:
-        with atomic_file(path) as aside:
-            WRITERS[path.suffix](answers, aside)
-    return answers, errors
+        shares = RowShards.split(read.frame.height)
+        predictor = Predictor.load(opened_bundle, engine=asked.engine, own_code=asked.own_code)
+        for message in predictor.unseen(read):
+            info(message)
+        kept = _shown_columns(words, asked.keep)
+        answer = partial(_explained, predictor) if asked.explain else predictor.predict_source
+        own, own_words = shares.local_rows(read), shares.local_rows(words)
+        several = path is not None and len(shares.bounds) > 1
+        broken = "row" if several and asked.broken == "skip" else asked.broken  # the main process leaves them out
+        with answered(_unlike(asked.keep, read.origin, answer), own, own_words, kept, broken, progress) as found:
+            if path is not None and several:
+                found = _gathered(shares, found.table.lazy().collect(), path, asked.broken)
+                if not dist_env().is_main:
+                    yield found
+                    return
+            if path is not None:
+                with atomic_file(path) as aside:
+                    WRITERS[path.suffix](found.table, aside)
+            yield found
 
 
-def _explained(predictor: "Predictor", rows: RawData, *, broken: Broken) -> pl.DataFrame:
+def _gathered(shares: RowShards, answers: pl.DataFrame, path: Path, broken: Broken) -> Answered:
+    """Return the answers of all processes in the main one, in others their own."""
+    table, errors = shares.gather(answers, path), RowsInError()
+    errors.add(table, 0)
+    return Answered(without_errors(table) if broken == "skip" else table, errors)
+
+
+def _unlike(keep: Sequence[str], origin: str, answer: AnswerRows) -> AnswerRows:
+    """Refuse answers whose columns are called like one that is kept."""
+
+    def checked_answer(rows: RawData, *, broken: Broken, first_row: int) -> pl.DataFrame:
+        answers = answer(rows, broken=broken, first_row=first_row)
+        if twice := [name for name in keep if name in answers.columns]:
+            raise ArgumentError(
+                f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {origin}",
+                code="DL402",
+            )
+        return answers
+
+    return checked_answer
+
+
+def _explained(predictor: "Predictor", rows: RawData, *, broken: Broken, first_row: int) -> pl.DataFrame:
     """Predict rows, with an explanation beside each answer."""
     from danlu.explanation.beside_predictions import require_explainable, with_explanations
 
     require_explainable(predictor)
-    answers = predictor.predict_source(rows, broken=broken)
+    answers = predictor.predict_source(rows, broken=broken, first_row=first_row)
     return with_explanations(predictor, rows.frame.lazy().collect(), answers, errors_in(answers))
 
 
-def _checked_output(path: Path, bundle: StrPath, source: object, overwrite: bool) -> Path:
+def checked_output(path: Path, bundle: StrPath, source: object, overwrite: bool) -> Path:
     """Return the file for the predictions, if they can and may be written there."""
     if path.suffix not in WRITERS:
         raise ArgumentError(
