@@ -18,8 +18,16 @@ from typing import Any, Literal, Self
 from uuid import uuid4
 
 from danlu.artifacts.files import translate_write_errors
-from danlu.artifacts.job_database import LOCK, Database, PostgresDatabase, Row, SqliteDatabase, Transaction, parse_url
-from danlu.artifacts.job_database import is_postgres as is_postgres
+from danlu.artifacts.job_database import (
+    LOCK,
+    Database,
+    PostgresDatabase,
+    Row,
+    SqliteDatabase,
+    Transaction,
+    is_postgres,
+    parse_url,
+)
 from danlu.errors import ArtifactError
 
 FILE, FILES = "jobs.sqlite", "files"
@@ -322,22 +330,23 @@ class JobStore:
 
     # -- for those who tidy up
 
-    def forget(self, kinds: Sequence[str], *, before: float) -> int:
-        """Delete jobs that ended before a time, and their files; return how many.
+    def forget(self, kinds: Sequence[str], *, older_s: float) -> int:
+        """Delete jobs that ended so many seconds ago, and their files; return how many.
 
         What no job names is deleted too: files of jobs that were never queued, a day old.
         """
         where, values = _among("kind", kinds)
         with self._database.begin() as transaction:
-            now = transaction.now
-            gone = transaction.run(
+            deleted = transaction.run(
                 f"DELETE FROM danlu_jobs_1 WHERE {where} AND ended < :before RETURNING id",  # noqa: S608
-                before=before,
+                before=transaction.now - older_s,
                 **values,
             )
             known = {row["id"] for row in transaction.run("SELECT id FROM danlu_jobs_1")}
+        gone = {row["id"] for row in deleted}
         for folder in (self.folder / FILES).iterdir():
-            if folder.name not in known and ({"id": folder.name} in gone or now - folder.stat().st_mtime > ORPHAN_S):
+            is_orphan = folder.name not in known and time.time() - folder.stat().st_mtime > ORPHAN_S
+            if folder.name in gone or is_orphan:
                 shutil.rmtree(folder, ignore_errors=True)
         return len(gone)
 
