@@ -1,83 +1,29 @@
 """`danlu predict`: predict every sample of a file, folder or glob with a bundle, in order."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-from polars import selectors
 
-from danlu.artifacts.cache import temporary_copies
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.outputs import atomic_file, refuse_existing_file, refuse_input
 from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
-from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
-from danlu.data.frames import Table, iter_windows, wide_integers_as_words
 from danlu.data.row_errors import Broken, errors_in, without_errors
-from danlu.data.sources.image_files import describe_suffixes
-from danlu.data.sources.image_folders import IMAGE
-from danlu.errors import ArgumentError, DataError
+from danlu.errors import ArgumentError
 from danlu.launch.row_shards import RowShards
-from danlu.models.answered_rows import STREAMED_BYTES, Answered, AnswerRows, Progress, RowsInError, answered
+from danlu.models.answered_rows import Answered, AnswerRows, Progress, RowsInError, answered, rows_to_answer
 from danlu.models.bundle_form import open_checked
-from danlu.models.read_for import as_values, read_words_for
-from danlu.tasks.classification import PREDICTION_SET
+from danlu.models.written_answers import WRITERS
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
-
-LABEL_SEPARATOR = ";"
-
-
-def without_lists(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return predictions as CSV can hold them, which has no lists.
-
-    Labels are joined, as data.target_separator would read them; a prediction set becomes a JSON list.
-    """
-    if PREDICTION_SET in frame.columns and frame[PREDICTION_SET].dtype.is_nested():
-        sets = [json.dumps(labels, ensure_ascii=False) for labels in frame[PREDICTION_SET].to_list()]
-        frame = frame.with_columns(pl.Series(PREDICTION_SET, sets, dtype=pl.String))
-    return frame.with_columns(selectors.list().list.join(LABEL_SEPARATOR))
-
-
-def without_wide_integers(table: Table) -> Table:
-    """Return a table with whole numbers beyond 64 bits as words.
-
-    Hardly another program reads such numbers.
-    """
-    for name in table.columns:
-        table = wide_integers_as_words(table, name)
-    return table
-
-
-def _write_parquet(table: Table, path: Path) -> None:
-    without_wide_integers(table).lazy().sink_parquet(path)
-
-
-def _write_csv(table: Table, path: Path) -> None:
-    with path.open("wb") as file:
-        for number, frame in enumerate(iter_windows(table)):
-            without_lists(frame).write_csv(file, include_header=number == 0)
-
-
-def _write_jsonl(table: Table, path: Path) -> None:
-    with path.open("wb") as file:
-        for frame in iter_windows(table):
-            frame.write_ndjson(file)
-
-
-WRITERS: dict[str, Callable[[Table, Path], None]] = {
-    ".parquet": _write_parquet,
-    ".csv": _write_csv,
-    ".jsonl": _write_jsonl,
-}
 
 
 @checked
@@ -162,25 +108,19 @@ def predicted(
     Raises:
         ArgumentError, ArtifactError, DataError: as `predict`.
     """
-    opened_bundle = open_checked(bundle)
-    with temporary_copies():
-        words = read_words_for(opened_bundle, source, asked.keep, labelled=False, most_bytes=STREAMED_BYTES)
-        _require_columns(words, asked.keep)
-        if unread := words.form.unread:
-            info(f"{words.origin}: {describe_suffixes(unread)} not read")
-        read = as_values(opened_bundle, words)
+    opened = open_checked(bundle)
+    with rows_to_answer(opened, source, asked.keep) as rows:
         from danlu.models.predictor import Predictor  # it may import torch: only after all checks
 
-        shares = RowShards.split(read.frame.height)
-        predictor = Predictor.load(opened_bundle, engine=asked.engine, own_code=asked.own_code)
+        read, shares = rows.read, RowShards.split(rows.read.frame.height)
+        predictor = Predictor.load(opened, engine=asked.engine, own_code=asked.own_code)
         for message in predictor.unseen(read):
             info(message)
-        kept = _shown_columns(words, asked.keep)
         answer = partial(_explained, predictor) if asked.explain else predictor.predict_source
-        own, own_words = shares.local_rows(read), shares.local_rows(words)
+        own = replace(rows, read=shares.local_rows(read), words=shares.local_rows(rows.words))
         several = path is not None and len(shares.bounds) > 1
         broken = "row" if several and asked.broken == "skip" else asked.broken  # the main process leaves them out
-        with answered(_unlike(asked.keep, read.origin, answer), own, own_words, kept, broken, progress) as found:
+        with answered(_unlike(asked.keep, read.origin, answer), own, broken, progress) as found:
             if path is not None and several:
                 found = _gathered(shares, found.table.lazy().collect(), path, asked.broken)
                 if not dist_env().is_main:
@@ -234,15 +174,3 @@ def checked_output(path: Path, bundle: StrPath, source: object, overwrite: bool)
     refuse_input(path, source)
     refuse_existing_file(path, overwrite)
     return path
-
-
-def _require_columns(read: RawData, names: Sequence[str]) -> None:
-    for name in names:
-        if name not in read.frame.columns:
-            raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}", code="DL210")
-
-
-def _shown_columns(read: RawData, keep: Sequence[str]) -> list[str]:
-    """Return the columns before the predictions: names of image files, and those to keep."""
-    named = read.layout == "images" and read.frame.schema.get(IMAGE) == pl.String and IMAGE not in keep
-    return [*([IMAGE] if named else []), *keep]
