@@ -310,6 +310,15 @@ class JobStore:
         """
         self._give_back(job, 0.0, 1)
 
+    def abandon(self, worker: str) -> int:
+        """End the leases of a worker that is known to be dead; return how many jobs wait again."""
+        with self._database.begin() as transaction:
+            left = transaction.run(
+                "UPDATE danlu_jobs_1 SET lease_until = 0 WHERE worker = :worker AND state = 'running' RETURNING id",
+                worker=worker,
+            )
+        return len(left)
+
     def _finish(self, job: Job, state: State, result: Any = None, error: Mapping[str, str] | None = None) -> None:
         with self._database.begin() as transaction:
             if not _end(transaction, state, job.id, result, error, job.token):
@@ -329,6 +338,16 @@ class JobStore:
             raise _lost(job)
 
     # -- for those who tidy up
+
+    def remove(self, job_id: str) -> bool:
+        """Delete a job that has ended, and its files; return whether there was one."""
+        with self._database.begin() as transaction:
+            gone = transaction.run(
+                "DELETE FROM danlu_jobs_1 WHERE id = :id AND state NOT IN ('queued', 'running') RETURNING id", id=job_id
+            )
+        if gone:
+            shutil.rmtree(self.files_of(job_id), ignore_errors=True)
+        return bool(gone)
 
     def forget(self, kinds: Sequence[str], *, older_s: float) -> int:
         """Delete jobs that ended so many seconds ago, and their files; return how many.

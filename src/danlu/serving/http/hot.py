@@ -30,6 +30,7 @@ from danlu.serving.request_log import RequestLog
 from danlu.serving.store import Model
 from danlu.serving.v2 import requests, responses
 
+JOBS = b"/jobs"  # takes files
 LARGE_BODY = 65_536  # bytes; what is larger is decoded in a thread
 LONGEST_ID = 128
 MOST_EXPLAINING = 8  # explanations that wait; each may take a second
@@ -82,6 +83,7 @@ class Hot:
         self, loop: asyncio.AbstractEventLoop, limits: Limits, gate: Gate, log: RequestLog | None = None
     ) -> None:
         self._loop, self.limits, self._gate, self._log = loop, limits, gate, log
+        self._job_limits = limits.for_job()
         self.draining = False
         self._routes: dict[bytes, Route] = {}
         self._prefix, self._count = os.urandom(6).hex(), 0
@@ -102,6 +104,10 @@ class Hot:
             return None
         found = self._routes.get(target)
         return found or self._routes.get(unquote_to_bytes(path_of(target)))
+
+    def limits_of(self, target: bytes) -> Limits:
+        """Return the limits of a request; a job's file may be larger than the rows of a question."""
+        return self._job_limits if path_of(target) == JOBS else self.limits
 
     def begin(self, exchange: Exchange) -> Refusal | None:
         """Look at a request's headers: its key, its length, its deadline."""
