@@ -160,6 +160,8 @@ class Supervisor:
             self._wait_ready()
             self._announce({"event": "ready", **self._address(), "pid": os.getpid(), "models": self._described()})
             while not (self._stopping and not self._workers and not (self._jobs and self._jobs.is_running)):
+                if self._jobs is not None:
+                    self._jobs.look()
                 self._turn()
         self._announce({"event": "stopped"})
         return 0
@@ -277,8 +279,6 @@ class Supervisor:
 
     def _turn(self) -> None:
         """Wait for what happens next, and deal with it."""
-        if self._jobs is not None:
-            self._jobs.look()
         for key, _ in self._selector.select(timeout=1.0):
             if isinstance(key.data, Worker):
                 self._read(key.data)
