@@ -420,7 +420,10 @@ def collect_row_errors(source: RawData, errors: RowErrors | None, first_row: int
     """
     if ROW_ERROR not in source.frame.columns:
         return
-    for row, reason in enumerate(source.frame[ROW_ERROR].to_list()):
+    reasons = source.frame[ROW_ERROR]
+    if reasons.null_count() == len(reasons):
+        return
+    for row, reason in enumerate(reasons.to_list()):
         if reason is None:
             continue
         code, _, message = reason.partition(": ")

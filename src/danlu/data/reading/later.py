@@ -16,7 +16,7 @@ import polars as pl
 
 from danlu.data.descriptors import RawData
 from danlu.data.file_form import MISSING_WORDS
-from danlu.data.frames import Table, collect_like, collect_streaming, describe_columns
+from danlu.data.frames import Table, collect_like, collect_streaming
 from danlu.data.reading.apply import describe_wanted, typed
 from danlu.data.reading.dates import parse_any_date
 from danlu.data.reading.formats import (
@@ -55,7 +55,8 @@ def read_as_trained(
         ranges: the least and the largest training value of each column of numbers, where they are known.
 
     Returns:
-        the rows; where one of them cannot be read, with a column ROW_ERROR that is null for all others.
+        the rows; where one of them cannot be read, with a column ROW_ERROR that is null for all others. A table on disk
+        may have it without any.
     """
     if source.layout != "table":
         return source
@@ -100,7 +101,8 @@ def read_as_trained(
         return replace(source, frame=frame)
     changed = frame.lazy().with_columns(pl.coalesce(errors).alias(ROW_ERROR), *changes.values())
     together = collect_like(frame, changed)
-    if describe_columns(together, [ROW_ERROR], pl.Expr.null_count)[ROW_ERROR] == together.height:
+    # On disk nobody knows before the rows are read, for which polars would hold the whole column.
+    if isinstance(together, pl.DataFrame) and together[ROW_ERROR].null_count() == together.height:
         together = together.select([name for name in together.columns if name != ROW_ERROR])
     return replace(source, frame=together)
 
