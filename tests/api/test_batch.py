@@ -115,7 +115,7 @@ def test_columns_that_cannot_be_kept_are_refused(table_run: Path, rows: pl.DataF
 
 def test_spark_is_told_the_types_of_the_answers(table_run: Path) -> None:
     said = danlu.batch(table_run).spark_schema()
-    assert said.startswith("`prediction` string, `probability` double, `probability_class_0` double")
+    assert said.startswith("`prediction` string, `probability` float, `probability_class_0` float")
     assert said.endswith("`error` string")
     with pytest.raises(ArgumentError, match="kept"):
         danlu.batch(table_run, keep=["id"]).spark_schema()
