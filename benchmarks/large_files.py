@@ -90,7 +90,7 @@ def watch():
     while True:
         now = sizes()
         peak[0] = max(peak[0], now["Anonymous:"] - now["LazyFree:"])
-        time.sleep(0.05)
+        time.sleep(0.5)
 threading.Thread(target=watch, daemon=True).start()
 code = 0
 try:

@@ -27,8 +27,8 @@ from danlu.serving.jobs.callback import call_back
 from danlu.serving.jobs.job import CALLBACK, PREDICT, RESULT, FileToPredict
 from danlu.serving.refusals import readable
 
-LEASE_S = 15.0
-BEAT_S = 3.0
+LEASE_S = 10.0
+BEAT_S = 2.0
 POLL_S = 0.25
 KEPT_S, TIDY_S = 7 * 86_400.0, 600.0  # how long ended jobs are kept, and how often that is looked after
 NICE = 5  # requests come first
