@@ -25,7 +25,8 @@ from pathlib import Path
 import polars as pl
 from tests.support.serving import Server, serving
 
-ROWS = 4000  # of a file: a job takes some tenths of a second
+ROWS = 20_000  # of a file: a job takes some tenths of a second
+WAITING = 8  # jobs at a time, so that kills find some to the end
 COUNTED = """
 CREATE TABLE IF NOT EXISTS ends (id TEXT);
 CREATE TRIGGER IF NOT EXISTS counted AFTER UPDATE OF state ON danlu_jobs_1
@@ -93,18 +94,20 @@ def run_until_killed(
     """Submit jobs and kill; whether all is done."""
     share = len(files) / (most + 1)  # jobs between two kills
     while True:
-        if len(accepted) < len(files):
+        done = ended_of(folder)
+        if len(accepted) < min(len(files), done + WAITING):
             answer = server.post("/jobs", files[len(accepted)], {"content-type": "text/csv"})
             if answer.status != 202:
                 sys.exit(f"refused: {answer.body!r}")
             accepted[answer.json["id"]] = len(accepted)
-        done = ended_of(folder)
+            continue
         if done == len(files):
             return True
-        time.sleep(0 if len(accepted) < len(files) else 0.05)
         killed = kills.total()
-        if killed < most and done >= share * (killed + 1) - 1:
-            time.sleep(draw.random())
+        if killed >= most or done < share * (killed + 1) - WAITING / 2:
+            time.sleep(0.02)
+        else:
+            time.sleep(0.3 * draw.random())
             if killed % 3 == 2:
                 for pid in processes_of(server.process.pid):
                     with suppress(ProcessLookupError):
