@@ -70,6 +70,7 @@ CODES: dict[str, str] = {
     "DL312": "training is not reproduced",
     "DL313": "a model that training depends on has changed",
     "DL315": "an exported form answers otherwise than the bundle",
+    "DL316": "the store of jobs cannot be read or written",
     "DL401": "arguments are missing or exclude one another",
     "DL402": "an argument has an invalid value",
     "DL404": "the output exists already",

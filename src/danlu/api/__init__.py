@@ -31,4 +31,4 @@ COMMANDS: dict[str, str] = {
 # Function -> its module. `models` would hide the package danlu.models; `resume` shares a module with `train`.
 FUNCTIONS: dict[str, str] = {
     name: f"danlu.api.{name}" for name in ("list_models" if command == "models" else command for command in COMMANDS)
-} | {"load": "danlu.api.load", "resume": "danlu.api.train"}
+} | {"batch": "danlu.api.batch", "load": "danlu.api.load", "resume": "danlu.api.train"}

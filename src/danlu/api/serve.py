@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ def serve(
     certificate: StrPath | None = None,
     private_key: StrPath | None = None,
     own_code: bool = False,
+    jobs: StrPath | None = None,
+    callbacks: Sequence[str] = (),
 ) -> "Server":
     """Start a server of bundles in a process of its own; ready on return.
 
@@ -50,6 +53,9 @@ def serve(
             HTTP.
         certificate, private_key: files for TLS, in PEM.
         own_code: import the modules that bundles name.
+        jobs: a folder that keeps files to be predicted later and their answers, `POST /jobs`, or
+            `postgresql://USER@HOST/DATABASE?folder=FOLDER`; without it no files are taken.
+        callbacks: beginnings of URLs which may be told of a job's end; by default none.
 
     Returns:
         the server: `url` says where it listens, `stop()` ends it; so does the end of a `with` block.
@@ -81,8 +87,10 @@ def serve(
         "--traces": traces,
         "--certificate": certificate,
         "--private-key": private_key,
+        "--jobs": jobs,
     }
     arguments += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    arguments += [word for url in callbacks for word in ("--callback", url)]
     for word in arguments:
         if "\0" in word:
             raise ArgumentError(f"{word!r}: a zero byte cannot be handed to a process", code="DL402")
@@ -103,6 +111,8 @@ def run_server(
     certificate: Path | None,
     private_key: Path | None,
     own_code: bool,
+    jobs: str | None,
+    callbacks: Sequence[str],
     announce: Callable[[dict[str, Any]], None] | None,
 ) -> int:
     """Serve in this process until a signal, and return the exit code.
@@ -135,11 +145,13 @@ def run_server(
         require_extra("otel", "danlu serve --traces")
         check_endpoint("--traces", traces)
     _check_tls(certificate, private_key)
+    _require_jobs(jobs, callbacks)
     models = find_models(sources)
     known = () if keys is None else read_keys(keys)
     options = Options(
         keys=known, certificate=certificate, private_key=private_key, log=log, traces=traces, workers=workers
     )
+    options = replace(options, jobs=jobs, callbacks=tuple(callbacks), own_code=own_code)
     if host not in LOOPBACK and not known:
         info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
     return Supervisor(models, options, engine, own_code, announce or _log).run(host, port, grpc_port)
@@ -151,6 +163,20 @@ def _check_tls(certificate: Path | None, private_key: Path | None) -> None:
     for name, file in (("--certificate", certificate), ("--private-key", private_key)):
         if file is not None and not file.is_file():
             raise ArgumentError(f"{name}: {file}: no such file", code="DL402")
+
+
+def _require_jobs(place: str | None, callbacks: Sequence[str]) -> None:
+    """Raise an error unless the store of jobs can be used, and callbacks are URLs."""
+    from danlu.artifacts.jobs import JobStore
+    from danlu.serving.jobs.job import is_callback
+
+    if place is None and callbacks:
+        raise ArgumentError("--callback tells of jobs, which need --jobs FOLDER", code="DL401")
+    for url in callbacks:
+        if not is_callback(url):
+            raise ArgumentError(f"--callback: {url!r} is no URL of http or https, as https://host/path", code="DL402")
+    if place is not None:
+        JobStore.open(place)
 
 
 def _log(event: dict[str, Any]) -> None:

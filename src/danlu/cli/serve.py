@@ -39,6 +39,17 @@ def serve(
     own_code: Annotated[
         bool, Parameter(help="Import the modules that bundles name, if their models are your own.", negative=())
     ] = False,
+    jobs: Annotated[
+        str | None,
+        Parameter(
+            help="A folder for files to be predicted later (POST /jobs), or "
+            "postgresql://USER@HOST/DATABASE?folder=FOLDER; without it none are taken."
+        ),
+    ] = None,
+    callback: Annotated[
+        tuple[str, ...],
+        Parameter(help="The beginning of URLs that may be told of a job's end. May be repeated.", negative=()),
+    ] = (),
     as_json: Json = False,
 ) -> int:
     """Answer requests over HTTP from bundles, until SIGTERM."""
@@ -57,6 +68,8 @@ def serve(
         certificate=certificate,
         private_key=private_key,
         own_code=own_code,
+        jobs=jobs,
+        callbacks=callback,
         announce=_print_event if as_json else None,
     )
 

@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,6 +22,7 @@ import uvicorn
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from danlu.artifacts.jobs import JobStore
 from danlu.core.console import ERROR, emit
 from danlu.core.threads import usable_cores
 from danlu.errors import DanluError
@@ -29,8 +30,10 @@ from danlu.serving.control import Channel, Message
 from danlu.serving.grpc.server import Address, GrpcServer
 from danlu.serving.http.app import Site, build_app
 from danlu.serving.http.hot import Hot
+from danlu.serving.http.jobs import JobRoutes
 from danlu.serving.http.protocol import HotProtocol
 from danlu.serving.instance import Instance
+from danlu.serving.jobs.job import CallbackList
 from danlu.serving.keys import Gate, Key
 from danlu.serving.limits import Limits
 from danlu.serving.loaded import Models
@@ -59,6 +62,9 @@ class Options:
         traces: a collector's URL, which gets spans of each request; None for none.
         workers: processes at a time.
         grpc: where gRPC is spoken; None for nowhere.
+        jobs: the store of files to be predicted later; None for none.
+        callbacks: where ends of jobs may be told.
+        own_code: whether code that bundles name may run.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -69,6 +75,9 @@ class Options:
     traces: str | None = None
     workers: int = 1
     grpc: Address | None = None
+    jobs: str | None = None
+    callbacks: tuple[str, ...] = ()
+    own_code: bool = False
 
 
 def serve_worker(
@@ -118,6 +127,10 @@ def serve_worker(
         supervisor = SupervisorLink(channel, loop)
         policies = {name: model.model for name, model in models.items()}
         site = Site(policies, instances, hot, gate, table, supervisor.ask)
+        if options.jobs is not None:
+            store, callbacks = JobStore.open(options.jobs), CallbackList(options.callbacks)
+            routes = JobRoutes(store, callbacks, options.limits, options.own_code, site.choose, lambda: hot.draining)
+            site = replace(site, jobs=routes)
         grpc = None if options.grpc is None else GrpcServer(options.grpc, site, options.limits)
         config, connections = _config(build_app(site), hot, options), own.counter("danlu_connections")
         server = WorkerServer(config, hot, supervisor, log, connections, grpc)

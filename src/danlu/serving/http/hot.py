@@ -31,6 +31,7 @@ from danlu.serving.store import Model
 from danlu.serving.tracing import Traces
 from danlu.serving.v2 import requests, responses
 
+JOBS = b"/jobs"  # takes files
 LARGE_BODY = 65_536  # bytes; what is larger is decoded in a thread
 LONGEST_ID = 128
 ON_THE_WAY = 0.1  # of a deadline: a request waits to be read, and its answer is written and read, unseen from here
@@ -91,6 +92,7 @@ class Hot:
         traces: Traces | None = None,
     ) -> None:
         self._loop, self.limits, self._gate, self._log, self._traces = loop, limits, gate, log, traces
+        self._job_limits = limits.for_job()
         self.draining = False
         self._routes: dict[bytes, Route] = {}
         self._prefix, self._count = os.urandom(6).hex(), 0
@@ -111,6 +113,10 @@ class Hot:
             return None
         found = self._routes.get(target)
         return found or self._routes.get(unquote_to_bytes(path_of(target)))
+
+    def limits_of(self, target: bytes) -> Limits:
+        """Return the limits of a request; a job's file may be larger than the rows of a question."""
+        return self._job_limits if path_of(target) == JOBS else self.limits
 
     def begin(self, exchange: Exchange) -> Refusal | None:
         """Look at a request's headers: its key, its length, its deadline."""
