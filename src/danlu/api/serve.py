@@ -32,6 +32,7 @@ def serve(
     log: StrPath | None = None,
     certificate: StrPath | None = None,
     private_key: StrPath | None = None,
+    trusted: StrPath | Sequence[StrPath] = (),
     own_code: bool = False,
 ) -> "Server":
     """Start a server of bundles in a process of its own; ready on return.
@@ -46,6 +47,7 @@ def serve(
         keys: a file of API keys' hashes; without it everybody is answered.
         log: a file that gets a line for each answered request, which `danlu replay` reads.
         certificate, private_key: files for TLS, in PEM.
+        trusted: files of public keys, one of which has to have signed each bundle (`danlu.sign`); none for any bundle.
         own_code: import the modules that bundles name.
 
     Returns:
@@ -79,6 +81,8 @@ def serve(
         "--private-key": private_key,
     }
     arguments += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    keys_given = [trusted] if isinstance(trusted, str | os.PathLike) else trusted
+    arguments += [word for file in keys_given for word in ("--trusted", str(file))]
     for word in arguments:
         if "\0" in word:
             raise ArgumentError(f"{word!r}: a zero byte cannot be handed to a process", code="DL402")
@@ -97,6 +101,7 @@ def run_server(
     log: Path | None,
     certificate: Path | None,
     private_key: Path | None,
+    trusted: Sequence[Path],
     own_code: bool,
     announce: Callable[[dict[str, Any]], None] | None,
 ) -> int:
@@ -111,6 +116,7 @@ def run_server(
         ArgumentError, ArtifactError, MissingExtra: as `serve`.
     """
     require_extra(EXTRA, "danlu serve")
+    from danlu.artifacts.signatures import read_public_key
     from danlu.serving.keys import read_keys
     from danlu.serving.server import Options
     from danlu.serving.store import find_models
@@ -132,7 +138,14 @@ def run_server(
             raise ArgumentError(f"{name}: {file}: no such file", code="DL402")
     models = find_models(sources)
     known = () if keys is None else read_keys(keys)
-    options = Options(keys=known, certificate=certificate, private_key=private_key, workers=workers, log=log)
+    options = Options(
+        keys=known,
+        certificate=certificate,
+        private_key=private_key,
+        workers=workers,
+        log=log,
+        trusted=tuple(map(read_public_key, trusted)),
+    )
     if host not in LOOPBACK and not known:
         info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
     return Supervisor(models, options, engine, own_code, announce or _log).run(host, port, grpc_port)

@@ -61,6 +61,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "openvino": ("openvino", "onnx", "onnxscript"),
     "serve": ("uvicorn", "uvloop", "httptools", "msgspec", "starlette", "prometheus_client"),
     "grpc": ("grpc", "google.protobuf"),
+    "sign": ("cryptography",),
     "tuning": ("optuna",),
     "umap": ("umap",),
     "low-bit": ("torchao",),

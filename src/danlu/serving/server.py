@@ -55,6 +55,7 @@ class Options:
         log: a file that gets a line for each answered request.
         workers: processes at a time.
         grpc: where gRPC is spoken; None for nowhere.
+        trusted: public keys, one of which has to have signed each bundle; none for any bundle.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -64,6 +65,7 @@ class Options:
     log: Path | None = None
     workers: int = 1
     grpc: Address | None = None
+    trusted: tuple[str, ...] = ()
 
 
 def serve_worker(
