@@ -100,7 +100,7 @@ def closure(roots: Iterable[str]) -> list[Package]:
         )
         found[name] = Package(name, known.version, names, _license(known))
         wanted += [(normalized(each.name), frozenset(each.extras), False) for each in needed]
-    present = {name: each for name, each in sorted(found.items())}
+    present = dict(sorted(found.items()))
     return [
         Package(each.name, each.version, tuple(name for name in each.needs if name in present), each.license)
         for each in present.values()
@@ -133,17 +133,13 @@ def _requirements(known: Distribution, extra: str) -> list["Requirement"]:
 
     parsed = map(Requirement, requires(known.metadata["Name"]) or ())
     by_itself, with_extra = {**LINUX, "extra": ""}, {**LINUX, "extra": extra}
-    return [
-        each
-        for each in parsed
-        if (not extra and (each.marker is None or each.marker.evaluate(by_itself)))
-        or (
-            extra
-            and each.marker is not None
-            and each.marker.evaluate(with_extra)
-            and not each.marker.evaluate(by_itself)
-        )
-    ]
+    found = []
+    for each in parsed:
+        always = each.marker is None or each.marker.evaluate(by_itself)
+        belongs = not always and each.marker is not None and each.marker.evaluate(with_extra)
+        if belongs if extra else always:
+            found.append(each)
+    return found
 
 
 def _license(known: Distribution) -> str | None:

@@ -74,9 +74,8 @@ def write_deployment(bundle: StrPath, options: Deployment, folder: Path, places:
             packages, measured = _proved_packages(subject, places.trusted)
             if options.hashes:
                 packages = with_hashes(packages, PYTHON)
-            packages = _write_served(
-                subject, options, packages, Resources(measured, options.server.workers), places, written
-            )
+            resources = Resources(measured, options.server.workers)
+            packages = _write_served(subject, options, packages, resources, places, written)
         if options.edge:
             from danlu.deployment.edge import write_edge
 

@@ -83,6 +83,7 @@ def manifest_text(comment: str, *documents: Mapping[str, Any]) -> str:
     writer, text = YAML(), StringIO()
     writer.width = 120
     writer.explicit_start = True
+    writer.representer.ignore_aliases = lambda _: True
     text.write(comment)
     for document in documents:
         writer.dump(document, text)
