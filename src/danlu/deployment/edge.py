@@ -82,15 +82,15 @@ def _runner(predictor: Predictor, document: dict[str, Any]) -> dict[str, Any]:
     several = answer["decides"] == "labels"
     words = list(predictor.manifest.reading.get("missing_values", ["", "NA"]))
     return {
-        "inputs": [
-            {
-                "name": port["name"],
-                "dtype": port["dtype"],
+        "inputs": {
+            port["name"]: {
+                "dtype": "str" if port["dtype"] == "string" else port["dtype"],
+                "gap": "" if port["dtype"] == "string" else None,
                 "missing_words": ["None", *words, *missing_words(predictor, port["name"])],
                 "shape": port["shape"][1:],
             }
             for port in document["inputs"]
-        ],
+        },
         "output": document["outputs"][0]["name"],
         "names": shown.get(answer["decides"], [f"probability_{name}" for name in names]),
         "labels": names if several else list(answer["labels"]),
@@ -146,7 +146,7 @@ def rows_for_runner(predictor: Predictor, rows: pl.DataFrame, runner: dict[str, 
 
     An image becomes numbers from 0 to 255, [channels, side, side].
     """
-    names = [port["name"] for port in runner["inputs"]]
+    names = list(runner["inputs"])
     if predictor.manifest.kind == "image":
         batches = predictor.preprocessor.iter_arrays(rows, Origin("golden samples", Path.cwd()), rows.height)
         return [{names[0]: image.tolist()} for inputs, _ in batches for image in inputs["image"]]
