@@ -10,7 +10,7 @@ import danlu
 from danlu.deployment.measure import Client, ask_golden
 from danlu.deployment.subject import Subject
 from danlu.errors import ArgumentError
-from tests.support.images import replayed, started
+from tests.support.images import USER, replayed, started
 
 
 @pytest.mark.slow
@@ -40,4 +40,4 @@ def test_the_steps_of_an_image_replayed_by_a_common_user_answer_the_golden_rows(
         with started(image) as url:
             assert ask_golden(subject, Client(url, f"/predict/{subject.name}")) > 0
             command = [word.replace("http://127.0.0.1:8080", url) for word in image.health]
-            subprocess.run(command, env=image.environment, check=True, **image.user)
+            subprocess.run(command, env=image.environment, check=True, **USER)

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 NOBODY = 65534
 PATIENCE_S = 600
+# Options of subprocess for a user who is not root.
+USER: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,19 @@ class Image:
     health: list[str]
 
     @property
-    def user(self) -> dict[str, Any]:
-        """Options of subprocess for a user who is not root."""
-        return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-
-    @property
     def environment(self) -> dict[str, str]:
         return {"PATH": f"{self.root}/opt/danlu/bin:/usr/bin:/bin", "HOME": "/nonexistent", "USER": "danlu"}
+
+
+def _common_python() -> Path:
+    """A Python of this version that a user who is not root can run, and make environments with."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for folder in (Path(sys.base_prefix) / "bin", Path("/usr/local/bin"), Path("/usr/bin")):
+        with suppress(OSError):
+            command = [folder / name, "-c", "import ensurepip"]
+            if subprocess.run(command, capture_output=True, check=False, **USER).returncode == 0:
+                return folder / name
+    pytest.skip(f"no {name} here that other users can run")
 
 
 @contextmanager
@@ -45,13 +55,11 @@ def replayed(folder: Path) -> Iterator[Image]:
         for made in (root, root / "opt", root / "bin"):
             made.mkdir(exist_ok=True)
             made.chmod(0o755)
-        base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-        (root / "bin" / "python").symlink_to(base)
+        (root / "bin" / "python").symlink_to(_common_python())
         shutil.copytree(build / "model", root / "srv" / "model")
         for key in build.glob("*.pub"):
             shutil.copy(key, root / "srv")
-        image = Image(root, [], [])
-        if image.user:
+        if USER:
             for made in (root / "opt", build):
                 shutil.chown(made, NOBODY, NOBODY)
         kept = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
@@ -65,7 +73,7 @@ def replayed(folder: Path) -> Iterator[Image]:
                 text=True,
                 check=False,
                 timeout=PATIENCE_S,
-                **image.user,
+                **USER,
             )
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         entry, arguments, health = (
@@ -84,7 +92,7 @@ def started(image: Image, port: str = "0") -> Iterator[str]:
     replaced = {"0.0.0.0": "127.0.0.1", "8080": port}
     command = [replaced.get(word, word) for word in image.entry]
     process = subprocess.Popen(
-        [*command, "--json"], env=image.environment, cwd="/", stdout=subprocess.PIPE, text=True, **image.user
+        [*command, "--json"], env=image.environment, cwd="/", stdout=subprocess.PIPE, text=True, **USER
     )
     assert process.stdout is not None
     try:

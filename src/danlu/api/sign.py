@@ -28,14 +28,13 @@ def sign(bundle: StrPath | None = None, *, key: StrPath | None = None, new_key: 
         MissingExtra: the extra `sign` is not installed.
 
     Example:
+        >>> import shutil
         >>> import danlu
+        >>> released = shutil.copytree("runs/wine/model", "released")
         >>> danlu.sign(new_key="release.pem").name
         'release.pem.pub'
-        >>> danlu.sign("runs/wine", key="release.pem").name
+        >>> danlu.sign(released, key="release.pem").name
         'signature.json'
-        >>> with danlu.serve("runs/wine", trusted="release.pem.pub", engine="numpy") as server:
-        ...     server.is_running
-        True
     """
     from danlu.artifacts import signatures
     from danlu.artifacts.bundle import SIGNATURE, open_bundle
