@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from danlu.api.runs import runs as runs
     from danlu.api.schema import schema as schema
     from danlu.api.serve import serve as serve
+    from danlu.api.sign import sign as sign
     from danlu.api.train import resume as resume
     from danlu.api.train import train as train
     from danlu.api.tune import tune as tune

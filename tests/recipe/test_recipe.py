@@ -194,7 +194,6 @@ def test_a_section_that_is_no_section_is_refused_with_its_keys(section: dict[str
     ("section", "key"),
     [
         ({"compression": {"steps": [{"prune": {"amount": 0.5}}, {"quantize": "int8-static"}]}}, "compression"),
-        ({"deployment": {"server": {"max_batch": 64}, "container": True}}, "deployment"),
     ],
 )
 def test_what_is_not_built_yet_is_refused_and_never_ignored(section: dict[str, Any], key: str) -> None:

@@ -34,6 +34,7 @@ def serve(
     traces: str | None = None,
     certificate: StrPath | None = None,
     private_key: StrPath | None = None,
+    trusted: StrPath | Sequence[StrPath] = (),
     own_code: bool = False,
     jobs: StrPath | None = None,
     callbacks: Sequence[str] = (),
@@ -52,6 +53,7 @@ def serve(
         traces: the URL of a collector of OpenTelemetry, which gets a span for each request and stage, by OTLP over
             HTTP.
         certificate, private_key: files for TLS, in PEM.
+        trusted: files of public keys, one of which has to have signed each bundle (`danlu.sign`); none for any bundle.
         own_code: import the modules that bundles name.
         jobs: a folder that keeps files to be predicted later and their answers, `POST /jobs`, or
             `postgresql://USER@HOST/DATABASE?folder=FOLDER`; without it no files are taken.
@@ -91,6 +93,8 @@ def serve(
     }
     arguments += [word for name, value in options.items() if value is not None for word in (name, str(value))]
     arguments += [word for url in callbacks for word in ("--callback", url)]
+    keys_given = [trusted] if isinstance(trusted, str | os.PathLike) else trusted
+    arguments += [word for file in keys_given for word in ("--trusted", str(file))]
     for word in arguments:
         if "\0" in word:
             raise ArgumentError(f"{word!r}: a zero byte cannot be handed to a process", code="DL402")
@@ -110,6 +114,7 @@ def run_server(
     traces: str | None,
     certificate: Path | None,
     private_key: Path | None,
+    trusted: Sequence[Path],
     own_code: bool,
     jobs: str | None,
     callbacks: Sequence[str],
@@ -126,6 +131,7 @@ def run_server(
         ArgumentError, ArtifactError, MissingExtra: as `serve`.
     """
     require_extra(EXTRA, "danlu serve")
+    from danlu.artifacts.signatures import read_public_key
     from danlu.serving.keys import read_keys
     from danlu.serving.server import Options
     from danlu.serving.store import find_models
@@ -152,6 +158,7 @@ def run_server(
         keys=known, certificate=certificate, private_key=private_key, log=log, traces=traces, workers=workers
     )
     options = replace(options, jobs=jobs, callbacks=tuple(callbacks), own_code=own_code)
+    options = replace(options, trusted=tuple(map(read_public_key, trusted)))
     if host not in LOOPBACK and not known:
         info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
     return Supervisor(models, options, engine, own_code, announce or _log).run(host, port, grpc_port)

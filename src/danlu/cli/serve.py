@@ -36,6 +36,14 @@ def serve(
     ] = None,
     certificate: Annotated[Path | None, Parameter(help="A certificate for TLS, in PEM.")] = None,
     private_key: Annotated[Path | None, Parameter(help="Its private key, in PEM.")] = None,
+    trusted: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            help="A public key (danlu sign --new-key); bundles that no such key has signed are refused. "
+            "May be repeated.",
+            negative=(),
+        ),
+    ] = (),
     own_code: Annotated[
         bool, Parameter(help="Import the modules that bundles name, if their models are your own.", negative=())
     ] = False,
@@ -67,6 +75,7 @@ def serve(
         traces=traces,
         certificate=certificate,
         private_key=private_key,
+        trusted=trusted,
         own_code=own_code,
         jobs=jobs,
         callbacks=callback,

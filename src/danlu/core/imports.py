@@ -63,6 +63,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "grpc": ("grpc", "google.protobuf"),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
     "postgres": ("pg8000",),
+    "sign": ("cryptography",),
     "tuning": ("optuna",),
     "umap": ("umap",),
     "low-bit": ("torchao",),

@@ -65,6 +65,7 @@ class Options:
         jobs: the store of files to be predicted later; None for none.
         callbacks: where ends of jobs may be told.
         own_code: whether code that bundles name may run.
+        trusted: public keys, one of which has to have signed each bundle; none for any bundle.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -78,6 +79,7 @@ class Options:
     jobs: str | None = None
     callbacks: tuple[str, ...] = ()
     own_code: bool = False
+    trusted: tuple[str, ...] = ()
 
 
 def serve_worker(

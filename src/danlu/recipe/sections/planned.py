@@ -7,7 +7,7 @@ says so. Whoever builds a part takes its line out of BUILT and moves its table t
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat
 
 from danlu.core.component import Frozen, OneOf
 from danlu.recipe.components import CompressionOptions
@@ -45,39 +45,9 @@ class Compression(Frozen):
     budget: Budget | None = None
 
 
-class Server(Frozen):
-    """Configure the HTTP server's batching."""
-
-    max_batch: PositiveInt = 64
-    max_delay_ms: NonNegativeFloat = 2.0
-
-
-class Autoscale(Frozen):
-    """Limit how many replicas Kubernetes may run."""
-
-    min: PositiveInt = 1
-    max: PositiveInt = 10
-
-
-class Kubernetes(Frozen):
-    """Configure the Kubernetes manifests."""
-
-    replicas: NonNegativeInt = 1
-    autoscale: Autoscale | None = None
-
-
-class Deployment(Frozen):
-    """Configure how the bundle is served."""
-
-    server: Server = Server()
-    container: bool = False
-    kubernetes: Kubernetes | None = None
-
-
 # Values that each key accepts today; a key that is not here is fully implemented.
 BUILT: dict[str, tuple[Any, ...]] = {
     "compression": (None,),
-    "deployment": (None,),
 }
 
 
