@@ -21,6 +21,7 @@ class Limits:
         batch_rows: that are computed at a time.
         inline_s: a batch that takes longer is computed in a thread.
         generate_s: a text of a language model may take where its request names no deadline.
+        text_tokens: that a text of a language model may have.
         sequences: texts of a language model that are written at a time.
         queued_sequences: that wait for a language model at a time.
         running_tokens: that the texts written at a time, prompts included, may come to.
@@ -42,6 +43,7 @@ class Limits:
     batch_rows: int = 64
     inline_s: float = 0.001
     generate_s: float = 300.0
+    text_tokens: int = 32_768
     sequences: int = 64
     queued_sequences: int = 1024
     running_tokens: int = 262_144

@@ -28,7 +28,10 @@ from danlu.errors import DanluError
 from danlu.serving.control import Channel, Message
 from danlu.serving.grpc.server import Address, GrpcServer
 from danlu.serving.http.app import Site, build_app
+from danlu.serving.http.envelope import RequestIds
+from danlu.serving.http.front import Front
 from danlu.serving.http.hot import Hot
+from danlu.serving.http.language import LanguageRoutes
 from danlu.serving.http.protocol import HotProtocol
 from danlu.serving.instance import Instance
 from danlu.serving.keys import Gate, Key
@@ -41,6 +44,7 @@ SWEEP_S = 0.5
 POLL_S = 0.02
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be added to answers while a batch is computed
 BACKLOG = 2048
+CUT_S = 2.0  # before connections are cut, texts that are still being written are ended by an error
 SPARE_FILES = 200  # open beside the connections
 
 
@@ -97,7 +101,9 @@ def serve_worker(
         loop = asyncio.get_running_loop()
         gate = Gate(options.keys, monotonic, options.workers)
         log = None if options.log is None else RequestLog(options.log)
-        hot = Hot(loop, options.limits, gate, log)
+        ids = RequestIds()
+        hot = Hot(loop, options.limits, gate, log, ids)
+        language = LanguageRoutes(loop, options.limits, gate, log, ids)
         own = table.row(row)
         instances = {
             name: {
@@ -108,12 +114,14 @@ def serve_worker(
         }
         for name, model in models.items():
             hot.add(model.model, instances[name])
+            language.add(model.model, instances[name], own)
         supervisor = SupervisorLink(channel, loop)
         policies = {name: model.model for name, model in models.items()}
-        site = Site(policies, instances, hot, gate, table, supervisor.ask)
+        front = Front(hot, language)
+        site = Site(policies, instances, front, gate, table, supervisor.ask)
         grpc = None if options.grpc is None else GrpcServer(options.grpc, site, options.limits)
-        config, connections = _config(build_app(site), hot, options), own.counter("danlu_connections")
-        server = WorkerServer(config, hot, supervisor, log, connections, grpc)
+        config, connections = _config(build_app(site), front, options), own.counter("danlu_connections")
+        server = WorkerServer(config, front, supervisor, log, connections, grpc)
         supervisor.on_drain = server.drain
         loop.add_signal_handler(signal.SIGTERM, server.drain, options.limits.drain_idle_s)
         await server.serve(sockets=[listener])
@@ -141,14 +149,14 @@ def _allow_connections(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _config(app: Any, hot: Hot, options: Options) -> Config:
+def _config(app: Any, front: Front, options: Options) -> Config:
     def protocol(
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> HotProtocol:
-        return HotProtocol(hot, config, server_state, app_state, _loop)
+        return HotProtocol(front, config, server_state, app_state, _loop)
 
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     certificate, private_key = options.certificate, options.private_key
@@ -214,7 +222,7 @@ class WorkerServer(uvicorn.Server):
     def __init__(
         self,
         config: Config,
-        hot: Hot,
+        front: Front,
         supervisor: SupervisorLink,
         log: RequestLog | None,
         connections: Counter,
@@ -222,7 +230,7 @@ class WorkerServer(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._grpc = grpc
-        self._hot, self._supervisor, self._log, self._connections = hot, supervisor, log, connections
+        self._front, self._supervisor, self._log, self._connections = front, supervisor, log, connections
         self._patience_s = 0.0
 
     def drain(self, idle_s: float) -> None:
@@ -231,7 +239,9 @@ class WorkerServer(uvicorn.Server):
         Args:
             idle_s: seconds in which clients that keep a connection may send one more request on it.
         """
-        self._hot.draining = True
+        self._front.draining = True
+        limits = self._front.limits
+        asyncio.get_running_loop().call_later(max(0.0, limits.drain_s - CUT_S), self._front.language.stop_texts)
         for connection in self.server_state.connections:
             cycle = getattr(connection, "cycle", None)
             if cycle is not None and not cycle.response_complete:

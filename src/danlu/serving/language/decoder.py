@@ -133,8 +133,9 @@ class CachedReading(Reading):
                 pieces[-1] = [(key[:, :cut], value[:, :cut]) for key, value in pieces[-1]]
                 self.cache.write(row, pieces)
         self.cache.starts = [before + unread - len(prompt) for prompt in prompts]
-        padded = [[pad] * max(0, unread - len(prompt)) + list(prompt[size:]) for prompt, size in zip(prompts, taken, strict=True)]
-        self._tokens = torch.tensor(padded)
+        self._tokens = torch.full((len(prompts), unread), pad)
+        for row, (prompt, size) in enumerate(zip(prompts, taken, strict=True)):
+            self._tokens[row, unread - len(prompt) + size :] = torch.tensor(prompt[size:])
         self._done = 0
         self._columns = max(BLOCK, CHUNK_TOKENS // len(prompts))
 

@@ -195,7 +195,10 @@ class RaggedCache:
             for name in ("keys", "values"):
                 old = getattr(layer, name)
                 new = old.new_zeros(
-                    max(rows + SPARE_ROWS, old.shape[0]), old.shape[1], size + size // 2 + more + SPARE_COLUMNS, old.shape[3]
+                    max(rows + SPARE_ROWS, old.shape[0]),
+                    old.shape[1],
+                    size + size // 2 + more + SPARE_COLUMNS,
+                    old.shape[3],
                 )
                 new[: span.rows, :, span.first + shift : size] = old[: span.rows, :, span.first : span.end]
                 setattr(layer, name, new)

@@ -48,9 +48,7 @@ class Scheduler:
         watcher: of the metrics.
     """
 
-    def __init__(
-        self, decoder: Decoder, loop: asyncio.AbstractEventLoop, limits: Limits, watcher: Watcher
-    ) -> None:
+    def __init__(self, decoder: Decoder, loop: asyncio.AbstractEventLoop, limits: Limits, watcher: Watcher) -> None:
         self._decoder, self._loop, self._limits, self._watcher = decoder, loop, limits, watcher
         self._waiting: OrderedDict[str, deque[Generating]] = OrderedDict()  # by client, the next to be served first
         self._count = 0  # of those that wait
