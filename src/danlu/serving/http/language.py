@@ -6,6 +6,7 @@ bundle writes texts or gives vectors.
 
 import asyncio
 import base64
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic, time
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from danlu.core.console import ERROR, emit
 from danlu.core.text import suggestion
 from danlu.data.text.preprocessor import TextPreprocessor
 from danlu.models.text.options import Transformer
 from danlu.serving.answering import Served
-from danlu.serving.batching import Batcher, Job
+from danlu.serving.batching import INTERNAL, Batcher, Job
 from danlu.serving.http.envelope import RequestIds, enter, id_line, inflated, patience
 from danlu.serving.http.protocol import JSON, Exchange, path_of
 from danlu.serving.instance import Instance
@@ -203,6 +205,9 @@ class LanguageRoutes:
             return decode(body, exchange.route.form)
         except Refused as refused:
             return Refusal.of(refused)
+        except Exception as error:
+            emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+            return INTERNAL
 
     def _begin(
         self, exchange: Exchange, waiting: Waiting, request: Texts | EmbeddingRequest | Refusal, client: str
@@ -225,6 +230,9 @@ class LanguageRoutes:
                 self._speak(exchange, waiting, waiting.voice, request, client, deadline)
         except Refused as refused:
             self._refuse(exchange, waiting, Refusal.of(refused))
+        except Exception as error:  # a client is told, whatever happens
+            emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+            self._refuse(exchange, waiting, INTERNAL)
 
     def _find(self, named: str, request_id: str) -> Voice:
         """Return the version of a model that answers.

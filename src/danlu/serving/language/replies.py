@@ -282,6 +282,8 @@ class Reply:
     def _cut(self, refusal: Refusal) -> None:
         """End before the end: by an error, in a stream as an event."""
         self._is_over = True
+        for choice in self.choices:
+            choice.generating.cancelled = True
         if self._begun:
             self._writer.piece(error_event(refusal))
             self._writer.end()

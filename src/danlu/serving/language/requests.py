@@ -105,7 +105,7 @@ class ChatRequest(Texts, forbid_unknown_fields=True, kw_only=True):
 class CompletionRequest(Texts, forbid_unknown_fields=True, kw_only=True):
     """Ask for the continuations of texts."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: str | list[Any]  # of texts, of token ids, or of lists of these
     logprobs: int | None = None
     best_of: int | None = None
     echo: bool | None = None
@@ -255,8 +255,12 @@ def prompts_of(request: CompletionRequest) -> list[str | list[int]]:
         Refused: there is none, or there are too many.
     """
     given: Any = request.prompt
-    if isinstance(given, str) or (given and isinstance(given[0], int)):
+    if isinstance(given, str) or _are_ids(given):
         given = [given]
-    if not given or len(given) > MOST_PROMPTS or not all(isinstance(each, str) or each for each in given):
+    if not 1 <= len(given) <= MOST_PROMPTS or not all(isinstance(each, str) or _are_ids(each) for each in given):
         raise Refused(f"prompt: give 1 to {MOST_PROMPTS} texts, or lists of token ids", field="prompt")
     return list(given)
+
+
+def _are_ids(given: Any) -> bool:
+    return isinstance(given, list) and bool(given) and all(type(each) is int for each in given)

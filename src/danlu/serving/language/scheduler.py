@@ -258,5 +258,11 @@ class Scheduler:
     def _deliver(self, told: list[tuple[Generating, Step]], written: int, running: int, waiting: int) -> None:
         self._watcher.step(written, running, waiting)
         for sequence, step in told:
-            if not sequence.cancelled or step.refusal is not None:
+            if sequence.cancelled and step.refusal is None:
+                continue
+            try:
                 sequence.told(step)
+            except Exception as error:  # none fails by its neighbours
+                emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+                sequence.cancelled = True
+                sequence.told(Step(refusal=INTERNAL))
