@@ -23,7 +23,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -124,7 +124,7 @@ def free_port() -> int:
 def running(command: list[str], port: int, log: Path) -> Iterator[None]:
     """Run a server until the block ends."""
     with log.open("w") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=sink, start_new_session=True)
+        process = subprocess.Popen(command, stdout=sink, stderr=sink, process_group=0)
     try:
         until = time.monotonic() + STARTED_S
         while True:
@@ -137,7 +137,8 @@ def running(command: list[str], port: int, log: Path) -> Iterator[None]:
                 time.sleep(0.5)
         yield
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
@@ -229,7 +230,6 @@ def rival(python: str, exported: Path, port: int) -> list[str]:
 
 def measure(commands: list[list[str]], ports: list[int], ways: list[Way], rounds: int, tokens: int, logs: Path) -> None:
     """Start all servers, ask them in turns, and print a table."""
-    from contextlib import ExitStack
 
     asked = questions(64)
     found: dict[str, list[Load]] = {way.name: [] for way in ways}
@@ -253,14 +253,11 @@ def measure(commands: list[list[str]], ports: list[int], ways: list[Way], rounds
     print("| way | tokens/s | first piece, ms | failed | danlu's streams by it |\n|---|---|---|---|---|")
     for way in ways:
         loads = found[way.name]
-        ratio = statistics.median(
-            ours.tokens_per_s / max(its.tokens_per_s, 1e-9) for ours, its in zip(first, loads, strict=True)
-        )
+        ratios = [ours.tokens_per_s / max(its.tokens_per_s, 1e-9) for ours, its in zip(first, loads, strict=True)]
         rate = statistics.median(each.tokens_per_s for each in loads)
         wait = statistics.median(each.first_ms for each in loads)
-        print(
-            f"| {way.name} | {rate:,.0f} | {wait:,.0f} | {sum(each.failed for each in loads)} | {statistics.median(ratios):.2f} |"
-        )
+        failed, ratio = sum(each.failed for each in loads), statistics.median(ratios)
+        print(f"| {way.name} | {rate:,.0f} | {wait:,.0f} | {failed} | {ratio:.2f} |")
 
 
 if __name__ == "__main__":
