@@ -30,6 +30,7 @@ from pathlib import Path
 
 WRITTEN = re.compile(rb'"completion_tokens":\s*(\d+)')
 STARTED_S = 240.0
+READY = ("/health", "/v2/health/ready")  # of transformers, and of danlu
 ALONE = 6  # requests of a round that are asked one by one
 SYSTEM = "You help people with their computers, and answer in a sentence or two. " * 2
 RECIPE = {
@@ -129,7 +130,7 @@ def running(command: list[str], port: int, log: Path) -> Iterator[None]:
         until = time.monotonic() + STARTED_S
         while True:
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=5).read()
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{READY['danlu' in command]}", timeout=5).read()
                 break
             except OSError:
                 if time.monotonic() > until or process.poll() is not None:
