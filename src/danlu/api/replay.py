@@ -71,8 +71,8 @@ def replay(
 ) -> Replay:
     """Answer the requests of a server's log again, batch by batch.
 
-    Requests of language models are skipped, and counted: which texts ran beside one another changed at each token. Where
-    the log has requests that this bundle answered, these are replayed, with the engine and threads of then; else
+    Requests of language models are skipped, and counted: which texts ran beside one another changed at each token.
+    Where the log has requests that this bundle answered, these are replayed, with the engine and threads of then; else
     those of one model, which the bundle would replace.
 
     Args:

@@ -59,6 +59,7 @@ class Options:
         log: a file that gets a line for each answered request.
         workers: processes at a time.
         grpc: where gRPC is spoken; None for nowhere.
+        text_engine: what writes the texts of language models, `danlu` or `vllm`.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -68,6 +69,7 @@ class Options:
     log: Path | None = None
     workers: int = 1
     grpc: Address | None = None
+    text_engine: str = "danlu"
 
 
 def serve_worker(
@@ -103,7 +105,7 @@ def serve_worker(
         log = None if options.log is None else RequestLog(options.log)
         ids = RequestIds()
         hot = Hot(loop, options.limits, gate, log, ids)
-        language = LanguageRoutes(loop, options.limits, gate, log, ids)
+        language = LanguageRoutes(loop, options.limits, gate, log, ids, options.text_engine)
         own = table.row(row)
         instances = {
             name: {

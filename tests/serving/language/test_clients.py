@@ -127,7 +127,13 @@ def test_errors_are_of_the_classes_that_clients_expect(client: Any, talking: Ser
 def test_sixteen_streams_say_what_each_says_alone(client: Any) -> None:
     def said(number: int) -> str:
         asked = [{"role": "user", "content": f"Is day {number} warm{'er' * (number % 5)}?"}]
-        made = {"model": "talker", "messages": asked, "max_tokens": 20, "seed": number, "temperature": number % 2}
+        made: dict[str, Any] = {
+            "model": "talker",
+            "messages": asked,
+            "max_tokens": 20,
+            "seed": number,
+            "temperature": number % 2,
+        }
         return "".join(
             piece.choices[0].delta.content or "" for piece in client.chat.completions.create(**made, stream=True)
         )
@@ -183,8 +189,7 @@ def test_a_key_is_needed_and_a_client_comes_again_when_told(chat_run: Path, tmp_
         asked: dict[str, Any] = {"model": "talker", "messages": ASKED, "max_tokens": 1}
         strict = openai.OpenAI(base_url=url, api_key="secret", max_retries=0)
         with pytest.raises(openai.RateLimitError):
-            for _ in range(20):
-                strict.chat.completions.create(**asked)
+            [strict.chat.completions.create(**asked) for _ in range(20)]
         patient = openai.OpenAI(base_url=url, api_key="secret", max_retries=5)
         for _ in range(4):
             assert patient.chat.completions.create(**asked).usage.completion_tokens == 1

@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from danlu.core.imports import patch_torchvision
-
-patch_torchvision()
-transformers = pytest.importorskip("transformers", reason="the extra [text] is not installed")
-
 from danlu.serving.language.decoder import CachedDecoder, Network, WholeDecoder, open_decoder
 from danlu.serving.language.prefix_cache import BLOCK, PrefixCache
+
+patch_torchvision()
+import transformers  # noqa: E402  # which reads torchvision's version at once
 
 CPU = torch.device("cpu")
 SMALL = {"vocab_size": 60, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

@@ -166,7 +166,8 @@ class Site:
         name = request.path_params.get("name")
         if name is not None:
             self._known(name)
-        text = page.page(self._served(), name, self._language(request))
+        chatting = [known for known, model in self.models.items() if self.front.language.chats(known, model.default)]
+        text = page.page(self._served(), name, self._language(request), chatting)
         return HTMLResponse(text, headers=page.HEADERS)
 
     def _language(self, request: Request) -> Language:

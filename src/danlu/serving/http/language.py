@@ -118,10 +118,16 @@ class LanguageRoutes:
     """Answer the routes of OpenAI's API; see `protocol.Handler`."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, limits: Limits, gate: Gate, log: RequestLog | None, ids: RequestIds
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        gate: Gate,
+        log: RequestLog | None,
+        ids: RequestIds,
+        text_engine: str,
     ) -> None:
         self._loop, self.limits, self._gate, self._log, self._ids = loop, limits, gate, log, ids
-        self.draining = False
+        self.draining, self._text_engine = False, text_engine
         self._voices: dict[str, tuple[Model, dict[str, Voice]]] = {}
         self._began = int(time())
 
@@ -138,7 +144,9 @@ class LanguageRoutes:
 
             counters = TextCounters(row, instance.name, instance.version)
             fingerprint = instance.served.digest[:12]
-            speaker = Speaker.open(instance.name, predictor, self._loop, self.limits, counters, fingerprint)
+            speaker = Speaker.open(
+                instance.name, predictor, self._loop, self.limits, counters, fingerprint, self._text_engine
+            )
         if gives_embeddings(instance.served):
             from danlu.serving.language.embedder import Embedder
 

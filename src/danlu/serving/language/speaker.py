@@ -50,13 +50,21 @@ class Speaker:
         limits: Limits,
         counters: TextCounters,
         fingerprint: str,
+        text_engine: str,
     ) -> "Speaker":
-        """Return a speaker of a bundle, written by danlu's own continuous batching.
+        """Return a speaker of a bundle.
+
+        Args:
+            text_engine: what writes: `danlu` for its own continuous batching, or `vllm`.
 
         Raises:
             ArtifactError: its model cannot generate.
         """
         model = LanguageModel(name, predictor)
+        if text_engine == "vllm":
+            from danlu.serving.language.vllm_engine import VllmEngine
+
+            return cls(model, VllmEngine.open(predictor, loop, limits, counters), limits, fingerprint)
         decoder = open_decoder(model.network, predictor.device, model.tokenizer.pad, limits.prefix_bytes)
         return cls(model, Scheduler(decoder, loop, limits, counters), limits, fingerprint)
 
