@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.core.imports import require_extra
-from danlu.errors import ArgumentError
+from danlu.errors import ArgumentError, MissingExtra
 
 if TYPE_CHECKING:
     from danlu.serving.process import Server
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EXTRA = "serve"
 MOST_WORKERS = 16
+TEXT_ENGINES = ("danlu", "vllm")
 
 
 @checked
@@ -29,6 +31,7 @@ def serve(
     grpc_port: int | None = None,
     workers: int = 1,
     engine: str = "auto",
+    text_engine: str = "danlu",
     keys: StrPath | None = None,
     log: StrPath | None = None,
     traces: str | None = None,
@@ -48,6 +51,7 @@ def serve(
         grpc_port: for the Open Inference Protocol over gRPC, 0 for a free one; without it only HTTP is spoken.
         workers: processes that answer; they share the models' memory.
         engine: `auto` measures once which is fastest, or the name of one.
+        text_engine: what writes the texts of language models: `danlu`, or `vllm` where it is installed.
         keys: a file of API keys' hashes; without it everybody is answered.
         log: a file that gets a line for each answered request, which `danlu replay` reads.
         traces: the URL of a collector of OpenTelemetry, which gets a span for each request and stage, by OTLP over
@@ -84,6 +88,7 @@ def serve(
         "--grpc-port": grpc_port,
         "--workers": workers,
         "--engine": engine,
+        "--text-engine": text_engine,
         "--keys": keys,
         "--log": log,
         "--traces": traces,
@@ -109,6 +114,7 @@ def run_server(
     grpc_port: int | None,
     workers: int,
     engine: str,
+    text_engine: str,
     keys: Path | None,
     log: Path | None,
     traces: str | None,
@@ -145,6 +151,7 @@ def run_server(
     for name, number in (("--port", port), ("--grpc-port", grpc_port)):
         if number is not None and not 0 <= number < 2**16:
             raise ArgumentError(f"{name}: {number} is no port", code="DL402")
+    _require_text_engine(text_engine)
     if grpc_port is not None:
         require_extra("grpc", "danlu serve --grpc-port")
     if traces is not None:
@@ -158,7 +165,7 @@ def run_server(
         keys=known, certificate=certificate, private_key=private_key, log=log, traces=traces, workers=workers
     )
     options = replace(options, jobs=jobs, callbacks=tuple(callbacks), own_code=own_code)
-    options = replace(options, trusted=tuple(map(read_public_key, trusted)))
+    options = replace(options, trusted=tuple(map(read_public_key, trusted)), text_engine=text_engine)
     if host not in LOOPBACK and not known:
         info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
     return Supervisor(models, options, engine, own_code, announce or _log).run(host, port, grpc_port)
@@ -184,6 +191,14 @@ def _require_jobs(place: str | None, callbacks: Sequence[str]) -> None:
             raise ArgumentError(f"--callback: {url!r} is no URL of http or https, as https://host/path", code="DL402")
     if place is not None:
         JobStore.open(place)
+
+
+def _require_text_engine(name: str) -> None:
+    """Raise unless what is to write texts is known and installed."""
+    if name not in TEXT_ENGINES:
+        raise ArgumentError(f"--text-engine: {name!r} is neither {' nor '.join(TEXT_ENGINES)}", code="DL402")
+    if name == "vllm" and find_spec("vllm") is None:
+        raise MissingExtra("--text-engine vllm needs vllm, which is not installed here: pip install vllm", code="DL701")
 
 
 def _log(event: dict[str, Any]) -> None:

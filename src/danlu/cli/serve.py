@@ -25,6 +25,9 @@ def serve(
             "or numpy, torch, onnxruntime or openvino."
         ),
     ] = "auto",
+    text_engine: Annotated[
+        str, Parameter(help="What writes the texts of language models: danlu, or vllm where it is installed.")
+    ] = "danlu",
     keys: Annotated[
         Path | None, Parameter(help="A file of API keys, a line each: NAME SHA256 [REQUESTS_PER_SECOND].")
     ] = None,
@@ -70,6 +73,7 @@ def serve(
         grpc_port=grpc_port,
         workers=workers,
         engine=engine,
+        text_engine=text_engine,
         keys=keys,
         log=log,
         traces=traces,

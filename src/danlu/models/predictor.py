@@ -161,9 +161,12 @@ class Predictor:
         return self._in_torch().device
 
     def _in_torch(self) -> TorchEngine:
-        if not isinstance(self.engine, TorchEngine):
-            self.engine = TorchEngine.open(self._source)
+        self.engine = self.open_in_torch()
         return self.engine
+
+    def open_in_torch(self) -> TorchEngine:
+        """Return the network in torch, for what no other engine computes; the engine that answers stays what it is."""
+        return self.engine if isinstance(self.engine, TorchEngine) else TorchEngine.open(self._source)
 
     def with_model(self, model: "nn.Module") -> Self:
         """Return a copy that uses another network with the same preprocessing and target."""
