@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "serve": "Answer requests over HTTP from bundles: batches, versions, reloads without a lost request.",
     "replay": "Answer a server's log again, and show where answers differ.",
     "export": "Write a bundle's model in its library's own format, and say what is not inside it.",
+    "compress": "Make a run's model smaller or faster by steps, and write it as a bundle.",
     "deploy": "Write the files that train a recipe on a cluster: SLURM, Kubeflow or Ray.",
     "visualize": "Draw what a recipe does to its data, or what a network is and does.",
     "compare": "Compare runs on the test rows they share, by paired intervals.",

@@ -3,6 +3,7 @@
 the input columns   as they were read; under `input:NAME` where a column below has the name
 label               what is to be predicted, where the data says it
 answer              the model's calibrated outputs
+answer_int8         the same by `model.int8.onnx`, where a bundle holds it
 prediction          what follows from them by labels and threshold, for tasks that decide
 """
 
@@ -12,11 +13,16 @@ import numpy as np
 import polars as pl
 
 LABEL, ANSWER, PREDICTION = "label", "answer", "prediction"
+INT8_ANSWER = "answer_int8"
 INPUT = "input:"  # begins the name of an input column that has one of these names
 
 
 def golden_frame(
-    inputs: pl.DataFrame, labels: pl.Series | None, outputs: np.ndarray, decoded: pl.DataFrame
+    inputs: pl.DataFrame,
+    labels: pl.Series | None,
+    outputs: np.ndarray,
+    decoded: pl.DataFrame,
+    int8: np.ndarray | None = None,
 ) -> pl.DataFrame:
     """Put rows, labels, answers and decisions side by side.
 
@@ -25,9 +31,12 @@ def golden_frame(
         labels: of the same rows; None where nothing says what is right.
         outputs: the model's calibrated outputs, [rows, ...].
         decoded: the predictions that they lead to.
+        int8: the calibrated outputs by an 8-bit file, [rows, ...].
     """
     answers = pl.Series(ANSWER, outputs.tolist(), dtype=pl.List(pl.Float64))
     beside = [answers, *([decoded[PREDICTION]] if PREDICTION in decoded.columns else [])]
+    if int8 is not None:
+        beside.append(pl.Series(INT8_ANSWER, int8.tolist(), dtype=pl.List(pl.Float64)))
     if labels is not None:
         beside.insert(0, labels.alias(LABEL))
     return inputs.rename(_stored_name).with_columns(beside)
@@ -40,4 +49,4 @@ def golden_inputs(golden: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
 
 
 def _stored_name(name: str) -> str:
-    return f"{INPUT}{name}" if name in (LABEL, ANSWER, PREDICTION) else name
+    return f"{INPUT}{name}" if name in (LABEL, ANSWER, PREDICTION, INT8_ANSWER) else name

@@ -322,8 +322,9 @@ class Predictor:
         Raises:
             ArtifactError: it exceeds what rounding explains.
         """
-        recorded = np.array(golden[ANSWER].to_list(), dtype=np.float64)
-        self._check_decisions(golden, recorded)
+        self._check_decisions(golden, np.array(golden[ANSWER].to_list(), dtype=np.float64))
+        own = self.engine.golden
+        recorded = np.array(golden[own if own in golden.columns else ANSWER].to_list(), dtype=np.float64)
         found = self.outputs(Split.of(golden_inputs(golden, self.preprocessor.columns)), Origin(GOLDEN, Path.cwd()))
         if found.ndim == 2:  # tagging: as many columns as the longest sentence of the split had words
             recorded, found = np.split(stack_ragged([recorded, found]), 2)

@@ -27,6 +27,9 @@ class NumpyEngine(Engine):
 
     @classmethod
     def obstacle(cls, source: EngineSource) -> str | None:
+        manifest = source.bundle.manifest
+        if manifest.structure is not None or manifest.coding is not None:
+            return "its network was compressed, and has other sizes or weights of fewer bits"
         if source.options.name in FAMILIES and isinstance(source.inputs, TabularInputs):
             return None
         return f"it computes {', '.join(FAMILIES)}, not {source.options.name}"

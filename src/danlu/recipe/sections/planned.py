@@ -5,44 +5,11 @@ says so. Whoever builds a part takes its line out of BUILT and moves its table t
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from danlu.core.component import Frozen, OneOf
-from danlu.recipe.components import CompressionOptions
-
-
-class Prune(CompressionOptions):
-    """Remove the share `amount` of the weights, whole channels when structured."""
-
-    name: Literal["prune"] = "prune"
-    amount: Annotated[float, Field(gt=0.0, lt=1.0)]
-    structured: bool = True
-
-
-class Quantize(CompressionOptions):
-    """Store and compute with integers."""
-
-    name: Literal["quantize"] = "quantize"
-    scheme: Literal["int8-static", "int8-dynamic", "int8-weights"] = "int8-static"
-
-
-COMPRESSIONS: dict[str, type[CompressionOptions]] = {"prune": Prune, "quantize": Quantize}
-
-
-class Budget(Frozen):
-    """Limit how much of a metric compression may cost."""
-
-    metric: str
-    max_drop: NonNegativeFloat
-
-
-class Compression(Frozen):
-    """Make the model smaller by steps, applied in order."""
-
-    steps: tuple[Annotated[CompressionOptions, OneOf("compression")], ...]
-    budget: Budget | None = None
+from danlu.core.component import Frozen
 
 
 class Server(Frozen):
@@ -76,7 +43,6 @@ class Deployment(Frozen):
 
 # Values that each key accepts today; a key that is not here is fully implemented.
 BUILT: dict[str, tuple[Any, ...]] = {
-    "compression": (None,),
     "deployment": (None,),
 }
 

@@ -1,0 +1,10 @@
+"""The steps of compression by name."""
+
+from danlu.compression.base import Step
+from danlu.compression.prune import Prune
+from danlu.compression.quantize import Quantize
+
+STEPS: dict[str, type[Step]] = {
+    "prune": Prune,
+    "quantize": Quantize,
+}
