@@ -1,13 +1,15 @@
 """Train a candidate further on the run's training rows, by danlu's one training loop."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from danlu.artifacts.files import atomic_folder
 from danlu.compression.base import Candidate, Material
 from danlu.core.seeds import Seed
-from danlu.experiment.data_context import DataContext
+from danlu.experiment.data_context import DataContext, FittedPreprocessing
+from danlu.experiment.earlier_preparation import earlier_target
 from danlu.experiment.written_bundle import write_bundle_files
 from danlu.models.base import Model
 from danlu.recipe.schema import Recipe
@@ -25,13 +27,16 @@ class Tuning:
     Attributes:
         epochs: over the training rows.
         lr_factor: of the run's learning rate.
-        teacher: whether it learns from the original's answers, too.
+        teacher: whether it learns from the original's answers, too, or the bundle that it learns from.
+        temperature, teacher_weight: as in `training.distill`.
         sparsity: weights that are set to zero meanwhile.
     """
 
     epochs: int
     lr_factor: float = 1.0
-    teacher: bool = False
+    teacher: bool | str = False
+    temperature: float | None = None
+    teacher_weight: float = 0.5
     sparsity: Sparsity | None = None
 
 
@@ -67,11 +72,25 @@ def _train(options: Model, material: Material, tuning: Tuning, changed: dict[str
 
     context = replace(material.context, recipe=_recipe(options, material, tuning, changed))
     fixed = None if len(context.splits.validation) else float(tuning.epochs)
-    run = train_run(context, material.scratch, name, overwrite=True, learn=_no_folds, fixed_epochs=fixed)
+    run = train_run(
+        context,
+        material.scratch,
+        name,
+        overwrite=True,
+        learn=_no_folds,
+        fit_preprocessor=partial(_as_before, material),
+        fixed_epochs=fixed,
+    )
     network: nn.Module = Predictor.load(
         run.model, engine="torch", recipe_model=Model.of(context.recipe.model), replay=False
     ).model
     return network.cpu().float().eval()
+
+
+def _as_before(material: Material, context: DataContext) -> FittedPreprocessing:
+    """Return the original's preparation and labels, without what its evaluation decided."""
+    target = material.predictor.target
+    return FittedPreprocessing(material.predictor.preprocessor, earlier_target(target, target))
 
 
 def _recipe(options: Model, material: Material, tuning: Tuning, changed: dict[str, Any]) -> Recipe:
@@ -94,7 +113,8 @@ def _recipe(options: Model, material: Material, tuning: Tuning, changed: dict[st
         "callbacks": (),
     }
     if tuning.teacher:
-        changes["distill"] = Distill(teacher=str(material.bundle.folder))
+        folder = str(material.bundle.folder) if tuning.teacher is True else tuning.teacher
+        changes["distill"] = Distill(teacher=folder, temperature=tuning.temperature, weight=tuning.teacher_weight)
     if tuning.sparsity is not None:
         changes["average"] = None
     once = recipe.evaluation.model_copy(update={"folds": None})
