@@ -18,7 +18,6 @@ CODES: dict[str, str] = {
     "DL107": "unknown name or word",
     "DL108": "a value has the wrong type or is out of range",
     "DL110": "keys contradict one another",
-    "DL111": "not built yet",
     "DL112": "danlu leaves this task or model to others",
     "DL113": "a searched value makes the recipe wrong",
     "DL114": "does not fit the kind of data",

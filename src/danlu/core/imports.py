@@ -58,6 +58,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "gguf": ("gguf", "accelerate"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "explain": ("captum",),
+    "compress": ("torch_pruning", "onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino", "onnx", "onnxscript"),
     "serve": ("uvicorn", "uvloop", "httptools", "msgspec", "starlette", "prometheus_client", "python_multipart"),
     "grpc": ("grpc", "google.protobuf"),

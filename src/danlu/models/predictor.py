@@ -148,6 +148,11 @@ class Predictor:
         return self._source.bundle
 
     @property
+    def source(self) -> EngineSource:
+        """What engines open."""
+        return self._source
+
+    @property
     def model(self) -> "nn.Module":
         """The network in torch, on `device`.
 
@@ -341,8 +346,9 @@ class Predictor:
         Raises:
             ArtifactError: it exceeds what rounding explains.
         """
-        recorded = np.array(golden[ANSWER].to_list(), dtype=np.float64)
-        self._check_decisions(golden, recorded)
+        self._check_decisions(golden, np.array(golden[ANSWER].to_list(), dtype=np.float64))
+        own = self.engine.golden
+        recorded = np.array(golden[own if own in golden.columns else ANSWER].to_list(), dtype=np.float64)
         with suppressed():  # of these samples the evaluation has said what there is to say
             rows = Split.of(golden_inputs(golden, self.preprocessor.columns))
             found = self.outputs(rows, Origin(GOLDEN, Path.cwd()))
