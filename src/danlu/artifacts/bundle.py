@@ -148,6 +148,14 @@ class Distribution(TypedDict):
     answers: NotRequired[Answers]
 
 
+@with_config(OPEN)
+class ProcessorRecord(TypedDict):
+    """Hold a processor as JSON: its name, and its features that 8-bit arithmetic depends on."""
+
+    name: str
+    features: list[str]
+
+
 Shape = tuple[PositiveInt, ...]
 
 
@@ -192,6 +200,7 @@ class Manifest(Frozen):
         engines: those that may answer, the first before the others; left out where danlu's rule decides.
         structure: how compression changed the network's sizes; left out where it did not.
         coding: weights that are stored with fewer bits; left out for none.
+        processors: those on which an 8-bit file was tried, each with `name` and `features`; left out for none.
         steps: the steps of compression that made it, in order, as a recipe has them; left out for none.
         files: SHA-256 of every other file, by its path inside the bundle.
         digest: SHA-256 of all other fields; empty in format 1.
@@ -211,6 +220,7 @@ class Manifest(Frozen):
     engines: tuple[str, ...] = ()
     structure: Structure | None = None
     coding: Coding | None = None
+    processors: tuple[ProcessorRecord, ...] = ()
     steps: tuple[dict[str, Any], ...] = ()
     versions: dict[str, str]
     files: dict[str, str] = Field(default_factory=dict)
@@ -322,7 +332,7 @@ def write_manifest(
     files = dict(sorted(files.items()))
     written = manifest.model_copy(update={"format": FORMAT, "preprocessing": state, "files": files})
     # Earlier versions of danlu do not know these keys.
-    unset = {name for name in ("engines", "structure", "coding", "steps") if not getattr(written, name)}
+    unset = {name for name in ("engines", "structure", "coding", "processors", "steps") if not getattr(written, name)}
     content = written.model_dump(mode="json", exclude={"digest", *unset})
     digest = sha256_of_json(content)
     write_together(folder, {**contents, MANIFEST: json_bytes({**content, "digest": digest})})

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from danlu.artifacts.bundle import Bundle, Structure
 from danlu.artifacts.run import RunDirectory
@@ -49,6 +49,19 @@ class Material:
 
 
 @dataclass(frozen=True)
+class WeightBits:
+    """Say how matrices are stored: as codes of 4 or 8 bits, with a scale for `group` inputs (0: for all of an output).
+
+    Attributes:
+        names: of the weights that are stored so.
+    """
+
+    bits: Literal[4, 8]
+    group: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Candidate:
     """Hold a model as far as it has been compressed.
 
@@ -56,6 +69,8 @@ class Candidate:
         options: that build the network before `structure` changes it.
         network: on the CPU, in evaluation mode; a step copies it before it changes anything.
         structure: how its sizes differ from those of the options; None for not at all.
+        coding: the bits and the group of stored weights; None for float32.
+        processors: on which an 8-bit file of it was tried.
         files: further files of its bundle by name, as `model.int8.onnx`.
         engines: the order in which engines answer; empty for danlu's rule.
         steps: those that were applied, as a recipe has them.
@@ -65,6 +80,8 @@ class Candidate:
     options: Model
     network: "nn.Module"
     structure: Structure | None = None
+    coding: "WeightBits | None" = None
+    processors: tuple[dict[str, Any], ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     engines: tuple[str, ...] = ()
     steps: tuple[dict[str, Any], ...] = ()

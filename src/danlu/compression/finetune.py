@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from danlu.artifacts.files import atomic_folder
 from danlu.compression.base import Candidate, Material
@@ -13,7 +13,7 @@ from danlu.experiment.earlier_preparation import earlier_target
 from danlu.experiment.written_bundle import write_bundle_files
 from danlu.models.base import Model
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections.sparsity import Sparsity
+from danlu.recipe.sections.sparsity import Rounding, Sparsity
 from danlu.recipe.sections.training import Distill, EarlyStopping, Track
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Tuning:
         teacher: whether it learns from the original's answers, too, or the bundle that it learns from.
         temperature, teacher_weight: as in `training.distill`.
         sparsity: weights that are set to zero meanwhile.
+        weight_bits, group: of the weights that it answers with meanwhile; None for those that it has.
     """
 
     epochs: int
@@ -38,6 +39,8 @@ class Tuning:
     temperature: float | None = None
     teacher_weight: float = 0.5
     sparsity: Sparsity | None = None
+    weight_bits: Literal[4, 8] | None = None
+    group: int = 0
 
 
 def fine_tune(candidate: Candidate, material: Material, tuning: Tuning, seed: Seed) -> Candidate:
@@ -105,6 +108,7 @@ def _recipe(options: Model, material: Material, tuning: Tuning, changed: dict[st
         "max_steps": None,
         "optimizer": optimizer.model_copy(update={"lr": optimizer.lr * tuning.lr_factor}),
         "sparsity": tuning.sparsity,
+        "rounding": None if tuning.weight_bits is None else Rounding(bits=tuning.weight_bits, group=tuning.group),
         # To the end: the weights of the best validation are kept, and patience was meant for a whole training.
         "early_stopping": None
         if stopping is None
@@ -115,7 +119,7 @@ def _recipe(options: Model, material: Material, tuning: Tuning, changed: dict[st
     if tuning.teacher:
         folder = str(material.bundle.folder) if tuning.teacher is True else tuning.teacher
         changes["distill"] = Distill(teacher=folder, temperature=tuning.temperature, weight=tuning.teacher_weight)
-    if tuning.sparsity is not None:
+    if tuning.sparsity is not None or tuning.weight_bits is not None:
         changes["average"] = None
     once = recipe.evaluation.model_copy(update={"folds": None})
     return recipe.model_copy(

@@ -1,46 +1,22 @@
 """Write a candidate's network as `model.int8.onnx`: 8-bit matrices and activations, by onnxruntime's own quantiser."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from danlu.compression.base import Candidate, Material
+from danlu.compression.quantizer import Graph, dynamic_int8, observed_values, ready_graph, static_int8
 from danlu.compression.ranges import Arrays, calibrate, check_values
 from danlu.compression.rows import drawn_training_rows, iter_batches
+from danlu.compression.sensitivity import layers_to_keep
 from danlu.core.cpu import this_processor
-from danlu.core.imports import require_extra, silence_libraries
+from danlu.core.imports import require_extra
 from danlu.core.seeds import Seed
-from danlu.data.specs import TokenInputs
 from danlu.errors import ArgumentError, DataError
 from danlu.models.engines.onnxruntime_engine import INT8_FILE
 
 if TYPE_CHECKING:
-    import onnx
-
     from danlu.compression.quantize import Quantize
-
-OPSET = 20
-MATRICES = ("MatMul", "Gemm")
-# What a convolutional network computes between its matrices, so that numbers stay in 8 bits from one to the next.
-BETWEEN = ("Conv", *MATRICES, "Add", "MaxPool", "GlobalAveragePool", "AveragePool", "Relu", "Concat", "Clip")
-FEWEST_ROWS = 8
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Hold a network as ONNX, ready for the quantiser.
-
-    Attributes:
-        model: with shapes, batch norms folded into convolutions.
-        types: of the operators that are quantised.
-        nodes: the names of those that multiply by a matrix of their own: the layers.
-    """
-
-    model: "onnx.ModelProto"
-    types: tuple[str, ...]
-    nodes: tuple[str, ...]
 
 
 def quantized(candidate: Candidate, options: "Quantize", material: Material, seed: Seed) -> Candidate:
@@ -52,9 +28,9 @@ def quantized(candidate: Candidate, options: "Quantize", material: Material, see
     """
     require_extra("compress", "quantising", only=("onnx", "onnxscript", "onnxruntime"))
     graph = ready_graph(candidate, material, only_matrices=options.scheme == "int8-dynamic")
-    notes = list(candidate.notes)
+    kept: tuple[str, ...] = ()
     if options.scheme == "int8-dynamic":
-        model, kept = dynamic_int8(graph), ()
+        model = dynamic_int8(graph)
     else:
         batches = calibration_batches(material, options.rows, seed)
         ranges = calibrate(graph.model, batches, options.calibration, options.percentile, observed_values(graph))
@@ -65,151 +41,29 @@ def quantized(candidate: Candidate, options: "Quantize", material: Material, see
                 "values in the data",
                 code="DL211",
             )
-        model, kept = static_int8(graph, ranges), ()
+        kept = layers_to_keep(graph, ranges, batches, options)
+        model = static_int8(graph, ranges, kept)
     content = model.SerializeToString()
-    notes.append(described(graph, content, kept))
     return replace(
         candidate,
         files={**candidate.files, INT8_FILE: content},
         engines=("onnxruntime", "torch"),
-        notes=tuple(notes),
+        processors=(this_processor().to_json(),),
+        notes=(*candidate.notes, described(graph, content, kept)),
     )
-
-
-def ready_graph(candidate: Candidate, material: Material, *, only_matrices: bool = False) -> Graph:
-    """Return a candidate's network as a graph that the quantiser takes.
-
-    Args:
-        only_matrices: quantise no convolutions, as dynamic quantisation, whose convolutions are slow.
-
-    Raises:
-        ArgumentError: an operator has no form in ONNX, or there is nothing to quantise.
-    """
-    import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    from danlu.exporters.onnx.whole import prepared_graph
-
-    predictor = material.predictor.with_model(candidate.network)
-    plain = prepared_graph(predictor, OPSET)
-    path, ready = material.scratch / "plain.onnx", material.scratch / "ready.onnx"
-    onnx.save(plain, str(path))
-    with silence_libraries():
-        # Symbolic shapes fail on transformers' models, and nothing here needs them.
-        quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
-    model = onnx.load(str(ready))
-    is_text = isinstance(predictor.preprocessor.inputs, TokenInputs)
-    types = MATRICES if only_matrices or is_text else BETWEEN
-    constants = {value.name for value in model.graph.initializer}
-    for at, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{at}"
-    layers = ("Conv", *MATRICES)
-    nodes = tuple(
-        node.name
-        for node in model.graph.node
-        if node.op_type in types and node.op_type in layers and len(node.input) > 1 and node.input[1] in constants
-    )
-    if not nodes:
-        raise ArgumentError(
-            f"quantize: {candidate.options.name} has no {' or '.join(types)} with weights of its own, which is all "
-            "that is quantised" + ("; choose int8-static for convolutions" if only_matrices else ""),
-            code="DL409",
-        )
-    return Graph(model, types, nodes)
 
 
 def calibration_batches(material: Material, rows: int, seed: Seed) -> list[Arrays]:
     """Return prepared training rows to calibrate on.
 
     Raises:
-        DataError: there are fewer than FEWEST_ROWS.
+        DataError: there are too few.
     """
-    examples = drawn_training_rows(material, rows, seed, fewest=FEWEST_ROWS)
+    from danlu.compression.quantize import FEWEST_ROWS as fewest  # noqa: N811
+
+    examples = drawn_training_rows(material, rows, seed, fewest=fewest)
     size = material.bundle.manifest.batch_size
     return [{name: values.numpy() for name, values in inputs.items()} for inputs, _ in iter_batches(examples, size)]
-
-
-def observed_values(graph: Graph) -> list[str]:
-    """Return the numbers whose ranges static quantisation needs: what goes in and out of its operators."""
-    import onnx
-
-    numbers = {
-        value.name
-        for value in (*graph.model.graph.value_info, *graph.model.graph.input, *graph.model.graph.output)
-        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-    }
-    constants = {value.name for value in graph.model.graph.initializer}
-    found = [
-        name
-        for node in graph.model.graph.node
-        if node.op_type in graph.types
-        for name in (*node.input, *node.output)
-        if name in numbers - constants
-    ]
-    return list(dict.fromkeys(found))
-
-
-def static_int8(graph: Graph, ranges: dict[str, tuple[float, float]], excluded: Sequence[str] = ()) -> Any:
-    """Return a graph whose operators compute with 8 bits, by ranges; weights have a scale per channel.
-
-    On processors whose sums of 8-bit products saturate, weights take 7 bits.
-
-    Args:
-        graph: as `ready_graph` returns it.
-        ranges: of the observed values.
-        excluded: nodes that keep their precision.
-    """
-    from onnxruntime.quantization import CalibrationMethod, QuantType
-    from onnxruntime.quantization.calibrate import TensorData, TensorsData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-
-    known = {
-        name: TensorData(lowest=np.float32(min(low, 0.0)), highest=np.float32(max(high, 0.0)))
-        for name, (low, high) in ranges.items()
-    }
-    quantizer = QDQQuantizer(
-        _copy(graph.model),
-        True,
-        not this_processor().adds_8_bit_exactly,
-        QuantType.QInt8,
-        QuantType.QUInt8,  # signed activations have no fast kernels on x64
-        TensorsData(CalibrationMethod.MinMax, known),
-        [],
-        list(excluded),
-        list(graph.types),
-        {"MatMulConstBOnly": True},
-    )
-    with silence_libraries():
-        quantizer.quantize_model()
-    return quantizer.model.model
-
-
-def dynamic_int8(graph: Graph) -> Any:
-    """Return a graph whose matrices have 8 bits, and whose activations get theirs from each batch."""
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.onnx_model import ONNXModel
-    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
-    from onnxruntime.quantization.quant_utils import QuantizationMode
-
-    split = ONNXModel(_copy(graph.model))
-    split.replace_gemm_with_matmul()  # the quantiser takes no Gemm here
-    with silence_libraries():
-        quantizer = ONNXQuantizer(
-            split.model,
-            True,
-            not this_processor().adds_8_bit_exactly,
-            QuantizationMode.IntegerOps,
-            False,
-            QuantType.QInt8,
-            QuantType.QUInt8,
-            None,
-            [],
-            [],
-            ["MatMul"],
-            {"MatMulConstBOnly": True},
-        )
-        quantizer.quantize_model()
-    return quantizer.model.model
 
 
 def described(graph: Graph, content: bytes, kept: Sequence[str]) -> str:
@@ -225,14 +79,6 @@ def described(graph: Graph, content: bytes, kept: Sequence[str]) -> str:
             "small for 8 bits to pay",
             code="DL409",
         )
-    held = f", {len(kept)} in full precision" if kept else ""
-    bits = "8" if this_processor().adds_8_bit_exactly else "7, since sums saturate on this processor"
+    held = f", of which {', '.join(kept)} keep their precision" if kept else ""
+    bits = "8" if this_processor().adds_8_bit_exactly else "7, since sums of 8 saturate on this processor"
     return f"{len(graph.nodes)} layers{held}; {len(content):,} bytes for {before:,}; bits of weights: {bits}"
-
-
-def _copy(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    import onnx
-
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    return copied

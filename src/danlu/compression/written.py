@@ -1,23 +1,29 @@
 """Write a candidate as a bundle: the original's manifest and preparation, the new network, its answers."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from danlu.artifacts.bundle import GOLDEN, REFERENCE, REFERENCE_ROWS, Bundle
+from danlu.artifacts.bundle import (
+    GOLDEN,
+    REFERENCE,
+    REFERENCE_ROWS,
+    WEIGHTS,
+    Bundle,
+    Coding,
+    Manifest,
+    files_in,
+    write_manifest,
+)
 from danlu.artifacts.files import atomic_folder, write_bytes
-from danlu.compression.base import Candidate, Material
+from danlu.compression.base import Candidate, Material, WeightBits
 from danlu.data.descriptors import Origin
 from danlu.data.splits import Split
 from danlu.errors import ArtifactError
 from danlu.experiment.written_bundle import write_bundle_files
 from danlu.models.bundle_form import open_checked
-from danlu.models.engines.onnxruntime_engine import INT8_FILE
-from danlu.models.golden import LABEL, golden_frame, golden_inputs
-
-if TYPE_CHECKING:
-    from danlu.models.predictor import Predictor
+from danlu.models.engines.onnxruntime_engine import INT8_FILE, OnnxRuntimeEngine
+from danlu.models.golden import INT8_ANSWER, INT8_EXACT, LABEL, golden_frame, golden_inputs
 
 
 def write_candidate(material: Material, candidate: Candidate, folder: Path) -> Bundle:
@@ -37,6 +43,8 @@ def write_candidate(material: Material, candidate: Candidate, folder: Path) -> B
             "structure": candidate.structure,
             "engines": candidate.engines,
             "steps": candidate.steps,
+            "processors": candidate.processors,
+            "coding": None,
             "files": {},
         }
     )
@@ -47,6 +55,8 @@ def write_candidate(material: Material, candidate: Candidate, folder: Path) -> B
             if name in original.manifest.files:
                 write_bytes(written / name, original.require(name).read_bytes())
         write_bundle_files(written, manifest, candidate.options, candidate.network)
+        if candidate.coding is not None:
+            store_codes(written, manifest, candidate.coding)
         _record_golden(material, open_checked(written))
     return open_checked(folder)
 
@@ -60,18 +70,31 @@ def _record_golden(material: Material, bundle: Bundle) -> None:
             "evaluate the run first",
             code="DL301",
         )
+    from danlu.models.predictor import Predictor
+
     rows = golden_inputs(golden, material.predictor.preprocessor.columns)
-    predictor = _open(bundle, material, "torch")
+    predictor = Predictor.load(bundle, engine="torch", recipe_model=material.context.model, replay=False)
     part, place = Split.of(rows), Origin(GOLDEN, Path.cwd())
     answers = predictor.outputs(part, place).astype(np.float64)
-    int8 = None
+    int8 = {}
     if INT8_FILE in bundle.manifest.files:
-        int8 = _open(bundle, material, "onnxruntime").outputs(part, place).astype(np.float64)
+        for name, exact in ((INT8_ANSWER, False), (INT8_EXACT, True)):
+            predictor.engine = OnnxRuntimeEngine.open_int8(predictor.source, exact=exact)
+            int8[name] = predictor.outputs(part, place).astype(np.float64)
     labels = golden[LABEL] if LABEL in golden.columns else None
     bundle.add_golden(golden_frame(rows, labels, answers, predictor.target.decode(answers), int8))
 
 
-def _open(bundle: Bundle, material: Material, engine: str) -> "Predictor":
-    from danlu.models.predictor import Predictor
+def store_codes(folder: Path, manifest: Manifest, bits: WeightBits) -> None:
+    """Write a bundle's weights again, those of `bits` as codes."""
+    from danlu.artifacts.tensors import load_tensors, save_tensors
+    from danlu.models.coded_weights import CODES, SCALES, encode
 
-    return Predictor.load(bundle, engine=engine, recipe_model=material.context.model, replay=False)
+    tensors = load_tensors(folder / WEIGHTS)
+    shapes = {name: tuple(tensors[name].shape) for name in bits.names if name in tensors}
+    stored = {name: value for name, value in tensors.items() if name not in shapes}
+    for name in shapes:
+        stored[f"{name}{CODES}"], stored[f"{name}{SCALES}"] = encode(tensors[name], bits.bits, bits.group)
+    save_tensors(stored, folder / WEIGHTS)
+    coding = Coding(bits=bits.bits, group=bits.group, shapes=shapes)
+    write_manifest(folder, manifest.model_copy(update={"coding": coding}), files_in(folder))

@@ -1,9 +1,11 @@
 """What this machine's processor is and can do, as far as 8-bit arithmetic depends on it."""
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 CPU_INFO = Path("/proc/cpuinfo")
 # Names as Linux has them.
@@ -32,9 +34,14 @@ class Processor:
         """Whether sums of products of 8-bit numbers do not saturate."""
         return any(feature in self.features for feature in EXACT_8_BIT)
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """Return `name` and `features`."""
         return {"name": self.name, "features": list(self.features)}
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Processor":
+        """Return the processor of such JSON."""
+        return cls(told["name"], tuple(told["features"]))
 
 
 @cache

@@ -33,6 +33,13 @@ def encode(weight: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
     return (_packed(flat) if bits == 4 else flat), scales
 
 
+def rounded(weight: Tensor, bits: int, group: int) -> Tensor:
+    """Return a weight as it comes back from its codes."""
+    codes, scales = encode(weight, bits, group)
+    coding = Coding.model_construct(bits=bits, group=group, shapes={"": tuple(weight.shape)})
+    return decode({CODES: codes, SCALES: scales}, coding)[""].to(weight.dtype)
+
+
 def decode(tensors: Mapping[str, Tensor], coding: Coding) -> dict[str, Tensor]:
     """Return a file's tensors with those that are stored as codes in float32.
 

@@ -147,6 +147,11 @@ class Predictor:
         return self._source.bundle
 
     @property
+    def source(self) -> EngineSource:
+        """What engines open."""
+        return self._source
+
+    @property
     def model(self) -> "nn.Module":
         """The network in torch, on `device`.
 

@@ -85,22 +85,22 @@ def _in_backward(options: Training) -> Iterator[tuple[str, str]]:
 
 
 def _sparsity(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Yield options that would fill in the zeros of `training.sparsity`, or step weights out of its reach."""
+    """Yield options that would undo `training.sparsity` or `rounding`, or step weights out of their reach."""
     options = recipe.training
-    if options.sparsity is None:
+    if options.sparsity is None and options.rounding is None:
         return
-    key = "training.sparsity"
+    key = "training.sparsity" if options.sparsity is not None else "training.rounding"
     if options.average is not None or options.optimizer.averages_itself:
-        yield key, "has zeros that an average of the weights fills in; remove training.average, or choose adamw"
+        yield key, "changes single weights, which an average undoes; remove training.average, or choose adamw"
     if options.parallel not in ("auto", Parallel()):
         yield key, "looks at all weights, which training.parallel divides; remove one of the two"
     if options.precision in ("bf16-master", "bf16-stochastic") or options.memory.offload_optimizer:
         yield (
             key,
-            "zeroes the model's own weights, not copies that are stepped in their place; set precision: auto",
+            "changes the model's own weights, not copies that are stepped in their place; set precision: auto",
         )
     if getattr(getattr(recipe.model, "finetune", None), "adapts", False):
-        yield key, "sets weights to zero that adapters leave alone; set finetune.mode: full"
+        yield key, "changes weights that adapters leave alone; set finetune.mode: full"
 
 
 def _elsewhere(options: Training) -> Iterator[tuple[str, str]]:

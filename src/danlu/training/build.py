@@ -42,6 +42,7 @@ from danlu.training.param_groups import parameter_groups
 from danlu.training.param_storage import StorageKind
 from danlu.training.precision import Precision, choose_precision
 from danlu.training.regularization import WeightRegularizer, clip_grad_value
+from danlu.training.rounded_weights import WeightRounding
 from danlu.training.schedules import Schedule, scaled_lr
 from danlu.training.sparsity import Sparsifier
 from danlu.training.step import TrainStep
@@ -141,6 +142,7 @@ def build_train_state(
         min_microbatch_rows=min_microbatch_rows(own.model),
         parallel=parallel,
         parallel_model=own,
+        rounding=None if options.rounding is None else WeightRounding(own.model, options.rounding),
     )
     return TrainState(
         step=step,

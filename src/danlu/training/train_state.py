@@ -22,6 +22,7 @@ from danlu.training.early_stopping import EarlyStopper
 from danlu.training.finetuning import GradualUnfreezing, frozen_params_digest
 from danlu.training.monitoring.nonfinite import first_nonfinite_module
 from danlu.training.optimizer_state import StateTensors, load_named_state_dict, named_state_dict, read_local_shard
+from danlu.training.precision import NO_CONTEXT
 from danlu.training.running_average import RunningAverage
 from danlu.training.schedules import ReduceLROnPlateau, Schedule
 from danlu.training.sparsity import Sparsifier
@@ -121,7 +122,11 @@ class TrainState:
     def eval_weights(self) -> Iterator[None]:
         """Put the evaluated weights into the model: the average, where there is one."""
         self.sync_replicas()
-        with eval_weights(self.model, self.step.optimizer, self.average):
+        rounding = self.step.rounding
+        with (
+            eval_weights(self.model, self.step.optimizer, self.average),
+            NO_CONTEXT if rounding is None else rounding.rounded(),
+        ):
             yield
 
     def eval_weights_copy(self) -> "dict[str, ShardCopy]":

@@ -53,7 +53,7 @@ class Engine(ABC):
     """
 
     name: ClassVar[str]
-    tolerance: ClassVar[float]
+    tolerance: float
     needs_file: ClassVar[str | None] = None
     form: ClassVar[str | None] = None
     golden: str = ANSWER

@@ -20,7 +20,7 @@ class NumpyEngine(Engine):
     """Compute networks of tables in numpy."""
 
     name: ClassVar[str] = "numpy"
-    tolerance: ClassVar[float] = 1e-4
+    tolerance = 1e-4
 
     def __init__(self, network: Network) -> None:
         self.network = network

@@ -22,7 +22,7 @@ class TorchEngine(Engine):
     """
 
     name: ClassVar[str] = "torch"
-    tolerance: ClassVar[float] = 1e-4  # devices round differently; wrong preprocessing or weights deviate far more
+    tolerance = 1e-4  # devices round differently; wrong preprocessing or weights deviate far more
 
     def __init__(self, network: "nn.Module", device: "torch.device") -> None:
         self.network, self.device = network.to(device).eval(), device

@@ -1,4 +1,4 @@
-"""The recipe's section `training.sparsity`: weights that training sets to zero, ever more of them."""
+"""The recipe's sections `training.sparsity` and `training.rounding`: weights that are zero, or of few bits."""
 
 from typing import Annotated, Literal, Self
 
@@ -50,3 +50,13 @@ class Sparsity(Frozen):
             if self.schedule != "constant":
                 raise ValueError(f"pattern {self.pattern} cannot rise step by step; set schedule: constant")
         return self
+
+
+class Rounding(Frozen):
+    """Let the network answer with rounded weights while it is trained (quantisation-aware training of weights).
+
+    Those of linear layers and convolutions. The weights that are stepped and kept are not rounded.
+    """
+
+    bits: Literal[4, 8] = 8
+    group: NonNegativeInt = Field(default=0, description="inputs that share a scale; 0 for all of an output")
