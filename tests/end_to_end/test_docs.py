@@ -173,7 +173,10 @@ def test_the_reference_is_up_to_date() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [GUIDE, *(ROOT / "docs" / name for name in ("parallel.md", "not-covered.md", "errors.md", "explain.md"))],
+    [
+        GUIDE,
+        *(ROOT / "docs" / name for name in ("parallel.md", "not-covered.md", "errors.md", "explain.md", "compress.md")),
+    ],
     ids=lambda page: page.name,
 )
 def test_both_languages_have_the_same_chapters_and_examples(page: Path) -> None:

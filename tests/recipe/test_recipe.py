@@ -192,7 +192,6 @@ def test_a_section_that_is_no_section_is_refused_with_its_keys(section: dict[str
 @pytest.mark.parametrize(
     ("section", "key"),
     [
-        ({"compression": {"steps": [{"prune": {"amount": 0.5}}, {"quantize": "int8-static"}]}}, "compression"),
         ({"deployment": {"server": {"max_batch": 64}, "container": True}}, "deployment"),
     ],
 )

@@ -70,8 +70,6 @@ def _prune(network: nn.Module, options: "Prune", amount: float, material: Materi
     inputs = material.predictor.preprocessor.inputs
     ports, samples = network_ports(inputs), sample_inputs(inputs)
     given = {port.name: values for port, values in zip(ports, samples, strict=True)}
-    with torch.no_grad():
-        answer: Any = network(**given)
     for weight in network.parameters():
         weight.requires_grad_(weight.is_floating_point())
     importance: Any = torch_pruning.importance.GroupMagnitudeImportance(p=2)
@@ -82,6 +80,8 @@ def _prune(network: nn.Module, options: "Prune", amount: float, material: Materi
         importance = torch_pruning.importance.RandomImportance()
     heads = attention_heads(network)
     try:
+        with torch.no_grad():
+            answer: Any = network(**given)
         with silence_libraries():
             pruner = torch_pruning.pruner.BasePruner(
                 network,

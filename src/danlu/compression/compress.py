@@ -1,12 +1,16 @@
 """Compress a run: by steps, in order, or by a search within a budget. What was found is kept in compression.json."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from danlu.artifacts.files import StrPath, write_json
 from danlu.artifacts.ownership import lock_run
+from danlu.artifacts.run import RunDirectory
 from danlu.compression.base import Step
-from danlu.compression.material import COMPRESSED, find_run, open_material
+from danlu.compression.material import COMPRESSED, SCRATCH, find_run, open_material
 from danlu.compression.once import Compressed, apply_steps
 from danlu.compression.points import ORIGINAL, compressed_point, original_point
 from danlu.compression.results import RESULT_FILE, CompressionResult
@@ -31,9 +35,9 @@ def compress_by_steps(
         ArgumentError: there is no run, or a step does not fit.
         ArtifactError, DataError: the run is damaged, or has too few rows.
     """
-    run, _ = find_run(path)
-    folder = output or run.path / COMPRESSED / FIRST
-    with lock_run(run), open_material(path, own_code=own_code) as material:
+    run, source = find_run(path)
+    folder = output or _free_folder(run, source)
+    with lock_run(run), _without_leftovers(run), open_material(path, own_code=own_code) as material:
         candidate = apply_steps(material, steps)
         made = Compressed(write_candidate(material, candidate, folder), candidate)
         points = (
@@ -43,3 +47,18 @@ def compress_by_steps(
         found = CompressionResult(this_processor().to_json(), points, ORIGINAL, FIRST)
         write_json(run.path / RESULT_FILE, found.to_json())
     return found
+
+
+def _free_folder(run: RunDirectory, source: Path) -> Path:
+    """Return where the new bundle goes: RUN/compressed/p1, or the next free number where p1 is what is compressed."""
+    if source.resolve() == run.model.resolve():
+        return run.path / COMPRESSED / FIRST
+    return next(folder for number in count(1) if not (folder := run.path / COMPRESSED / f"p{number}").exists())
+
+
+@contextmanager
+def _without_leftovers(run: RunDirectory) -> Iterator[None]:
+    """Delete what a compression that was killed has left in a run, which this process holds."""
+    for folder in run.path.glob(f"{SCRATCH}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    yield

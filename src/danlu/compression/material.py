@@ -13,11 +13,12 @@ from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.compression.base import Candidate, Material
 from danlu.data.splits import Split, Splits
-from danlu.errors import ArgumentError
+from danlu.errors import ArgumentError, ArtifactError
 from danlu.experiment.run_data import load_run_data, with_stored_reference
 from danlu.models.bundle_form import open_checked
 
 COMPRESSED = "compressed"  # folder of a run
+SCRATCH = ".compressing-"  # begins the name of a folder for what steps write on the way
 
 
 def find_run(path: StrPath) -> tuple[RunDirectory, Path]:
@@ -65,11 +66,17 @@ def open_material(path: StrPath, *, validation: Split | None = None, own_code: b
     recipe = load_run_recipe(run.path / RECIPE)
     bundle = open_checked(folder)
     require_uncompressed_form(bundle)
+    if bundle.golden() is None:
+        raise ArtifactError(
+            f"{folder}: holds no golden samples, by which a smaller model is checked; evaluate the run first "
+            f"(danlu evaluate {run.path})",
+            code="DL301",
+        )
     context = with_stored_reference(load_run_data(recipe, run), run)
     if validation is not None:
         context = replace(context, splits=Splits(context.splits.train, validation, context.splits.test))
     predictor = Predictor.load(bundle, engine="torch", own_code=own_code, recipe_model=context.model)
-    with translate_write_errors(run.path), TemporaryDirectory(prefix=".compressing-", dir=run.path) as scratch:
+    with translate_write_errors(run.path), TemporaryDirectory(prefix=SCRATCH, dir=run.path) as scratch:
         yield Material(run, context, bundle, predictor, Path(scratch))
 
 

@@ -1,6 +1,7 @@
 """Apply steps in order, and write what comes out as a bundle."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -74,7 +75,11 @@ def with_onnx(candidate: Candidate, material: Material) -> Candidate:
     from danlu.exporters.onnx.network import OPSET
     from danlu.exporters.onnx.whole import prepared_graph
 
-    content = prepared_graph(material.predictor.with_model(candidate.network), OPSET).SerializeToString()
+    try:
+        graph = prepared_graph(material.predictor.with_model(deepcopy(candidate.network)), OPSET)
+    except ArgumentError as error:
+        return replace(candidate, notes=(*candidate.notes, f"torch answers, since {error}"))
+    content = graph.SerializeToString()
     return replace(candidate, files={**candidate.files, ONNX_FILE: content}, engines=("onnxruntime", "torch"))
 
 

@@ -85,22 +85,20 @@ class Quantize(Step):
         return None
 
     def apply(self, candidate: Candidate, material: Material, seed: Seed) -> Candidate:
-        from danlu.training.masks import prunable_weights
+        from danlu.training.masks import embedding_weights, prunable_weights
 
         if self.epochs:
             tuning = Tuning(
                 self.epochs, self.lr_factor, self.distill, weight_bits=self.bits, group=self.inputs_per_scale
             )
             candidate = fine_tune(candidate, material, tuning, seed.derive("aware"))
-        stored = replace(
-            candidate,
-            coding=WeightBits(self.bits, self.inputs_per_scale, tuple(prunable_weights(candidate.network))),
-        )
+        rounded = prunable_weights(candidate.network) | embedding_weights(candidate.network)
+        stored = replace(candidate, coding=WeightBits(self.bits, self.inputs_per_scale, tuple(rounded)))
         if self.scheme in FILES:
             from danlu.compression.int8 import quantized
 
             return quantized(stored, self, material, seed)
-        count = sum(weight.numel() for weight in prunable_weights(candidate.network).values())
+        count = sum(weight.numel() for weight in rounded.values())
         groups = f"groups of {self.inputs_per_scale}" if self.inputs_per_scale else "a scale for each output"
         note = f"{count:,} weights are rounded to the nearest of {self.bits} bits, {groups}"
         return replace(stored, engines=(), notes=(*candidate.notes, note))

@@ -1,6 +1,7 @@
 """The network as an ONNX graph that onnxruntime's quantiser takes, and what the quantiser makes of it."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def ready_graph(candidate: Candidate, material: Material, *, only_matrices: bool
 
     from danlu.exporters.onnx.whole import prepared_graph
 
-    predictor = material.predictor.with_model(candidate.network)
+    predictor = material.predictor.with_model(deepcopy(candidate.network))
     plain = prepared_graph(predictor, OPSET)
     path, ready = material.scratch / "plain.onnx", material.scratch / "ready.onnx"
     onnx.save(plain, str(path))

@@ -29,6 +29,13 @@ def prunable_weights(network: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
+def embedding_weights(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the matrices of embeddings, by name."""
+    return {
+        f"{name}.weight": layer.weight for name, layer in network.named_modules() if isinstance(layer, nn.Embedding)
+    }
+
+
 def transposed_weights(network: nn.Module) -> frozenset[str]:
     """Return the names of matrices [inputs, outputs], which transformers' Conv1D has."""
     return frozenset(f"{name}.weight" for name, layer in network.named_modules() if is_transposed_linear(layer))
