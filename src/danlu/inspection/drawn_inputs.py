@@ -12,7 +12,9 @@ Described = Mapping[str, tuple[str, tuple[int | str, ...]]]
 
 
 def draw_inputs(inputs: Described, size_of: Callable[[str, int], int], number: int = 0) -> dict[str, np.ndarray]:
-    """Draw normal numbers, and whole ones of 0 and 1, which any vocabulary has; masks are 1, words empty.
+    """Draw normal numbers, whole ones of 0 and 1, masks of 1, empty words.
+
+    Any vocabulary has 0 and 1.
 
     Args:
         inputs: what is drawn.

@@ -36,7 +36,7 @@ class Pieces:
 
 
 def is_of_pieces(told: dict[str, Any]) -> bool:
-    """Return whether a tokenizer's JSON is of sentencepiece's kind: BPE over characters, bytes for unknown ones."""
+    """Return whether a tokenizer merges characters, with bytes for unknown ones."""
     return told["model"].get("type") == "BPE" and bool(told["model"].get("byte_fallback"))
 
 

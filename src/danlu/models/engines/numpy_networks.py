@@ -146,7 +146,7 @@ def _centred(values: np.ndarray) -> np.ndarray:
 
 
 def _joined(weights: Arrays, names: list[str], norm: str | None) -> Layer:
-    """Return several linear maps side by side, which a norm's scale and shift before them are part of."""
+    """Return linear maps side by side, with the norm's scale and shift before them."""
     weight = np.concatenate([weights[f"{name}.weight"] for name in names]).astype(np.float64)
     bias = np.concatenate([weights[f"{name}.bias"] for name in names]).astype(np.float64)
     if norm is not None:

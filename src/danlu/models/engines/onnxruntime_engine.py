@@ -108,7 +108,7 @@ class _OneRow:
             return self._answer.copy()
 
     def _bind(self, inputs: Arrays) -> np.ndarray:
-        """Answer a first row as any session does, and keep memory of its shapes for those that follow."""
+        """Answer a first row, and keep memory of its shapes."""
         found: np.ndarray = self.session.run([self.output], inputs)[0]
         self._given = {name: np.array(values, order="C") for name, values in inputs.items()}
         self._answer, self._binding = np.array(found, order="C"), self.session.io_binding()
@@ -161,7 +161,7 @@ def quiet_options(threads: int | None = None) -> Any:
 
 
 def damaged_onnx(path: Path, error: Exception) -> ArtifactError:
-    """Return what is raised of an ONNX file that cannot be read or run, whichever library found it out."""
+    """Return the error of an ONNX file that cannot be read or run."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first)
     return ArtifactError(f"{path}: cannot be read or run as ONNX: {reason}", code="DL303")
