@@ -72,6 +72,17 @@ def test_a_mapping_that_could_have_been_a_number_is_refused_for_what_is_wrong_in
     assert said == "recipe: evaluation.folds: column names each row's fold, so repeats has no effect; remove it"
 
 
+def test_a_bare_path_as_a_model_is_told_how_its_weights_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    for path in ("tiny", "./tiny", "weights/tiny.gguf"):
+        said = refusal({"data": {"source": "a.csv"}, "model": path})
+        assert f"model: unknown name '{path}'; a folder of transformers or a GGUF file is named as hf:{path};" in said
+    assert "hf:" not in refusal({"data": {"source": "a.csv"}, "model": "lineal"}).replace("hf,", "")
+
+
 def test_the_command_refuses_a_recipe_with_exit_code_2_and_no_traceback(tmp_path: Path, danlu: Command) -> None:
     done = danlu("run", write(tmp_path, WRONG), cwd=tmp_path)
     assert done.returncode == 2

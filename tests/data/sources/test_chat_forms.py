@@ -416,3 +416,15 @@ def test_the_columns_of_a_question_and_its_answer_are_read(asked: str, tmp_path:
     found = package.check({"data": {"source": str(write_lines(tmp_path / "a.jsonl", rows))}})
     unread = [one["figures"]["columns"] for one in found["findings"] if one["key"] == "unread-columns"]
     assert unread == [["score"]]
+
+
+def test_pairs_whose_answers_are_the_same_are_counted(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"is {n} on", "chosen": f"no {n} is off", "rejected": f"no {n} is off" if n % 2 else "on"}
+        for n in range(20)
+    ]
+    found = package.check({"data": {"source": str(write_lines(tmp_path / "a.jsonl", rows))}})
+    (equal,) = [one for one in found["findings"] if one["key"] == "equal-answers"]
+    figures = equal["figures"]
+    assert equal["severity"] == "warning" and "say the same" in equal["message"]
+    assert figures["of"] == found["splits"]["train"] and 0 < figures["rows"] <= 10 and figures["rows"] < figures["of"]
