@@ -66,7 +66,6 @@ def _section(model: type[BaseModel], key: str) -> Iterator[str]:
     yield f"{_summary(model)}\n"
     rows: list[tuple[str, str, str, str]] = []
     for name, field in model.model_fields.items():
-        path = f"{key}.{name}" if key else name
         rows.append((f"`{name}`", _words(field.annotation, field.metadata), _default(field), field.description or ""))
     yield from _table(("key", "type", "default", "meaning"), rows)
     for name, section in _sections(model):
@@ -159,9 +158,6 @@ def _components() -> Iterator[str]:
     for kind in TABLES:
         inner: dict[str, type[BaseModel]] = {}
         yield f"### {kind}\n"
-        note = _today({"augmentation": "data.augment", "compression": "compression"}.get(kind, ""))
-        if note:
-            yield f"{note}\n"
         rows = [
             (f"`{name}`", _summary(component), "<br>".join(_options(component)))
             for name, component in components(kind).items()
