@@ -207,13 +207,10 @@ def _model_paths(name: str, served: Served, part: str) -> Json:
     body = _content(_ref(f"{part}Request"))
     if len(served.columns) == 1 and served.columns[0].type == "image":
         column = served.columns[0].name
-        file = {"type": "string", "contentMediaType": "application/octet-stream"}
-        files = {"type": "array", "minItems": 1, "items": file}
-        form = {
-            "properties": {column: files},
-            "additionalProperties": files,
-            "minProperties": 1,
-        }  # whatever their names
+        # Each part is a row, whatever its name and its content; only an empty form has none.
+        part_of_form = {"minItems": 1}
+        file = {**part_of_form, "contentMediaType": "application/octet-stream"}
+        form = {"properties": {column: file}, "additionalProperties": part_of_form, "minProperties": 1}
         body |= _content({"type": "object", **form}, "multipart/form-data")
     asked = ("400", "408", "413", "415", "429", "503")
     answered = {"parameters": _asking(), "requestBody": {"required": True, "content": body}}
