@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,15 +22,21 @@ import uvicorn
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from danlu.artifacts.jobs import JobStore
 from danlu.core.console import ERROR, emit
 from danlu.core.threads import usable_cores
 from danlu.errors import DanluError
 from danlu.serving.control import Channel, Message
 from danlu.serving.grpc.server import Address, GrpcServer
 from danlu.serving.http.app import Site, build_app
+from danlu.serving.http.envelope import RequestIds
+from danlu.serving.http.front import Front
 from danlu.serving.http.hot import Hot
+from danlu.serving.http.jobs import JobRoutes
+from danlu.serving.http.language import LanguageRoutes
 from danlu.serving.http.protocol import HotProtocol
 from danlu.serving.instance import Instance
+from danlu.serving.jobs.job import CallbackList
 from danlu.serving.keys import Gate, Key
 from danlu.serving.limits import Limits
 from danlu.serving.loaded import Models
@@ -44,6 +50,7 @@ TURNS = 10
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be added to answers while a batch is computed
 YOUNG = 20_000  # objects between two collections: requests leave no cycles, and those in flight are looked at in vain
 BACKLOG = 2048
+CUT_S = 2.0  # before connections are cut, texts that are still being written are ended by an error
 SPARE_FILES = 200  # open beside the connections
 
 
@@ -59,6 +66,11 @@ class Options:
         traces: a collector's URL, which gets spans of each request; None for none.
         workers: processes at a time.
         grpc: where gRPC is spoken; None for nowhere.
+        jobs: the store of files to be predicted later; None for none.
+        callbacks: where ends of jobs may be told.
+        own_code: whether code that bundles name may run.
+        trusted: public keys, one of which has to have signed each bundle; none for any bundle.
+        text_engine: what writes the texts of language models, `danlu` or `vllm`.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -69,6 +81,11 @@ class Options:
     traces: str | None = None
     workers: int = 1
     grpc: Address | None = None
+    jobs: str | None = None
+    callbacks: tuple[str, ...] = ()
+    own_code: bool = False
+    trusted: tuple[str, ...] = ()
+    text_engine: str = "danlu"
 
 
 def serve_worker(
@@ -104,7 +121,9 @@ def serve_worker(
         loop = asyncio.get_running_loop()
         log = None if options.log is None else RequestLog(options.log)
         traces = None if options.traces is None else Traces.to(options.traces)
-        hot = Hot(loop, options.limits, gate, log, traces)
+        ids = RequestIds()
+        hot = Hot(loop, options.limits, gate, log, traces, ids)
+        language = LanguageRoutes(loop, options.limits, gate, log, ids, options.text_engine)
         own = table.row(row)
         instances = {
             name: {
@@ -115,12 +134,18 @@ def serve_worker(
         }
         for name, model in models.items():
             hot.add(model.model, instances[name])
+            language.add(model.model, instances[name], own)
         supervisor = SupervisorLink(channel, loop)
         policies = {name: model.model for name, model in models.items()}
-        site = Site(policies, instances, hot, gate, table, supervisor.ask)
+        front = Front(hot, language)
+        site = Site(policies, instances, front, gate, table, supervisor.ask)
+        if options.jobs is not None:
+            store, callbacks = JobStore.open(options.jobs), CallbackList(options.callbacks)
+            routes = JobRoutes(store, callbacks, options.limits, options.own_code, site.choose, lambda: front.draining)
+            site = replace(site, jobs=routes)
         grpc = None if options.grpc is None else GrpcServer(options.grpc, site, options.limits)
-        config, connections = _config(build_app(site), hot, options), own.counter("danlu_connections")
-        server = WorkerServer(config, hot, supervisor, log, connections, grpc)
+        config, connections = _config(build_app(site), front, options), own.counter("danlu_connections")
+        server = WorkerServer(config, front, supervisor, log, connections, grpc)
         server.traces = traces
         supervisor.on_drain = server.drain
         loop.add_signal_handler(signal.SIGTERM, server.drain, options.limits.drain_idle_s)
@@ -149,14 +174,14 @@ def _allow_connections(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _config(app: Any, hot: Hot, options: Options) -> Config:
+def _config(app: Any, front: Front, options: Options) -> Config:
     def protocol(
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> HotProtocol:
-        return HotProtocol(hot, config, server_state, app_state, _loop)
+        return HotProtocol(front, config, server_state, app_state, _loop)
 
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     certificate, private_key = options.certificate, options.private_key
@@ -222,7 +247,7 @@ class WorkerServer(uvicorn.Server):
     def __init__(
         self,
         config: Config,
-        hot: Hot,
+        front: Front,
         supervisor: SupervisorLink,
         log: RequestLog | None,
         connections: Counter,
@@ -230,7 +255,7 @@ class WorkerServer(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._grpc = grpc
-        self._hot, self._supervisor, self._log, self._connections = hot, supervisor, log, connections
+        self._front, self._supervisor, self._log, self._connections = front, supervisor, log, connections
         self._patience_s = 0.0
         self.traces: Traces | None = None
         self._given: socket.socket | None = None  # what the event loop listens to, and another hold of it
@@ -242,7 +267,9 @@ class WorkerServer(uvicorn.Server):
         Args:
             idle_s: seconds in which clients that keep a connection may send one more request on it.
         """
-        self._hot.draining = True
+        self._front.draining = True
+        limits = self._front.limits
+        asyncio.get_running_loop().call_later(max(0.0, limits.drain_s - CUT_S), self._front.language.stop_texts)
         for connection in self.server_state.connections:
             cycle = getattr(connection, "cycle", None)
             if cycle is not None and not cycle.response_complete:
