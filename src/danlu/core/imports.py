@@ -76,7 +76,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 
 def missing_packages(extra: str) -> tuple[str, ...]:
-    """Return the modules of `extra` that are not installed, importing at most the packages that hold them."""
+    """Return the modules of `extra` that are not installed.
+
+    At most the packages that hold them are imported.
+    """
     return tuple(module for module in EXTRAS[extra] if not _is_installed(module))
 
 
