@@ -91,7 +91,7 @@ class ReadRows:
 
 @contextmanager
 def rows_to_answer(bundle: Bundle, source: object, keep: Sequence[str] = ()) -> Iterator[ReadRows]:
-    """Read the rows of a source; a large table is on disk, as long as the block lasts.
+    """Read the rows of a source; large ones are on disk within the block.
 
     Args:
         bundle: whose model answers them.
