@@ -210,7 +210,7 @@ class JobStore:
             return int(transaction.run(statement, **kind_values, **state_values)[0]["number"])
 
     def stop(self, job_id: str) -> Job | None:
-        """Stop a job that has not ended; its worker learns of it at its next heartbeat.
+        """Stop a job that has not ended; its next heartbeat tells its worker.
 
         Returns:
             the job as it is now; None where there is none.
@@ -305,7 +305,7 @@ class JobStore:
             self._give_back(job, again_s, 0)
 
     def release(self, job: Job) -> None:
-        """Give a job back that is not to be done now; it counts as no try.
+        """Give a job back that is not to be done now, uncounted.
 
         Raises:
             LostLease: as `complete`.
