@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]  # rows answered, and all rows
 class AnswerRows(Protocol):
     """Answer some rows of a source, as `Predictor.predict_source` does."""
 
-    def __call__(self, rows: RawData, *, broken: Broken, first_row: int) -> pl.DataFrame:
+    def __call__(self, rows: RawData, /, *, broken: Broken, first_row: int) -> pl.DataFrame:
         """Return an answer a row, in order."""
 
 

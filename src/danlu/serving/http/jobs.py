@@ -170,8 +170,8 @@ class JobRoutes:
                 engine=served.predictor.engine.name,
                 own_code=self.own_code,
                 suffix=suffix,
-                output=fields.get("output", form_of(suffix)),  # type: ignore[arg-type]  # pydantic refuses others
-                broken=fields.get("broken", "row"),  # type: ignore[arg-type]
+                output=fields.get("output", form_of(suffix)),
+                broken=fields.get("broken", "row"),
                 owner=request.scope.get(OWNER, ""),
             )
         except ValidationError as error:
