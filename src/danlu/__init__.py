@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from danlu.api.chat import chat as chat
     from danlu.api.check import check as check
     from danlu.api.compare import compare as compare
+    from danlu.api.compress import compress as compress
     from danlu.api.deploy import deploy as deploy
     from danlu.api.doctor import doctor as doctor
     from danlu.api.evaluate import evaluate as evaluate
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from danlu.api.runs import runs as runs
     from danlu.api.schema import schema as schema
     from danlu.api.serve import serve as serve
+    from danlu.api.sign import sign as sign
     from danlu.api.train import resume as resume
     from danlu.api.train import train as train
     from danlu.api.tune import tune as tune

@@ -184,7 +184,7 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "jobs.sqlite").write_bytes(b"this is no database, though it has its name" * 50)
     with pytest.raises(ArtifactError, match="cannot be read or written") as caught:
         JobStore.open(tmp_path)
-    assert caught.value.code == "DL316"
+    assert caught.value.code == "DL320"
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError, match="file"):
         JobStore.open(tmp_path / "file")

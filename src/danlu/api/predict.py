@@ -51,7 +51,7 @@ def predict(
         keep: input columns to put before the predictions, such as an identifier. Image files are always named.
         engine: what computes the network, `numpy` or `torch`; by default the bundle's own order decides.
         explain: add the column `explanation`, SHAP values of each answer as JSON text, `[{"name", "value", "low",
-            "high"}]`; see `danlu.explain`. Models of tables.
+            "high"}]`; see `danlu.explain`. Of tables, and of texts with one answer each.
         own_code: import the module that the bundle names, if its model is your own.
         broken: a row that cannot be answered, such as a broken image, has no prediction and its reason in the column
             `error` (`row`), is left out (`skip`), or is refused with all others (`fail`).

@@ -149,7 +149,7 @@ def _now(link: Any) -> float:
 
 
 def _unusable(database: Database, reason: str) -> ArtifactError:
-    return ArtifactError(f"{database}: the jobs cannot be read or written: {reason}", code="DL316")
+    return ArtifactError(f"{database}: the jobs cannot be read or written: {reason}", code="DL320")
 
 
 def is_postgres(place: str) -> bool:

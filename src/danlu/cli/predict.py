@@ -34,7 +34,9 @@ def predict(
     engine: EngineName = "auto",
     explain: Annotated[
         bool,
-        Parameter(help="Add the column explanation: what each column adds to the answer, as JSON.", negative=()),
+        Parameter(
+            help="Add the column explanation: what each column or word adds to the answer, as JSON.", negative=()
+        ),
     ] = False,
     own_code: Annotated[
         bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())

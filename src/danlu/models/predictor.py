@@ -15,7 +15,7 @@ from danlu.artifacts.bundle import GOLDEN, Bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
 from danlu.core.component import components
-from danlu.core.console import info
+from danlu.core.console import info, suppressed
 from danlu.core.display import render_html
 from danlu.core.text import suggestion
 from danlu.data.descriptors import Origin, RawData
@@ -148,6 +148,11 @@ class Predictor:
         return self._source.bundle
 
     @property
+    def source(self) -> EngineSource:
+        """What engines open."""
+        return self._source
+
+    @property
     def model(self) -> "nn.Module":
         """The network in torch, on `device`.
 
@@ -161,9 +166,12 @@ class Predictor:
         return self._in_torch().device
 
     def _in_torch(self) -> TorchEngine:
-        if not isinstance(self.engine, TorchEngine):
-            self.engine = TorchEngine.open(self._source)
+        self.engine = self.open_in_torch()
         return self.engine
+
+    def open_in_torch(self) -> TorchEngine:
+        """Return the network in torch, for what no other engine computes; the engine that answers stays what it is."""
+        return self.engine if isinstance(self.engine, TorchEngine) else TorchEngine.open(self._source)
 
     def with_model(self, model: "nn.Module") -> Self:
         """Return a copy that uses another network with the same preprocessing and target."""
@@ -338,9 +346,12 @@ class Predictor:
         Raises:
             ArtifactError: it exceeds what rounding explains.
         """
-        recorded = np.array(golden[ANSWER].to_list(), dtype=np.float64)
-        self._check_decisions(golden, recorded)
-        found = self.outputs(Split.of(golden_inputs(golden, self.preprocessor.columns)), Origin(GOLDEN, Path.cwd()))
+        self._check_decisions(golden, np.array(golden[ANSWER].to_list(), dtype=np.float64))
+        own = self.engine.golden
+        recorded = np.array(golden[own if own in golden.columns else ANSWER].to_list(), dtype=np.float64)
+        with suppressed():  # of these samples the evaluation has said what there is to say
+            rows = Split.of(golden_inputs(golden, self.preprocessor.columns))
+            found = self.outputs(rows, Origin(GOLDEN, Path.cwd()))
         if found.ndim == 2:  # tagging: as many columns as the longest sentence of the split had words
             recorded, found = np.split(stack_ragged([recorded, found]), 2)
         deviation = float(np.max(np.abs(found - recorded) / np.maximum(1.0, np.abs(recorded))))

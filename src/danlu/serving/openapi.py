@@ -1,7 +1,8 @@
 """The OpenAPI document of a server: every route that it has, with each model's own columns and answers.
 
-In: opened bundles by name. Out: a document of OpenAPI 3.1, whose schemas are JSON Schema. It is true in both
-directions: what it allows is answered, row by row, and what it forbids is refused.
+Of OpenAI's routes the list of models alone is described here; OpenAI's own document describes the others. In: opened
+bundles by name. Out: a document of OpenAPI 3.1, whose schemas are JSON Schema. It is true in both directions: what it
+allows is answered, row by row, and what it forbids is refused.
 """
 
 from collections.abc import Mapping
@@ -251,6 +252,7 @@ def _server_paths() -> Json:
         "/openapi.json": {"get": _operation("This document", told, ())},
         "/metrics": {"get": _operation("Figures for Prometheus", _content({"type": "string"}, "text/plain"), ())},
         "/drift": {"get": _operation("Compare what is asked and answered with the training", told, ())},
+        "/v1/models": {"get": _operation("List the models that write texts or give vectors", told, ())},
         "/v2": {"get": _operation("Describe the server", told, ())},
         "/v2/health/live": {"get": _operation("Say whether it runs", told, ())},
         "/v2/health/startup": {"get": _operation("Say whether it has started", told, ())},

@@ -30,13 +30,14 @@ from danlu.data.reading.formats import (
 )
 from danlu.data.reading.infinity import LARGEST
 from danlu.data.reading.missing import without_missing
-from danlu.data.reading.numbers import NumberFormat
+from danlu.data.reading.numbers import NumberFormat, are_plain_numbers
 from danlu.data.reading.reading import Reading
 from danlu.data.reading.spans import MILLISECONDS, unit_of_numbers
 
 Range = tuple[float, float]
 FEW, MOST = 0.5, 0.9  # shares of values near those of the training that count against a way of writing, and for it
 NARROW = 0.1  # of the training's range: so far beyond it values speak against another reading than the model's own
+READ = "\0read "  # before a column's name: the column once it is read, beside its words
 ROW_ERROR = "\0error"  # a column beside the rows: why a row cannot be answered, with its code
 
 
@@ -78,16 +79,16 @@ def read_as_trained(
         for name in unclear
     ]
     errors += [
-        pl.when(change.is_null() & pl.col(name).is_not_null()).then(
+        pl.when(pl.col(READ + name).is_null() & pl.col(name).is_not_null()).then(
             pl.concat_str(
                 pl.lit(f"DL211: column {name!r}: "), name, pl.lit(f" is not {describe_wanted(*readings[name])}")
             )
         )
-        for name, change in changes.items()
+        for name in changes
     ]
     schema = frame.schema  # asked once: polars makes it anew each time, for all columns
     numbers = {
-        name: changes.get(name, pl.col(name)).cast(pl.Float64)  # decimals know no infinity
+        name: pl.col(READ + name if name in changes else name).cast(pl.Float64)  # decimals know no infinity
         for name, (type_, _) in readings.items()
         if type_ == "number" and (name in changes or schema[name].is_numeric())
     }
@@ -99,8 +100,12 @@ def read_as_trained(
     ]
     if not errors:
         return replace(source, frame=frame)
-    changed = frame.lazy().with_columns(pl.coalesce(errors).alias(ROW_ERROR), *changes.values())
-    together = collect_like(frame, changed)
+    # Each column is read once, and the errors look at what was read: a plan in which all errors hold all ways of
+    # reading takes polars far longer than the rows of a request do.
+    read = frame.lazy().with_columns(change.alias(READ + name) for name, change in changes.items())
+    told = read.with_columns(pl.coalesce(errors).alias(ROW_ERROR))
+    values = (pl.col(READ + name).alias(name) if name in changes else pl.col(name) for name in schema)
+    together = collect_like(frame, told.select(*values, ROW_ERROR))
     # On disk nobody knows before the rows are read, for which polars would hold the whole column.
     if isinstance(together, pl.DataFrame) and together[ROW_ERROR].null_count() == together.height:
         together = together.select([name for name in together.columns if name != ROW_ERROR])
@@ -225,6 +230,12 @@ def _formats(frame: Table, name: str, reading: Reading) -> Formats:
     The training file's way wherever it fits. Several where the file is not clear; its other columns may tell.
     """
     own = reading.number or NumberFormat()
+    if (
+        isinstance(frame, pl.DataFrame)
+        and own == NumberFormat()
+        and are_plain_numbers(frame[name].drop_nulls().unique())
+    ):
+        return (own,)
     failed = _distinct(frame, name, own.parse(pl.col(name)).is_null())
     others = formats_of_numbers(failed.filter(failed.str.contains(r"\d"))) if len(failed) else ()
     if not others:
