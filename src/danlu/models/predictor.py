@@ -248,12 +248,12 @@ class Predictor:
             outputs = self.outputs(Split.of(source.frame), place, batch_size=batch_size)
         except DataError as error:
             raise advice_to_predict(error) from error.__cause__
-        answers = self.decode(outputs, source.origin, errors, first_row)
+        answers = self.decode(outputs, source.origin, errors, first_row=first_row)
         if errors is None:
             return answers
         return without_errors(errors.mark(answers)) if broken == "skip" else errors.mark(answers)
 
-    def decode(self, outputs: np.ndarray, origin: str, errors: RowErrors | None, first_row: int = 0) -> pl.DataFrame:
+    def decode(self, outputs: np.ndarray, origin: str, errors: RowErrors | None, *, first_row: int = 0) -> pl.DataFrame:
         """Return calibrated outputs as readable predictions; those that are not finite become errors.
 
         Raises:
