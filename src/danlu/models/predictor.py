@@ -283,7 +283,10 @@ class Predictor:
         return documents
 
     def unseen(self, source: RawData) -> list[str]:
-        """Return a sentence for each category of which no value occurred in training."""
+        """Return a sentence for each column whose values mean less to the model than to whoever wrote them.
+
+        No category of it occurred in training, or numbers are infinite.
+        """
         if not isinstance(self.preprocessor, TabularPreprocessor):
             return []
         told: list[str] = []
@@ -294,6 +297,11 @@ class Predictor:
                     f"{source.origin}: column {state.column!r}: none of its {values.n_unique():,} values, such as "
                     f"{values[0]!r}, occurred in training; is it written in another way?"
                 )
+        for name, dtype in source.frame.schema.items():
+            if dtype.is_float() and name in self.preprocessor.columns:
+                infinite = int(source.frame[name].is_infinite().sum())
+                if infinite:
+                    told.append(f"{source.origin}: column {name!r}: {infinite:,} infinite numbers are read as missing")
         return told
 
     def read(self) -> pl.DataFrame:

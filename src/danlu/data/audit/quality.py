@@ -31,7 +31,7 @@ def constant_columns(view: AuditContext) -> list[Finding]:
         elif column.unique == 1:
             findings.append(_note("constant", column))
         elif column.used and column.type in ("number", "category"):
-            values = present(view.train[column.name])
+            values = present(view.values[column.name])
             largest = _largest_count(values)
             if len(values) and largest >= ALMOST_ALL * len(values):
                 share = largest / len(values)
@@ -46,7 +46,7 @@ def inconsistent_spelling(view: AuditContext) -> list[Finding]:
     for column in view.dataset.used:
         if column.type != "category" or schema[column.name] != pl.String:
             continue
-        words = view.train[column.name].drop_nulls().unique(maintain_order=True)
+        words = view.values[column.name].drop_nulls().unique(maintain_order=True)
         groups = pl.DataFrame({"word": words, "folded": normalize_spelling(words)}).group_by(
             "folded", maintain_order=True
         )
@@ -63,7 +63,7 @@ def column_shapes(view: AuditContext) -> list[Finding]:
     findings: list[Finding] = []
     worded: list[str] = []
     for column in view.dataset.used:
-        values = present(view.train[column.name])
+        values = present(view.values[column.name])
         if column.type == "category":
             if column.unique > MANY_VALUES and column.unique > 0.05 * view.train.height:
                 cure = f"data.columns: {{{column.name}: {{encode: target}}}}"
@@ -80,12 +80,18 @@ def column_shapes(view: AuditContext) -> list[Finding]:
 
 def _number(column: Column, values: np.ndarray) -> list[Finding]:
     findings: list[Finding] = []
-    infinite = int(np.isinf(values).sum())
-    if infinite:
-        findings.append(_note("infinite", column, infinite=infinite))
-    values = np.clip(values[np.isfinite(values)], -1e100, 1e100)
-    spread = values.std() if len(values) > 2 else 0.0
-    if spread > 0 and len(np.unique(values)) > 2:
+    finite = np.isfinite(values)
+    if not finite.all():
+        infinite = int(np.isinf(values).sum())
+        if infinite:
+            findings.append(_note("infinite", column, infinite=infinite))
+        values = values[finite]
+    if len(values) <= 2:
+        return findings
+    values = np.clip(values, -1e100, 1e100)
+    ordered = np.sort(values)
+    spread = values.std()
+    if spread > 0 and np.count_nonzero(ordered[1:] != ordered[:-1]) > 1:
         skew = float((((values - values.mean()) / spread) ** 3).mean())
         if abs(skew) > SKEWED:
             findings.append(_note("skewed", column, f"data.columns: {{{column.name}: {{scale: log1p}}}}", skew=skew))
@@ -95,8 +101,17 @@ def _number(column: Column, values: np.ndarray) -> list[Finding]:
 def _largest_count(values: pl.Series) -> int:
     """Return how often the commonest value occurs; 0 without any."""
     if values.dtype.is_float():
-        return int(np.unique(values.to_numpy(), return_counts=True)[1].max(initial=0))
+        return _longest_run(np.sort(values.to_numpy()))
     return max(values.rename("value").value_counts()["count"].to_list(), default=0)
+
+
+def _longest_run(ordered: np.ndarray) -> int:
+    """Return how often the commonest of ordered numbers occurs; NaN equals NaN."""
+    differ = ordered[1:] != ordered[:-1]
+    if np.isnan(ordered[-1:]).any():
+        differ &= ~np.isnan(ordered[:-1])
+    ends = np.flatnonzero(np.concatenate([differ, [True]])) if len(ordered) else np.empty(0, dtype=np.int64)
+    return int(np.diff(ends, prepend=-1).max(initial=0))
 
 
 def _drop(column: Column) -> str:
