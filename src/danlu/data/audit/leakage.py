@@ -25,6 +25,7 @@ def target_leakage(view: AuditContext) -> list[Finding]:
         return []
     findings: list[Finding] = []
     task, answers = dataset.task, view.train[target]
+    drawn = np.random.default_rng(view.seed.derive("halves").value)
     numbers, matrix = task.numbers(answers), task.label_matrix(answers)
     for column in view.columns:
         if column.type not in ("number", "category", "datetime", "identifier") or column.unique < 2:
@@ -34,7 +35,7 @@ def target_leakage(view: AuditContext) -> list[Finding]:
             measure, strength = "regression", _correlation(values, column, numbers)
         else:
             measure = "classification" if matrix is None else "multi-label"
-            strength = _accuracy(view, values, matrix)
+            strength = _accuracy(view, values, matrix, drawn)
         if strength >= LEAKAGE_LEVEL:
             key = f"telling-column.{measure}.{'used' if column.used else 'unused'}"
             cure = f"data.columns: {{{column.name}: drop}}" if column.used else ""
@@ -50,11 +51,11 @@ def _correlation(values: pl.Series, column: Column, numbers: Sequence[pl.Series]
     return max(_rank_correlation(values, own) for own in numbers)
 
 
-def _accuracy(view: AuditContext, values: pl.Series, matrix: np.ndarray | None) -> float:
+def _accuracy(view: AuditContext, values: pl.Series, matrix: np.ndarray | None, drawn: np.random.Generator) -> float:
     """Measure how well a column alone predicts classes in training, in [0, 1]."""
     bins = _bins(values)
     # Learned on one half and judged on the other, so that a column of many values does not score by chance.
-    half = np.random.default_rng(view.seed.derive("halves", values.name).value).random(len(bins)) < 0.5
+    half = drawn.random(len(bins)) < 0.5
     if matrix is not None:
         return max((_balanced_accuracy(bins, half, given, 2) for given in matrix.T.astype(np.int64)), default=0.0)
     return _balanced_accuracy(bins, half, view.labels, len(view.classes))

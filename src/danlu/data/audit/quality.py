@@ -16,6 +16,7 @@ from danlu.errors import DataError
 ALMOST_ALL, MOSTLY = 0.995, 0.5
 SKEWED = 10.0  # third standardised moment; an exponential distribution has 2
 MANY_VALUES = 50
+LARGE = 1e100  # beyond, cubes are infinite
 
 
 def constant_columns(view: AuditContext) -> list[Finding]:
@@ -88,30 +89,25 @@ def _number(column: Column, values: np.ndarray) -> list[Finding]:
         values = values[finite]
     if len(values) <= 2:
         return findings
-    values = np.clip(values, -1e100, 1e100)
     ordered = np.sort(values)
-    spread = values.std()
+    if ordered[0] < -LARGE or ordered[-1] > LARGE:
+        values = np.clip(values, -LARGE, LARGE)
+    away = values - values.mean()
+    spread = np.sqrt((away * away).mean())
     if spread > 0 and np.count_nonzero(ordered[1:] != ordered[:-1]) > 1:
-        skew = float((((values - values.mean()) / spread) ** 3).mean())
+        skew = float(((away / spread) ** 3).mean())
         if abs(skew) > SKEWED:
             findings.append(_note("skewed", column, f"data.columns: {{{column.name}: {{scale: log1p}}}}", skew=skew))
     return findings
 
 
 def _largest_count(values: pl.Series) -> int:
-    """Return how often the commonest value occurs; 0 without any."""
-    if values.dtype.is_float():
-        return _longest_run(np.sort(values.to_numpy()))
+    """Return how often the commonest value occurs, if more than half of all are it; 0 without any."""
+    if values.dtype.is_float() and len(values):
+        numbers = values.to_numpy()
+        middle = np.partition(numbers, len(numbers) // 2)[len(numbers) // 2]  # the commonest of more than half is it
+        return int(np.count_nonzero(numbers == middle))
     return max(values.rename("value").value_counts()["count"].to_list(), default=0)
-
-
-def _longest_run(ordered: np.ndarray) -> int:
-    """Return how often the commonest of ordered numbers occurs; NaN equals NaN."""
-    differ = ordered[1:] != ordered[:-1]
-    if np.isnan(ordered[-1:]).any():
-        differ &= ~np.isnan(ordered[:-1])
-    ends = np.flatnonzero(np.concatenate([differ, [True]])) if len(ordered) else np.empty(0, dtype=np.int64)
-    return int(np.diff(ends, prepend=-1).max(initial=0))
 
 
 def _drop(column: Column) -> str:
