@@ -201,20 +201,6 @@ def test_a_section_that_is_no_section_is_refused_with_its_keys(section: dict[str
     assert caught.value.code == "DL108" and "dictionary" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("section", "key"),
-    [
-        ({"compression": {"steps": [{"prune": {"amount": 0.5}}, {"quantize": "int8-static"}]}}, "compression"),
-        ({"deployment": {"server": {"max_batch": 64}, "container": True}}, "deployment"),
-    ],
-)
-def test_what_is_not_built_yet_is_refused_and_never_ignored(section: dict[str, Any], key: str) -> None:
-    data = {"source": "a.csv", **section.get("data", {})}
-    message = refusal({**section, "data": data})
-    assert f"{key}: " in message
-    assert "is not built yet" in message
-
-
 def test_recipes_of_earlier_runs_have_an_empty_list_of_pictures() -> None:
     assert check_recipe({"data": {"source": "a.csv"}, "visualization": []}).visualization is None
 

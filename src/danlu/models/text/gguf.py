@@ -22,10 +22,11 @@ from danlu.models.text.gguf_rope import DIVISORS, scaled_rotation
 if TYPE_CHECKING:
     from gguf import GGUFReader
 
-VERSION = 5
+VERSION = 6
+PIECES = "llama"  # the kind of a vocabulary of sentencepiece
 # As in llama.cpp for files that do not say it: the kinds of tokenizers that begin a text with BOS, and among those of
 # merges (gpt2) the kinds of words.
-BEGINNING_MODELS = ("llama", "bert")
+BEGINNING_MODELS = (PIECES, "bert")
 BEGINNING_WORDS = ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2")
 MAGIC = b"GGUF"
 BIASES = {"attention_bias": "attn_q", "mlp_bias": "ffn_up"}  # setting of transformers -> a layer that has one then
@@ -112,7 +113,7 @@ def unpack_gguf(file: Path, folder: Path) -> list[str]:
         del config.quantization_config
     config.save_pretrained(folder)
     strays = _strays(tokenizer, held, config.vocab_size)
-    _as_it_reads(tokenizer, strays).save_pretrained(folder)
+    _as_it_reads(tokenizer, strays, held).save_pretrained(folder)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     tied = {value.data_ptr(): name for name, value in reversed(weights.items())}
     save_file({name: weights[name] for name in tied.values()}, folder / "model.safetensors", {"format": "pt"})
@@ -156,20 +157,41 @@ def _strays(tokenizer: Any, held: "GGUFReader", rows: int) -> set[str]:
     )
 
 
-def _as_it_reads(tokenizer: Any, strays: set[str]) -> Any:
+def _as_it_reads(tokenizer: Any, strays: set[str], held: "GGUFReader") -> Any:
     """Return the tokenizer without strays, as one that is read again as it is.
 
     Classes such as Qwen2Tokenizer put their own way of cutting words in the place of the file's when they are loaded.
+    LlamaTokenizer puts no space before a text that begins with one, nor after a token of control, whatever the file
+    says; llama.cpp does.
     """
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     special = {name: token for name, token in tokenizer.special_tokens_map.items() if token not in strays}
     told = tokenizer.backend_tokenizer.to_str()
-    reader = Tokenizer.from_str(json_without_tokens(told, strays) if strays else told)
+    reader: Any = Tokenizer.from_str(json_without_tokens(told, strays) if strays else told)
+    said = _fields(held)
+    if said("tokenizer.ggml.model") == PIECES:
+        _write_spaces_of_pieces(reader, begins=said("tokenizer.ggml.add_space_prefix") is not False)
     found: Any = PreTrainedTokenizerFast(tokenizer_object=reader, **special)  # type: ignore[no-untyped-call]
     found.chat_template = tokenizer.chat_template
     return found
+
+
+def _write_spaces_of_pieces(reader: Any, begins: bool) -> None:
+    """Let a tokenizer write spaces as llama.cpp does in vocabularies of sentencepiece.
+
+    Args:
+        reader: of tokenizers.
+        begins: whether a space stands before each text between tokens of control.
+    """
+    from tokenizers import decoders, normalizers
+
+    before = [normalizers.Prepend("▁")] if begins else []
+    reader.normalizer = normalizers.Sequence([*before, normalizers.Replace(" ", "▁")])
+    reader.pre_tokenizer = None
+    after = [decoders.Strip(content=" ", left=1)] if begins else []
+    reader.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *after])
 
 
 def _fields(held: "GGUFReader") -> Callable[[str], Any]:
