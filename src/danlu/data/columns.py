@@ -6,6 +6,7 @@ Only looks; changes nothing. A recipe's `data.columns` overrides every guess mad
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -67,7 +68,13 @@ class Guess:
     reason: str
     used: bool = True
     formats: Formats = ()
-    words: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.String))
+    words: pl.Series = field(default_factory=lambda: _no_words())
+
+
+@cache
+def _no_words() -> pl.Series:
+    """Return an empty column, made once: tables may have tens of thousands."""
+    return pl.Series(dtype=pl.String)
 
 
 def infer_columns(

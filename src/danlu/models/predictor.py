@@ -300,7 +300,10 @@ class Predictor:
         return documents
 
     def unseen(self, source: RawData) -> list[str]:
-        """Return a sentence for each category of which no value occurred in training."""
+        """Return a sentence for each column whose values mean less to the model than to whoever wrote them.
+
+        No category of it occurred in training, or numbers are infinite.
+        """
         if not isinstance(self.preprocessor, TabularPreprocessor):
             return []
         told: list[str] = []
@@ -318,6 +321,13 @@ class Predictor:
                         f"{source.origin}: column {state.column!r}: none of its {count:,} values, such as "
                         f"{first.item()!r}, occurred in training; is it written in another way?"
                     )
+        names = [n for n, dtype in source.frame.schema.items() if dtype.is_float() and n in self.preprocessor.columns]
+        if names:
+            numbers = source.frame.select(names)
+            counts = collect_streaming(numbers, numbers.lazy().select(pl.col(names).is_infinite().sum()))
+            for name, count in counts.row(0, named=True).items():
+                if count:
+                    told.append(f"{source.origin}: column {name!r}: {count:,} infinite numbers are read as missing")
         return told
 
     def read(self) -> pl.DataFrame:
