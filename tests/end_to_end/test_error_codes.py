@@ -19,6 +19,7 @@ WRONG = {
     "chat": ("nowhere", "DL301", 1),
     "export": ("nowhere out", "DL301", 1),
     "explain": ("nowhere", "DL301", 1),
+    "compress": ("nowhere", "DL406", 2),
     "visualize": ("nowhere", "DL101", 2),
     "serve": ("nowhere", "DL301", 1),
     "deploy": ("", "DL401", 2),

@@ -39,7 +39,7 @@ def run(
     overwrite: bool = False,
     profile: bool = False,
 ) -> RunDirectory:
-    """Train, evaluate and report; with a `tuning` section, search first.
+    """Train, evaluate and report; with a `tuning` section, search first, with a `compression` section compress.
 
     Args:
         recipe: a Recipe, a mapping, a file or the name of a built-in recipe; with `from_run` None for that run's own.
@@ -79,8 +79,17 @@ def run(
         directory = train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)
     if dist_env().is_main:
         evaluate_run(with_written_source(context, directory), directory, learn=train_or_search)
+        _compress(directory, context.recipe)
         deploy_run(context.recipe, directory)
     return directory
+
+
+def _compress(directory: RunDirectory, recipe: Recipe) -> None:
+    """Compress the run's model where its recipe asks for it."""
+    if recipe.compression is not None:
+        from danlu.api.compress import compress
+
+        compress(directory)
 
 
 def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
@@ -100,6 +109,7 @@ def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
         resume(directory.path, profile=profile)
     if dist_env().is_main:
         evaluate(directory.path)
+        _compress(directory, load_run_recipe(directory.path / RECIPE))
         deploy_run(load_run_recipe(directory.path / RECIPE), directory)
     return directory
 

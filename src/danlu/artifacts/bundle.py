@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, Required
+from typing import Annotated, Any, Literal, NotRequired, Required
 
 import polars as pl
 from pydantic import (
@@ -150,6 +150,43 @@ class Distribution(TypedDict):
     answers: NotRequired[Answers]
 
 
+@with_config(OPEN)
+class ProcessorRecord(TypedDict):
+    """Hold a processor as JSON: its name, and its features that 8-bit arithmetic depends on."""
+
+    name: str
+    features: list[str]
+
+
+Shape = tuple[PositiveInt, ...]
+
+
+class Structure(Frozen):
+    """Say how a network differs in its sizes from the one that its model's options build.
+
+    Attributes:
+        ranks: linear layers and convolutions that became two in a row, with the width between them.
+        shapes: of each weight that has become smaller, by its name.
+    """
+
+    ranks: dict[str, PositiveInt] = Field(default_factory=dict)
+    shapes: dict[str, Shape] = Field(default_factory=dict)
+
+
+class Coding(Frozen):
+    """Say which weights are stored with fewer bits than they are computed with, rounded to nearest by groups.
+
+    Attributes:
+        bits: of a code.
+        group: neighbours along the inputs that share a scale; 0 for all of an output.
+        shapes: of each weight that is stored so, by its name.
+    """
+
+    bits: Literal[4, 8]
+    group: NonNegativeInt
+    shapes: dict[str, Shape]
+
+
 class Manifest(Frozen):
     """Describe a bundle (bundle.json).
 
@@ -163,6 +200,10 @@ class Manifest(Frozen):
         reading: how files are read, beside what is said of single columns.
         batch_size: the batch size of the recorded predictions.
         engines: those that may answer, the first before the others; left out where danlu's rule decides.
+        structure: how compression changed the network's sizes; left out where it did not.
+        coding: weights that are stored with fewer bits; left out for none.
+        processors: those on which an 8-bit file was tried, each with `name` and `features`; left out for none.
+        steps: the steps of compression that made it, in order, as a recipe has them; left out for none.
         files: SHA-256 of every other file, by its path inside the bundle.
         digest: SHA-256 of all other fields; empty in format 1.
     """
@@ -179,6 +220,10 @@ class Manifest(Frozen):
     reading: FileReading = Field(default_factory=FileReading)
     batch_size: PositiveInt
     engines: tuple[str, ...] = ()
+    structure: Structure | None = None
+    coding: Coding | None = None
+    processors: tuple[ProcessorRecord, ...] = ()
+    steps: tuple[dict[str, Any], ...] = ()
     versions: dict[str, str]
     files: dict[str, str] = Field(default_factory=dict)
     digest: str = ""
@@ -292,7 +337,8 @@ def write_manifest(
     files |= {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     files = dict(sorted(files.items()))
     written = manifest.model_copy(update={"format": FORMAT, "preprocessing": state, "files": files})
-    unset = set[str]() if written.engines else {"engines"}  # earlier versions of danlu do not know the key
+    # Earlier versions of danlu do not know these keys.
+    unset = {name for name in ("engines", "structure", "coding", "processors", "steps") if not getattr(written, name)}
     content = written.model_dump(mode="json", exclude={"digest", *unset})
     digest = sha256_of_json(content)
     write_together(folder, {**contents, MANIFEST: json_bytes({**content, "digest": digest})})
@@ -300,7 +346,7 @@ def write_manifest(
 
 
 def require_unsigned(folder: Path) -> None:
-    """Raise ArtifactError if a bundle is signed, since such a one is never changed in place."""
+    """Raise ArtifactError if a bundle is signed; such a one is never changed."""
     if (folder / SIGNATURE).exists():
         raise ArtifactError(
             f"{folder}: is signed, and a signed bundle is not changed; remove its {SIGNATURE}, or work on a copy "
