@@ -45,7 +45,7 @@ def with_hashes(packages: Sequence[Package], python: str) -> list[Package]:
 
 
 def _report(packages: Sequence[Package], machine: str, python: str) -> list[tuple[str, str]]:
-    """Return name and hash of each package's wheel; ask one by one where not all have one."""
+    """Return name and hash of each wheel; ask for halves where one is missing."""
     try:
         return _ask([package.pin for package in packages], machine, python)
     except ArgumentError as error:
