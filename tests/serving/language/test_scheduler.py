@@ -69,7 +69,7 @@ def written(
             box: list[Generating] = []
 
             def told(step: Step, box: list[Generating] = box, done: Any = done) -> None:
-                if not done.done() and (step.refusal is not None or box[0].text.ended):
+                if not done.done() and (step.refusal is not None or step.ended):
                     done.set_result(step.refusal or (box[0].text.text, box[0].text.ended))
 
             box.append(model.sequence(prompt, asked, place, 0, "me", monotonic() + deadline_s, told, 1000))

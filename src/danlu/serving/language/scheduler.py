@@ -226,7 +226,7 @@ class Scheduler:
             if sequence.text.ended is not None:
                 piece += sequence.text.finish()
             self._last[row] = token
-            self._told.append((sequence, Step(piece, score)))
+            self._told.append((sequence, Step(piece, score, sequence.text.ended)))
         for row in reversed(range(first, len(self._running))):
             if self._running[row].text.ended is not None or self._running[row].cancelled:
                 self._drop(row)

@@ -112,7 +112,7 @@ class VllmEngine:
                 piece = sequence.text.append(token)
                 if sequence.text.ended is not None:
                     piece += sequence.text.finish()
-                sequence.told(Step(piece, _score(sequence, written, place)))
+                sequence.told(Step(piece, _score(sequence, written, place), sequence.text.ended))
                 if sequence.text.ended is not None:
                     return
             taken += len(fresh)
