@@ -48,7 +48,7 @@ class RaggedLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write behind the end, and return all that is seen; `advance` of the cache moves the end."""
+        """Write behind the end, and return all that is seen."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         span, end = self.span, self.span.end + key_states.shape[2]
@@ -102,7 +102,7 @@ class RaggedCache:
         return (columns >= torch.tensor(self.starts, device=device)[:, None]).long()
 
     def positions(self, more: int, device: torch.device) -> Tensor:
-        """Return the places of the next columns in each row's text, [rows, more]; 0 before it begins."""
+        """Return the places of the next columns in each row's text, [rows, more]."""
         columns = torch.arange(self.span.end, self.span.end + more, device=device)
         return (columns - torch.tensor(self.starts, device=device)[:, None]).clamp(min=0)
 
@@ -116,7 +116,7 @@ class RaggedCache:
         self.span.end += more
 
     def write(self, row: int, kept: Sequence[KeyValues]) -> None:
-        """Fill the columns before the end with what another sequence has computed of the same tokens.
+        """Fill the columns before the end with what was computed of the same tokens.
 
         Args:
             row: which.
@@ -189,7 +189,7 @@ class RaggedCache:
         self.cache = _layered(self.span, layers)
 
     def _move(self, rows: int, size: int, more: int) -> None:
-        """Copy what is seen to larger tensors, so that it ends in column `size` and `more` can be written."""
+        """Copy what is seen to larger tensors, to end in column `size` with room for `more`."""
         span, shift = self.span, size - self.span.end
         for layer in self.layers:
             for name in ("keys", "values"):
@@ -207,7 +207,7 @@ class RaggedCache:
 
 
 def _layered(span: Span, layers: list[RaggedLayer]) -> Any:
-    """Return a cache of transformers with these layers, or one that makes each when it is first written to."""
+    """Return a cache of transformers with these layers, or one that makes each."""
     made: Any = Cache
     if layers:
         return made(layers=layers)

@@ -26,7 +26,7 @@ class TokenScore:
 
 @dataclass(frozen=True)
 class Step:
-    """Hold what a step added to a sequence, which may be some steps ahead by the time it is told.
+    """Hold what a step added to a sequence, which may be steps ahead of it.
 
     Attributes:
         piece: of text that can be shown.
