@@ -189,7 +189,7 @@ class RaggedCache:
         self.cache = _layered(self.span, layers)
 
     def _move(self, rows: int, size: int, more: int) -> None:
-        """Copy what is seen to larger tensors, to end in column `size` with room for `more`."""
+        """Copy what is seen to larger tensors, with room for `more` columns."""
         span, shift = self.span, size - self.span.end
         for layer in self.layers:
             for name in ("keys", "values"):
