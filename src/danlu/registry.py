@@ -24,7 +24,7 @@ TABLES.update(
         "average": "danlu.training.averaging:AVERAGES",
         "perturbation": "danlu.evaluation.robustness:PERTURBATIONS",
         "sampler": "danlu.search.samplers:SAMPLERS",
-        "compression": "danlu.recipe.sections.planned:COMPRESSIONS",
+        "compression": "danlu.compression.table:STEPS",
     }
 )
 # What shows itself in a notebook, drawn by the layer of the pages.

@@ -39,7 +39,7 @@ def run(
     overwrite: bool = False,
     profile: bool = False,
 ) -> RunDirectory:
-    """Train, evaluate and report; with a `tuning` section, search first.
+    """Train, evaluate and report; with a `tuning` section, search first, with a `compression` section compress.
 
     Args:
         recipe: a Recipe, a mapping, a file or the name of a built-in recipe; with `from_run` None for that run's own.
@@ -67,6 +67,7 @@ def run(
     begun = recipe_to_begin(recipe, from_run, in_memory=data is not None)
     context = load_for_new_run(begun, Path(output), name, overwrite, data)
     require_test_rows(context)
+    from danlu.experiment.run_deployment import deploy_run
     from danlu.experiment.run_evaluation import evaluate_run
     from danlu.experiment.trainer import train_run
     from danlu.search.study import run_search, train_or_search
@@ -78,7 +79,17 @@ def run(
         directory = train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)
     if dist_env().is_main:
         evaluate_run(with_written_source(context, directory), directory, learn=train_or_search)
+        _compress(directory, context.recipe)
+        deploy_run(context.recipe, directory)
     return directory
+
+
+def _compress(directory: RunDirectory, recipe: Recipe) -> None:
+    """Compress the run's model where its recipe asks for it."""
+    if recipe.compression is not None:
+        from danlu.api.compress import compress
+
+        compress(directory)
 
 
 def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
@@ -91,12 +102,15 @@ def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
     """
     from danlu.api.evaluate import evaluate
     from danlu.api.train import resume
+    from danlu.experiment.run_deployment import deploy_run
 
     directory = RunDirectory.open(run)
     if not (directory.model / MANIFEST).is_file():
         resume(directory.path, profile=profile)
     if dist_env().is_main:
         evaluate(directory.path)
+        _compress(directory, load_run_recipe(directory.path / RECIPE))
+        deploy_run(load_run_recipe(directory.path / RECIPE), directory)
     return directory
 
 

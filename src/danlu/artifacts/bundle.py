@@ -7,6 +7,7 @@
     golden.parquet        raw inputs with their labels and the model's answers, put there by evaluation
     reference.json        how the columns and the answers were distributed in training
     reference.parquet     a few raw training rows, if the recipe keeps them
+    signature.json        who made it, of the manifest's digest; not listed, put there by `danlu sign`
 
 Reading a bundle runs no code of it: no pickle, no remote code. A file that the manifest does not list is never read.
 """
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, Required
+from typing import Annotated, Any, Literal, NotRequired, Required
 
 import polars as pl
 from pydantic import (
@@ -48,7 +49,7 @@ from danlu.core.component import Frozen
 from danlu.errors import ArtifactError
 
 FORMAT = 2
-MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN, REFERENCE, REFERENCE_ROWS = (
+MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN, REFERENCE, REFERENCE_ROWS, SIGNATURE = (
     "bundle.json",
     "config.json",
     "weights.safetensors",
@@ -56,6 +57,7 @@ MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN, REFERENCE, REFERENCE_ROWS = (
     "golden.parquet",
     "reference.json",
     "reference.parquet",
+    "signature.json",
 )
 
 
@@ -148,6 +150,43 @@ class Distribution(TypedDict):
     answers: NotRequired[Answers]
 
 
+@with_config(OPEN)
+class ProcessorRecord(TypedDict):
+    """Hold a processor as JSON: its name, and its features that 8-bit arithmetic depends on."""
+
+    name: str
+    features: list[str]
+
+
+Shape = tuple[PositiveInt, ...]
+
+
+class Structure(Frozen):
+    """Say how a network differs in its sizes from the one that its model's options build.
+
+    Attributes:
+        ranks: linear layers and convolutions that became two in a row, with the width between them.
+        shapes: of each weight that has become smaller, by its name.
+    """
+
+    ranks: dict[str, PositiveInt] = Field(default_factory=dict)
+    shapes: dict[str, Shape] = Field(default_factory=dict)
+
+
+class Coding(Frozen):
+    """Say which weights are stored with fewer bits than they are computed with, rounded to nearest by groups.
+
+    Attributes:
+        bits: of a code.
+        group: neighbours along the inputs that share a scale; 0 for all of an output.
+        shapes: of each weight that is stored so, by its name.
+    """
+
+    bits: Literal[4, 8]
+    group: NonNegativeInt
+    shapes: dict[str, Shape]
+
+
 class Manifest(Frozen):
     """Describe a bundle (bundle.json).
 
@@ -161,6 +200,10 @@ class Manifest(Frozen):
         reading: how files are read, beside what is said of single columns.
         batch_size: the batch size of the recorded predictions.
         engines: those that may answer, the first before the others; left out where danlu's rule decides.
+        structure: how compression changed the network's sizes; left out where it did not.
+        coding: weights that are stored with fewer bits; left out for none.
+        processors: those on which an 8-bit file was tried, each with `name` and `features`; left out for none.
+        steps: the steps of compression that made it, in order, as a recipe has them; left out for none.
         files: SHA-256 of every other file, by its path inside the bundle.
         digest: SHA-256 of all other fields; empty in format 1.
     """
@@ -177,6 +220,10 @@ class Manifest(Frozen):
     reading: FileReading = Field(default_factory=FileReading)
     batch_size: PositiveInt
     engines: tuple[str, ...] = ()
+    structure: Structure | None = None
+    coding: Coding | None = None
+    processors: tuple[ProcessorRecord, ...] = ()
+    steps: tuple[dict[str, Any], ...] = ()
     versions: dict[str, str]
     files: dict[str, str] = Field(default_factory=dict)
     digest: str = ""
@@ -274,7 +321,11 @@ def write_manifest(
     Args:
         names: paths of the bundle's files inside it; whatever else lies there is no part of the bundle.
         changed: files that are written with it, so that no crash in between leaves a bundle with other checksums.
+
+    Raises:
+        ArtifactError: the bundle is signed, so it is not changed.
     """
+    require_unsigned(folder)
     state: dict[str, Any] = {**manifest.preprocessing}
     contents = dict(changed or {})
     if "tokenizer" in state:
@@ -286,11 +337,22 @@ def write_manifest(
     files |= {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     files = dict(sorted(files.items()))
     written = manifest.model_copy(update={"format": FORMAT, "preprocessing": state, "files": files})
-    unset = set[str]() if written.engines else {"engines"}  # earlier versions of danlu do not know the key
+    # Earlier versions of danlu do not know these keys.
+    unset = {name for name in ("engines", "structure", "coding", "processors", "steps") if not getattr(written, name)}
     content = written.model_dump(mode="json", exclude={"digest", *unset})
     digest = sha256_of_json(content)
     write_together(folder, {**contents, MANIFEST: json_bytes({**content, "digest": digest})})
     return manifest.model_copy(update={"format": FORMAT, "files": files, "digest": digest})
+
+
+def require_unsigned(folder: Path) -> None:
+    """Raise ArtifactError if a bundle is signed, since such a one is never changed in place."""
+    if (folder / SIGNATURE).exists():
+        raise ArtifactError(
+            f"{folder}: is signed, and a signed bundle is not changed; remove its {SIGNATURE}, or work on a copy "
+            "without it, and sign again",
+            code="DL318",
+        )
 
 
 def files_in(folder: Path) -> list[str]:
@@ -303,6 +365,20 @@ def digest_of(manifest: Manifest) -> str:
     return manifest.digest or sha256_of_json(manifest.model_dump(mode="json", exclude={"digest"}))
 
 
+def bundle_folder(path: StrPath) -> Path:
+    """Return the folder of a bundle, which may be that of a run.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    folder = Path(path)
+    if not (folder / MANIFEST).is_file() and (folder / "model" / MANIFEST).is_file():
+        folder = folder / "model"
+    if not (folder / MANIFEST).is_file():
+        raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or a run directory", code="DL301")
+    return folder
+
+
 @checked
 def open_bundle(path: StrPath) -> Bundle:
     """Open and verify a bundle, or the bundle of a run directory.
@@ -310,11 +386,7 @@ def open_bundle(path: StrPath) -> Bundle:
     Raises:
         ArtifactError: there is none, it is damaged or was changed, or a newer danlu wrote it.
     """
-    folder = Path(path)
-    if not (folder / MANIFEST).is_file() and (folder / "model" / MANIFEST).is_file():
-        folder = folder / "model"
-    if not (folder / MANIFEST).is_file():
-        raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or a run directory", code="DL301")
+    folder = bundle_folder(path)
     finish_together(folder, MANIFEST)
     manifest = _read_manifest(folder)
     for name, expected in manifest.files.items():

@@ -34,11 +34,33 @@ def serve(
     log: Annotated[
         Path | None, Parameter(help="A file that gets a line for each answered request; danlu replay reads it.")
     ] = None,
+    traces: Annotated[
+        str | None, Parameter(help="A collector of OpenTelemetry, which gets spans by OTLP: http://127.0.0.1:4318.")
+    ] = None,
     certificate: Annotated[Path | None, Parameter(help="A certificate for TLS, in PEM.")] = None,
     private_key: Annotated[Path | None, Parameter(help="Its private key, in PEM.")] = None,
+    trusted: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            help="A public key (danlu sign --new-key); bundles that no such key has signed are refused. "
+            "May be repeated.",
+            negative=(),
+        ),
+    ] = (),
     own_code: Annotated[
         bool, Parameter(help="Import the modules that bundles name, if their models are your own.", negative=())
     ] = False,
+    jobs: Annotated[
+        str | None,
+        Parameter(
+            help="A folder for files to be predicted later (POST /jobs), or "
+            "postgresql://USER@HOST/DATABASE?folder=FOLDER; without it none are taken."
+        ),
+    ] = None,
+    callback: Annotated[
+        tuple[str, ...],
+        Parameter(help="The beginning of URLs that may be told of a job's end. May be repeated.", negative=()),
+    ] = (),
     as_json: Json = False,
 ) -> int:
     """Answer requests over HTTP from bundles, until SIGTERM."""
@@ -54,9 +76,13 @@ def serve(
         text_engine=text_engine,
         keys=keys,
         log=log,
+        traces=traces,
         certificate=certificate,
         private_key=private_key,
+        trusted=trusted,
         own_code=own_code,
+        jobs=jobs,
+        callbacks=callback,
         announce=_print_event if as_json else None,
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.bundle import Bundle
+from danlu.artifacts.bundle import Bundle, Structure
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import RunDirectory
@@ -79,8 +79,10 @@ def load_earlier_weights(context: "DataContext", network: "nn.Module") -> None:
     bundle, model = _bundle(context), context.model
     if model.weights_file not in bundle.manifest.files:
         raise _other_network(bundle, model.name, f"it has no {model.weights_file}")
+    from danlu.models.stored_network import read_network
+
     try:
-        model.read_weights(network, bundle.folder)
+        read_network(network, model, bundle)
     except (RuntimeError, ArtifactError) as error:
         raise _other_network(bundle, model.name, str(error).strip().splitlines()[-1].strip()) from error
 
@@ -91,6 +93,11 @@ def _other_network(bundle: Bundle, name: str, why: str) -> ArgumentError:
         "size and settings as they were",
         code="DL273",
     )
+
+
+def earlier_structure(context: "DataContext") -> Structure | None:
+    """Return how the earlier run's network differs in its sizes from its options; None where it does not."""
+    return None if context.recipe.training.from_run is None else _bundle(context).manifest.structure
 
 
 def describe_earlier_run(context: "DataContext") -> dict[str, Any]:

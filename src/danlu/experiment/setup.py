@@ -79,9 +79,15 @@ class TrainingSetup:
     def new_early_stopping(self) -> "EarlyStopper":
         """Return a fresh early-stopping state.
 
-        With a fixed length it never stops and keeps the last weights.
+        With a fixed length it never stops and keeps the last weights; with a sparsity that rises it begins when that
+        is reached.
         """
         stopper = early_stopping_for(self.context.recipe.training)
+        sparsity = self.context.recipe.training.sparsity
+        if sparsity is not None:
+            from danlu.training.sparsity import ends_in_steps
+
+            stopper = replace(stopper, first_step=ends_in_steps(sparsity, self.plan.steps)[1])
         return stopper if self.fixed_epochs is None else replace(stopper, patience=None, keep_last=True)
 
 
@@ -131,5 +137,6 @@ def create_train_state(setup: TrainingSetup) -> "TrainState":
         tokens_per_sample=inputs.tokens_per_sample,
         steps=setup.plan.steps,
         steps_per_epoch=setup.plan.steps_per_epoch,
+        seed=setup.seed,
     )
     return build_train_state(setup.model, task, options, setup.accelerator, setup.parallel)

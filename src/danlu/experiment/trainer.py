@@ -75,6 +75,7 @@ def train_run(
     dry_run: bool = False,
     profile: bool = False,
     fit_preprocessor: Callable[[DataContext], FittedPreprocessing] = fit_preprocessing,
+    fixed_epochs: float | None = None,
 ) -> RunDirectory:
     """Train on loaded data into a new run; ignore the tuning section.
 
@@ -84,9 +85,10 @@ def train_run(
         learn: trains a fold, if the recipe asks for a refit.
         dry_run: use two batches per split and two steps.
         fit_preprocessor: fits the preprocessing, or returns a cached one.
+        fixed_epochs: train for this many epochs (or rounds) and keep the last weights, without a validation split.
     """
     context = replace(context, recipe=context.recipe.model_copy(update={"tuning": None}))
-    setup = prepare_training(context, dry_run, fit_preprocessor=fit_preprocessor)
+    setup = prepare_training(context, dry_run, fit_preprocessor=fit_preprocessor, fixed_epochs=fixed_epochs)
     if not setup.groups.is_main:
         return _train_as_worker(setup)
     with RunDirectory.create(

@@ -13,7 +13,9 @@ from danlu.data.reading.reading import Reading
 from danlu.data.reference import describe_reference, reference_rows
 from danlu.errors import ArgumentError
 from danlu.experiment.data_context import DataContext
+from danlu.experiment.earlier_run import earlier_structure
 from danlu.experiment.setup import TrainingSetup
+from danlu.models.base import Model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,19 +44,33 @@ def write_bundle(run: RunDirectory, setup: TrainingSetup, model: "nn.Module") ->
         preprocessing=preprocessing.preprocessor.model_dump(mode="json"),
         template_date=context.date if preprocessing.preprocessor.asks_for_date else None,
         batch_size=batch_size,
+        structure=earlier_structure(context),
         versions=installed_versions(),
     )
     with atomic_folder(run.model) as folder:
-        options.write_weights(model, folder)
-        if not (folder / options.weights_file).is_file():
-            raise ArgumentError(
-                f"{type(options).__name__}.write_weights wrote no {options.weights_file}; write it, or say the file's "
-                "name with weights_file",
-                code="DL412",
-            )
-        write_json(folder / CONFIG, options.model_dump(mode="json"))
         _write_reference(folder, context, columns)
-        write_manifest(folder, manifest, files_in(folder))
+        write_bundle_files(folder, manifest, options, model)
+
+
+def write_bundle_files(folder: Path, manifest: Manifest, options: Model, network: "nn.Module") -> None:
+    """Write a network's weights, its options and last the manifest, which lists all files of the folder.
+
+    Args:
+        folder: exists, and holds what else belongs to the bundle.
+        manifest: its files are left to this function.
+
+    Raises:
+        ArgumentError: a plugin's model wrote its weights elsewhere than it says.
+    """
+    options.write_weights(network, folder)
+    if not (folder / options.weights_file).is_file():
+        raise ArgumentError(
+            f"{type(options).__name__}.write_weights wrote no {options.weights_file}; write it, or say the file's "
+            "name with weights_file",
+            code="DL412",
+        )
+    write_json(folder / CONFIG, options.model_dump(mode="json"))
+    write_manifest(folder, manifest, files_in(folder))
 
 
 def _describe(name: str, type_: str, reading: Reading) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import Data, SplitOptions, SplitSources
-from danlu.recipe.sections.training import Finetune, Training
+from danlu.recipe.sections.training import Finetune, Parallel, Training
 
 UNSUPPORTED_PRECISIONS = {  # precisions and the devices that never support them
     "tf32": ("cpu", "mps", "xpu", "tpu"),
@@ -19,6 +19,7 @@ def find_conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from _in_backward(options)
     yield from _elsewhere(options)
     yield from _device(options)
+    yield from _sparsity(recipe)
     yield from _finetuning(recipe)
     yield from _refitting(recipe)
     yield from _given_splits(recipe.data)
@@ -81,6 +82,25 @@ def _in_backward(options: Training) -> Iterator[tuple[str, str]]:
         yield key, "cannot undo a step when memory runs out during it; set training.batch_size to a number"
     if options.memory.offload_optimizer:
         yield key, "steps on the device, offload_optimizer on the host; remove one of them"
+
+
+def _sparsity(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield options that would undo `training.sparsity` or `rounding`, or step weights out of their reach."""
+    options = recipe.training
+    if options.sparsity is None and options.rounding is None:
+        return
+    key = "training.sparsity" if options.sparsity is not None else "training.rounding"
+    if options.average is not None or options.optimizer.averages_itself:
+        yield key, "changes single weights, which an average undoes; remove training.average, or choose adamw"
+    if options.parallel not in ("auto", Parallel()):
+        yield key, "looks at all weights, which training.parallel divides; remove one of the two"
+    if options.precision in ("bf16-master", "bf16-stochastic") or options.memory.offload_optimizer:
+        yield (
+            key,
+            "changes the model's own weights, not copies that are stepped in their place; set precision: auto",
+        )
+    if getattr(getattr(recipe.model, "finetune", None), "adapts", False):
+        yield key, "changes weights that adapters leave alone; set finetune.mode: full"
 
 
 def _elsewhere(options: Training) -> Iterator[tuple[str, str]]:

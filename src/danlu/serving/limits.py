@@ -1,6 +1,6 @@
 """The limits of a server: sizes, times and counts, each of which a client can meet. Plain values; enforces nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class Limits:
         prefix_bytes: for what language models have computed of beginnings that texts share.
         drain_s: for requests in flight when the server stops.
         drain_idle_s: for idle connections to send one more request when the server stops.
+        job_bytes: of a job's file.
+        job_s: for a job's file to arrive, or for its answers to be fetched.
+        waiting_jobs: that are not yet begun.
+        spare_bytes: of the disk, which no job's file may take.
     """
 
     head_bytes: int = 65_536
@@ -50,3 +54,11 @@ class Limits:
     prefix_bytes: int = 256 * 2**20
     drain_s: float = 30.0
     drain_idle_s: float = 1.0
+    job_bytes: int = 2**30
+    job_s: float = 3600.0
+    waiting_jobs: int = 1000
+    spare_bytes: int = 2**30
+
+    def for_job(self) -> "Limits":
+        """Return the limits of a request that brings a job's file."""
+        return replace(self, body_bytes=self.job_bytes, read_s=self.job_s)

@@ -12,8 +12,8 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,6 +22,7 @@ import uvicorn
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from danlu.artifacts.jobs import JobStore
 from danlu.core.console import ERROR, emit
 from danlu.core.threads import usable_cores
 from danlu.errors import DanluError
@@ -31,18 +32,23 @@ from danlu.serving.http.app import Site, build_app
 from danlu.serving.http.envelope import RequestIds
 from danlu.serving.http.front import Front
 from danlu.serving.http.hot import Hot
+from danlu.serving.http.jobs import JobRoutes
 from danlu.serving.http.language import LanguageRoutes
 from danlu.serving.http.protocol import HotProtocol
 from danlu.serving.instance import Instance
+from danlu.serving.jobs.job import CallbackList
 from danlu.serving.keys import Gate, Key
 from danlu.serving.limits import Limits
 from danlu.serving.loaded import Models
 from danlu.serving.metrics import Counter, Table
 from danlu.serving.request_log import RequestLog
+from danlu.serving.tracing import Traces
 
 SWEEP_S = 0.5
 POLL_S = 0.02
+TURNS = 10
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be added to answers while a batch is computed
+YOUNG = 20_000  # objects between two collections: requests leave no cycles, and those in flight are looked at in vain
 BACKLOG = 2048
 CUT_S = 2.0  # before connections are cut, texts that are still being written are ended by an error
 SPARE_FILES = 200  # open beside the connections
@@ -57,8 +63,13 @@ class Options:
         keys: that are let in; none for everybody.
         certificate, private_key: files for TLS.
         log: a file that gets a line for each answered request.
+        traces: a collector's URL, which gets spans of each request; None for none.
         workers: processes at a time.
         grpc: where gRPC is spoken; None for nowhere.
+        jobs: the store of files to be predicted later; None for none.
+        callbacks: where ends of jobs may be told.
+        own_code: whether code that bundles name may run.
+        trusted: public keys, one of which has to have signed each bundle; none for any bundle.
         text_engine: what writes the texts of language models, `danlu` or `vllm`.
     """
 
@@ -67,13 +78,18 @@ class Options:
     certificate: Path | None = None
     private_key: Path | None = None
     log: Path | None = None
+    traces: str | None = None
     workers: int = 1
     grpc: Address | None = None
+    jobs: str | None = None
+    callbacks: tuple[str, ...] = ()
+    own_code: bool = False
+    trusted: tuple[str, ...] = ()
     text_engine: str = "danlu"
 
 
 def serve_worker(
-    models: Models, listener: socket.socket, channel: Channel, table: Table, row: int, options: Options
+    models: Models, listener: socket.socket, channel: Channel, table: Table, row: int, gate: Gate, options: Options
 ) -> int:
     """Answer requests until told to stop, and return the exit code.
 
@@ -83,6 +99,7 @@ def serve_worker(
         channel: to the supervisor.
         table: of metrics.
         row: of the table, for this worker.
+        gate: of all workers.
         options: how to run.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal it goes to all; the supervisor tells us
@@ -98,13 +115,14 @@ def serve_worker(
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        gate = Gate(options.keys, monotonic, options.workers)
         log = None if options.log is None else RequestLog(options.log)
+        traces = None if options.traces is None else Traces.to(options.traces)
         ids = RequestIds()
-        hot = Hot(loop, options.limits, gate, log, ids)
+        hot = Hot(loop, options.limits, gate, log, traces, ids)
         language = LanguageRoutes(loop, options.limits, gate, log, ids, options.text_engine)
         own = table.row(row)
         instances = {
@@ -121,9 +139,14 @@ def serve_worker(
         policies = {name: model.model for name, model in models.items()}
         front = Front(hot, language)
         site = Site(policies, instances, front, gate, table, supervisor.ask)
+        if options.jobs is not None:
+            store, callbacks = JobStore.open(options.jobs), CallbackList(options.callbacks)
+            routes = JobRoutes(store, callbacks, options.limits, options.own_code, site.choose, lambda: front.draining)
+            site = replace(site, jobs=routes)
         grpc = None if options.grpc is None else GrpcServer(options.grpc, site, options.limits)
         config, connections = _config(build_app(site), front, options), own.counter("danlu_connections")
         server = WorkerServer(config, front, supervisor, log, connections, grpc)
+        server.traces = traces
         supervisor.on_drain = server.drain
         loop.add_signal_handler(signal.SIGTERM, server.drain, options.limits.drain_idle_s)
         await server.serve(sockets=[listener])
@@ -234,6 +257,9 @@ class WorkerServer(uvicorn.Server):
         self._grpc = grpc
         self._front, self._supervisor, self._log, self._connections = front, supervisor, log, connections
         self._patience_s = 0.0
+        self.traces: Traces | None = None
+        self._given: socket.socket | None = None  # what the event loop listens to, and another hold of it
+        self._listener: socket.socket | None = None
 
     def drain(self, idle_s: float) -> None:
         """Stop soon.
@@ -258,6 +284,8 @@ class WorkerServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
+        assert sockets is not None, "the supervisor has bound one"
+        self._given, self._listener = sockets[0], sockets[0].dup()
         await super().startup(sockets)
         if self._grpc is not None:
             await self._grpc.start()
@@ -280,10 +308,37 @@ class WorkerServer(uvicorn.Server):
         if self._log is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._log.flush)
 
+    async def _accept_last(self) -> None:
+        """Take the connections that wait to be accepted, and listen no longer.
+
+        The system resets those that wait when the last holder of a listening socket closes it.
+        """
+        for _ in range(TURNS):  # the event loop closes its own hold in one of its next turns
+            if self._given is None or self._given.fileno() < 0:
+                break
+            await asyncio.sleep(0)
+        if self._listener is None:
+            return
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                found.append(self._listener.accept()[0])
+        self._listener.close()
+        loop, config = asyncio.get_running_loop(), self.config
+        for link in found:
+            link.setblocking(False)
+            with suppress(OSError):  # it is gone already
+                await loop.connect_accepted_socket(self._protocol, link, ssl=config.ssl)
+
+    def _protocol(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, answer what has come, and end."""
         for server in self.servers:
             server.close()
+        await self._accept_last()
         stopping = None if self._grpc is None else asyncio.ensure_future(self._grpc.stop())
         self._supervisor.tell({"event": "closed"})
         until = monotonic() + self._patience_s
@@ -295,6 +350,8 @@ class WorkerServer(uvicorn.Server):
                 await stopping
         if self._log is not None:
             self._log.flush()
+        if self.traces is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.traces.close)
         self._connections.set(0)
 
 

@@ -16,6 +16,7 @@ from danlu.core.console import info
 from danlu.core.devices import Accelerator
 from danlu.core.distributed.shards import is_dtensor
 from danlu.core.imports import load_dotted
+from danlu.core.seeds import Seed
 from danlu.models.text.hf_wrapper import enable_chunked_loss
 from danlu.recipe.sections.training import Finetune, Training
 from danlu.tasks.base import Head, Loss, Task
@@ -41,7 +42,9 @@ from danlu.training.param_groups import parameter_groups
 from danlu.training.param_storage import StorageKind
 from danlu.training.precision import Precision, choose_precision
 from danlu.training.regularization import WeightRegularizer, clip_grad_value
+from danlu.training.rounded_weights import WeightRounding
 from danlu.training.schedules import Schedule, scaled_lr
+from danlu.training.sparsity import Sparsifier
 from danlu.training.step import TrainStep
 from danlu.training.train_state import TrainState
 
@@ -60,6 +63,7 @@ class TrainTask:
         tokens_per_sample: tokens per sample of a language model; else 1.
         steps: optimizer steps in all.
         steps_per_epoch: optimizer steps per epoch.
+        seed: the recipe's.
     """
 
     head: Head
@@ -71,6 +75,7 @@ class TrainTask:
     tokens_per_sample: int
     steps: int
     steps_per_epoch: int
+    seed: Seed
 
 
 def build_train_state(
@@ -137,6 +142,7 @@ def build_train_state(
         min_microbatch_rows=min_microbatch_rows(own.model),
         parallel=parallel,
         parallel_model=own,
+        rounding=None if options.rounding is None else WeightRounding(own.model, options.rounding),
     )
     return TrainState(
         step=step,
@@ -151,6 +157,9 @@ def build_train_state(
         parallel=parallel,
         diloco=None if local is None else DiLoCo(own.model, hooks.optimizer, local, parallel.groups),
         unfreezing=make_unfreezing(own.model, task.finetune, task.steps_per_epoch),
+        sparsifier=None
+        if options.sparsity is None
+        else Sparsifier(own.model, options.sparsity, task.steps, task.seed.derive("training")),
     )
 
 

@@ -16,6 +16,7 @@ class EarlyStopper:
         keep_last: whether the last weights are kept, whatever the metric.
         min_delta: improvements that are not larger do not begin patience anew; as Keras, they are measured from the
             last one that did, so that many small ones add up. The best weights are kept all the same.
+        first_step: validations before this step do not count.
         best: best value so far; None before one was defined.
         best_step: its step.
         last_improvement: value that began patience anew; with a min_delta of 0, the best.
@@ -27,6 +28,7 @@ class EarlyStopper:
     higher_is_better: bool
     keep_last: bool = False
     min_delta: float = 0.0
+    first_step: int = 0
     best: float | None = field(default=None, init=False)
     best_step: int = field(default=0, init=False)
     last_improvement: float | None = field(default=None, init=False)
@@ -47,6 +49,8 @@ class EarlyStopper:
         if self.keep_last:
             self.best_step = step
             return True
+        if step < self.first_step:
+            return False
         value = figures.get(self.metric)
         better = value is not None and self._is_better(value, self.best, 0.0)
         if better:

@@ -27,6 +27,7 @@ from danlu.training.memory.offload import ActivationOffload
 from danlu.training.monitoring.profiling import NullProfiler, Profiler
 from danlu.training.precision import NO_CONTEXT, Precision
 from danlu.training.regularization import clip_grad_norm, clip_grad_value
+from danlu.training.rounded_weights import WeightRounding
 
 if TYPE_CHECKING:
     from danlu.training.distributed.pipeline_parallel import Pipeline
@@ -53,6 +54,7 @@ class TrainStep:
         min_microbatch_rows: smallest number of rows of a microbatch.
         parallel: the processes that make each step; gradients are the mean over those with other samples or tokens.
         parallel_model: the model as this process holds it; None for the model itself.
+        rounding: rounds weights while gradients are computed.
         profiler: is told of the phases of a step.
         grad_norm: norm of the last gradient before clipping, where it is clipped.
     """
@@ -74,6 +76,7 @@ class TrainStep:
     min_microbatch_rows: int
     parallel: ParallelContext = SINGLE_PROCESS_CONTEXT
     parallel_model: ParallelModel | None = None
+    rounding: WeightRounding | None = None
     profiler: Profiler = field(default_factory=NullProfiler)
     grad_norm: Tensor | None = field(default=None, init=False)
 
@@ -106,7 +109,8 @@ class TrainStep:
         if self._local_slice is not None:
             batch = self._local_slice(batch)
         self._zero_grad()
-        loss = self._compute_gradients(batch, seed)
+        with NO_CONTEXT if self.rounding is None else self.rounding.rounded():
+            loss = self._compute_gradients(batch, seed)
         if self.on_host and not math.isfinite(loss.item()):
             return loss
         with self.profiler.label("optimizer"):

@@ -22,8 +22,10 @@ from danlu.training.early_stopping import EarlyStopper
 from danlu.training.finetuning import GradualUnfreezing, frozen_params_digest
 from danlu.training.monitoring.nonfinite import first_nonfinite_module
 from danlu.training.optimizer_state import StateTensors, load_named_state_dict, named_state_dict, read_local_shard
+from danlu.training.precision import NO_CONTEXT
 from danlu.training.running_average import RunningAverage
 from danlu.training.schedules import ReduceLROnPlateau, Schedule
+from danlu.training.sparsity import Sparsifier
 from danlu.training.step import TrainStep
 
 ShardCopy = tuple[Tensor, ShardSpec]  # a copy of this process's shard, and its place in the whole
@@ -45,6 +47,7 @@ class TrainState:
         parallel: the processes that train.
         diloco: synchronisation of replicas that step on their own (DiLoCo).
         unfreezing: freezes and unfreezes weights before a step, where some are trained later than others.
+        sparsifier: sets weights to zero after a step, where the recipe asks for it.
         steps_done: optimizer steps made so far.
     """
 
@@ -60,6 +63,7 @@ class TrainState:
     parallel: ParallelContext = SINGLE_PROCESS_CONTEXT
     diloco: DiLoCo | None = None
     unfreezing: GradualUnfreezing | None = None
+    sparsifier: Sparsifier | None = None
     steps_done: int = field(default=0, init=False)
 
     @property
@@ -82,8 +86,11 @@ class TrainState:
         momentum = self.schedule.momentum(step - 1, self.steps)
         if momentum is not None:
             self._set_momentum(momentum)
+        were_zero = None if self.sparsifier is None else self.sparsifier.zeros_before(step)
         loss = self.step(batch, lr, seed)
         self.steps_done = step
+        if self.sparsifier is not None:
+            self.sparsifier.after_step(step, were_zero)
         if self.diloco is not None:
             self.diloco.maybe_sync(step)
         if self.average is not None:
@@ -115,7 +122,11 @@ class TrainState:
     def eval_weights(self) -> Iterator[None]:
         """Put the evaluated weights into the model: the average, where there is one."""
         self.sync_replicas()
-        with eval_weights(self.model, self.step.optimizer, self.average):
+        rounding = self.step.rounding
+        with (
+            eval_weights(self.model, self.step.optimizer, self.average),
+            NO_CONTEXT if rounding is None else rounding.rounded(),
+        ):
             yield
 
     def eval_weights_copy(self) -> "dict[str, ShardCopy]":

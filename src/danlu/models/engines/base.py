@@ -14,6 +14,7 @@ import numpy as np
 from danlu.artifacts.bundle import Bundle
 from danlu.data.specs import InputSpec
 from danlu.models.base import Model
+from danlu.models.golden import ANSWER
 from danlu.tasks.base import Target
 
 Arrays = Mapping[str, np.ndarray]
@@ -48,12 +49,14 @@ class Engine(ABC):
         tolerance: how far an answer to a golden sample may be from the recorded one, relative where that is above 1.
         needs_file: the bundle's file that it computes from, beside those that every bundle has; None for none.
         form: what `danlu export --to FORM --into` calls the form that holds this file.
+        golden: the column of golden samples with the answers that it must give.
     """
 
     name: ClassVar[str]
-    tolerance: ClassVar[float]
+    tolerance: float
     needs_file: ClassVar[str | None] = None
     form: ClassVar[str | None] = None
+    golden: str = ANSWER
 
     @property
     def survives_fork(self) -> bool:

@@ -20,13 +20,16 @@ class NumpyEngine(Engine):
     """Compute networks of tables in numpy."""
 
     name: ClassVar[str] = "numpy"
-    tolerance: ClassVar[float] = 1e-4
+    tolerance = 1e-4
 
     def __init__(self, network: Network) -> None:
         self.network = network
 
     @classmethod
     def obstacle(cls, source: EngineSource) -> str | None:
+        manifest = source.bundle.manifest
+        if manifest.structure is not None or manifest.coding is not None:
+            return "its network was compressed, and has other sizes or weights of fewer bits"
         if source.options.name in FAMILIES and isinstance(source.inputs, TabularInputs):
             return None
         return f"it computes {', '.join(FAMILIES)}, not {source.options.name}"

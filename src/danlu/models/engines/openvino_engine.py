@@ -20,7 +20,7 @@ class OpenVinoEngine(Engine):
     """Compute networks by OpenVINO on the CPU."""
 
     name: ClassVar[str] = "openvino"
-    tolerance: ClassVar[float] = 1e-4
+    tolerance = 1e-4
     needs_file: ClassVar[str | None] = OPENVINO_FILE
     form: ClassVar[str | None] = "openvino"
 

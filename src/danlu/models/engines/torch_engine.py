@@ -22,7 +22,7 @@ class TorchEngine(Engine):
     """
 
     name: ClassVar[str] = "torch"
-    tolerance: ClassVar[float] = 1e-4  # devices round differently; wrong preprocessing or weights deviate far more
+    tolerance = 1e-4  # devices round differently; wrong preprocessing or weights deviate far more
 
     def __init__(self, network: "nn.Module", device: "torch.device") -> None:
         self.network, self.device = network.to(device).eval(), device
@@ -50,9 +50,11 @@ class TorchEngine(Engine):
         from danlu.core.devices.setup import make_deterministic
 
         make_deterministic()
+        from danlu.models.stored_network import read_network
+
         network = options.build(source.inputs, source.target.outputs)
         try:
-            options.read_weights(network, bundle.folder)
+            read_network(network, options, bundle)
         except RuntimeError as error:
             raise ArtifactError(
                 f"{bundle.folder}: the weights do not fit {options.name}: {error}", code="DL310"

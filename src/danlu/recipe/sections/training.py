@@ -14,6 +14,7 @@ from danlu.recipe.bounds import Samples, Steps
 from danlu.recipe.bounds import Threads as ThreadCount
 from danlu.recipe.components import AverageOptions, OptimizerOptions, ScheduleOptions
 from danlu.recipe.paths import RecipePath, TrackingUri
+from danlu.recipe.sections.sparsity import Rounding, Sparsity
 
 
 class Preference(Frozen):
@@ -280,6 +281,10 @@ class Training(Frozen):
         "`danlu train --from RUN`",
     )
     distill: Distill | None = Field(default=None, description="learn from a teacher model's outputs too")
+    sparsity: Sparsity | None = Field(default=None, description="set weights to zero, ever more of them")
+    rounding: Rounding | None = Field(
+        default=None, description="answer with weights of few bits while they are trained"
+    )
     average: Annotated[AverageOptions, OneOf("average")] | None = Field(
         default=None, description="evaluate and keep an average of the weights: ema or swa"
     )

@@ -38,7 +38,7 @@ STATUSES = {
     503: grpc.StatusCode.UNAVAILABLE,
 }
 UNLOCKED = ("ServerLive", "ServerReady")  # probes need no key
-HEADERS = ("authorization", "x-api-key", "x-deadline-ms", "x-request-id")
+HEADERS = ("authorization", "traceparent", "tracestate", "x-api-key", "x-deadline-ms", "x-request-id")
 Headers = list[tuple[bytes, bytes]]
 Context = Any  # of grpc.aio, which has no types
 

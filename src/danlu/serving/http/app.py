@@ -1,6 +1,6 @@
 """All routes but the predict routes, as an ASGI application: probes, metadata, the repository, metrics.
 
-Errors are JSON, `{"error": "..."}`, and never a stack trace.
+Errors are JSON as those of the predict routes, `{"error": "...", "code": "..."}`, and never a stack trace.
 """
 
 import asyncio
@@ -24,8 +24,9 @@ from danlu.serving.answering import Served
 from danlu.serving.batching import INTERNAL
 from danlu.serving.control import Message
 from danlu.serving.http.front import Front
+from danlu.serving.http.jobs import OWNER, JobRoutes
 from danlu.serving.instance import Instance
-from danlu.serving.keys import Gate, key_of
+from danlu.serving.keys import Gate, Key, key_of
 from danlu.serving.language.responses import error_body
 from danlu.serving.metrics import Table, exposition
 from danlu.serving.refusals import Refusal
@@ -51,6 +52,7 @@ class Site:
         gate: lets requests in by their key.
         table: the metrics of all workers.
         ask: sends a question to the supervisor, and waits for its answer.
+        jobs: the routes of jobs; None where the server takes none.
     """
 
     models: Mapping[str, Model]
@@ -59,6 +61,7 @@ class Site:
     gate: Gate
     table: Table
     ask: Ask
+    jobs: JobRoutes | None = None
 
     def model(self, request: Request) -> Model:
         """Return the model that a path names."""
@@ -84,6 +87,17 @@ class Site:
         if version is None:
             raise HTTPException(404, f"model {model.name!r} has no version {named!r} here")
         return self.instances[model.name][version]
+
+    def choose(self, name: str | None, named: str | None, request_id: str) -> Instance:
+        """Return the version that answers a request which may name none.
+
+        Raises:
+            HTTPException: 400, no model is named and there are several; 404, there is no such one.
+        """
+        if name is None and len(self.models) > 1:
+            raise HTTPException(400, f"say which model: model=NAME; these are served: {', '.join(self.models)}")
+        name = next(iter(self.models)) if name is None else name
+        return self.find(name, named or self._known(name).version_for(request_id))
 
     async def live(self, request: Request) -> Response:
         """Say that the process runs."""
@@ -134,7 +148,7 @@ class Site:
             raise HTTPException(400, 'the body is no {"parameters": {...}} in JSON') from None
         answer = await self.ask({"do": do, "name": request.path_params["name"], "parameters": parameters})
         if "error" in answer:
-            return JSONResponse({"error": answer["error"], "code": answer["code"]}, answer["status"])
+            return _refused(request.url.path, Refusal(answer["status"], answer["error"], answer["code"]))
         return JSONResponse(answer["done"])
 
     async def metrics(self, request: Request) -> Response:
@@ -144,7 +158,10 @@ class Site:
 
     async def openapi(self, request: Request) -> Response:
         """Describe the routes, and the rows that each model takes."""
-        return JSONResponse(await asyncio.get_running_loop().run_in_executor(None, openapi.document, self._served()))
+        return JSONResponse(await asyncio.get_running_loop().run_in_executor(None, self._document))
+
+    def _document(self) -> dict[str, Any]:
+        return openapi.document(self._served(), jobs=self.jobs is not None)
 
     async def drift(self, request: Request) -> Response:
         """Compare what this worker was asked and answered with the training."""
@@ -225,9 +242,16 @@ def build_app(site: Site) -> ASGIApp:
             )
         ),
     ]
+    if site.jobs is not None:
+        routes += [
+            Route("/jobs", site.jobs.submit, methods=["POST"]),
+            Route("/jobs/{id}", site.jobs.describe),
+            Route("/jobs/{id}/result", site.jobs.result),
+            Route("/jobs/{id}", site.jobs.delete, methods=["DELETE"]),
+        ]
     handlers: dict[Any, Any] = {HTTPException: _http_error, Exception: _failure}
     app = Starlette(routes=routes, exception_handlers=handlers)
-    return Bounded(app, site.gate)
+    return Bounded(app, site.gate, 0.0 if site.jobs is None else site.jobs.limits.job_s)
 
 
 def _answer(instance: Instance, told: dict[str, Any], status: int = 200) -> Response:
@@ -241,7 +265,9 @@ def _encoded(value: msgspec.Struct) -> Response:
 def _refused(path: str, refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
     """Return a refusal in the form of the path's protocol."""
     body = error_body(refusal) if path.startswith(OPENAI) else refusal.body()
-    return Response(body, refusal.status, headers={"content-type": "application/json", **(headers or {})})
+    retry = {} if refusal.retry_s is None else {"retry-after": str(refusal.retry_s)}
+    given = {"content-type": "application/json", **retry, **(headers or {})}
+    return Response(body, refusal.status, headers=given)
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
@@ -255,16 +281,15 @@ async def _failure(request: Request, error: Exception) -> Response:
 class Bounded:
     """Keep what the application may be asked within limits: keys, time, and no traces."""
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
-        self._app, self._gate = app, gate
+    def __init__(self, app: ASGIApp, gate: Gate, job_s: float) -> None:
+        self._app, self._gate, self._job_s = app, gate, job_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         refusal = self._refusal(scope)
         if refusal is not None:
-            retry = {} if refusal.retry_s is None else {"retry-after": str(refusal.retry_s)}
-            await _refused(scope["path"], refusal, retry)(scope, receive, send)
+            await _refused(scope["path"], refusal)(scope, receive, send)
             return
         started = False
 
@@ -274,7 +299,7 @@ class Bounded:
             await send(message)
 
         try:
-            async with asyncio.timeout(TOO_LONG_S):
+            async with asyncio.timeout(self._job_s if self._is_job(scope) else TOO_LONG_S):
                 await self._app(scope, receive, watched)
         except Exception as error:  # Starlette has answered, and raises it again for whoever logs
             emit(f"{scope['method']} {scope['path']}: {type(error).__name__}: {error}", ERROR)
@@ -282,11 +307,14 @@ class Bounded:
                 response = await _failure(Request(scope), error)
                 await response(scope, receive, send)
 
+    def _is_job(self, scope: Scope) -> bool:
+        return self._job_s > 0 and (scope["path"] + "/").startswith("/jobs/")
+
     def _refusal(self, scope: Scope) -> Refusal | None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         length = dict(headers).get(b"content-length", b"0")
         predicting = scope["path"].startswith(PREDICTING[0]) or scope["path"].endswith(PREDICTING[1])
-        if length.isdigit() and int(length) > LONGEST_BODY and not predicting:
+        if length.isdigit() and int(length) > LONGEST_BODY and not predicting and not self._is_job(scope):
             return Refusal(413, f"the body is larger than {LONGEST_BODY:,} bytes")
         origin, host = dict(headers).get(b"origin"), dict(headers).get(b"host", b"")
         if scope["method"] != "GET" and origin is not None and origin.partition(b"://")[2] != host:
@@ -294,4 +322,6 @@ class Bounded:
         if self._gate.is_open or scope["path"] in PROBES:
             return None
         entered = self._gate.enter(key_of(headers))
+        if isinstance(entered, Key):
+            scope[OWNER] = entered.name
         return entered if isinstance(entered, Refusal) else None

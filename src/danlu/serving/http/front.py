@@ -5,6 +5,7 @@ from typing import Any
 from danlu.serving.http.hot import Hot
 from danlu.serving.http.language import LanguageRoute, LanguageRoutes
 from danlu.serving.http.protocol import Exchange, Handler
+from danlu.serving.limits import Limits
 from danlu.serving.refusals import Refusal
 
 
@@ -30,6 +31,10 @@ class Front:
     def route(self, method: bytes, target: bytes) -> Any | None:
         """Return what a request asks for; None where ASGI answers it."""
         return self.hot.route(method, target) or self.language.route(method, target)
+
+    def limits_of(self, target: bytes) -> Limits:
+        """Return the limits of a request; files may be larger than questions."""
+        return self.hot.limits_of(target)
 
     def begin(self, exchange: Exchange) -> Refusal | None:
         """Look at a request's headers."""

@@ -27,9 +27,12 @@ from danlu.serving.outputs import EXPLANATION
 from danlu.serving.refusals import Refusal, Refused, overloaded
 from danlu.serving.request_log import RequestLog
 from danlu.serving.store import Model
+from danlu.serving.tracing import Traces
 from danlu.serving.v2 import requests, responses
 
+JOBS = b"/jobs"  # takes files
 LARGE_BODY = 65_536  # bytes; what is larger is decoded in a thread
+ON_THE_WAY = 0.1  # of a deadline: a request waits to be read, and its answer is written and read, unseen from here
 MOST_EXPLAINING = 8  # explanations that wait; each may take a second
 JSON_LENGTH = b"inference-header-content-length"
 BINARY = b"content-type: application/octet-stream\r\n"
@@ -62,13 +65,15 @@ class Asked:
         route: that it came by.
         request_id: the client's, or a new one.
         headers: by their names.
+        decoded: when its body began to be decoded and was, in monotonic seconds.
         job: once its rows wait.
     """
 
-    __slots__ = ("headers", "instance", "job", "request_id", "route")
+    __slots__ = ("decoded", "headers", "instance", "job", "request_id", "route")
 
     def __init__(self, instance: Instance, route: Route, request_id: str, headers: dict[bytes, bytes]) -> None:
         self.instance, self.route, self.request_id, self.headers = instance, route, request_id, headers
+        self.decoded = (0.0, 0.0)
         self.job: Job | None = None
 
 
@@ -81,9 +86,11 @@ class Hot:
         limits: Limits,
         gate: Gate,
         log: RequestLog | None = None,
+        traces: Traces | None = None,
         ids: RequestIds | None = None,
     ) -> None:
-        self._loop, self.limits, self._gate, self._log = loop, limits, gate, log
+        self._loop, self.limits, self._gate, self._log, self._traces = loop, limits, gate, log, traces
+        self._job_limits = limits.for_job()
         self.draining = False
         self._routes: dict[bytes, Route] = {}
         self._ids = RequestIds() if ids is None else ids
@@ -104,6 +111,10 @@ class Hot:
             return None
         found = self._routes.get(target)
         return found or self._routes.get(unquote_to_bytes(path_of(target)))
+
+    def limits_of(self, target: bytes) -> Limits:
+        """Return the limits of a request; a job's file may be larger than the rows of a question."""
+        return self._job_limits if path_of(target) == JOBS else self.limits
 
     def begin(self, exchange: Exchange) -> Refusal | None:
         """Look at a request's headers: its key, its length, its deadline."""
@@ -129,7 +140,7 @@ class Hot:
         if isinstance(wait_s, Refusal):
             self._refuse(exchange, asked, wait_s)
             return
-        deadline = exchange.began + wait_s
+        deadline = exchange.began + (1 - ON_THE_WAY) * wait_s
         late = instance.batcher.too_late(deadline)
         if late is not None:
             self._refuse(exchange, asked, late)
@@ -168,7 +179,9 @@ class Hot:
             question = asked.route.decode(asked, inflated(asked.headers, body, self.limits.body_bytes))
         except Refused as refused:
             return Refusal.of(refused)
-        asked.instance.stages["decode"].observe(monotonic() - began)
+        ended = monotonic()
+        asked.decoded = began, ended
+        asked.instance.stages["decode"].observe(ended - began)
         if question.rows.count > self.limits.rows:
             return Refusal(413, f"more than {self.limits.rows:,} rows; send fewer at a time")
         return question
@@ -225,11 +238,36 @@ class Hot:
         instance, asked_body = asked.instance, exchange.body
         exchange.reply(200, headers + instance.head + id_line(asked.request_id), body)
         instance.answered(asked.route.kind, question, monotonic() - exchange.began)
+        if self._traces is not None:
+            self._trace(self._traces, exchange, asked, 200)
         if self._log is not None:
             self._write_log(self._log, asked, question)
         if asked.route.model.policy.shadow is not None:
             self._shadow(asked, question, asked_body)
         asked.job = None  # it leads back here: requests end without the garbage collector
+
+    def _trace(self, traces: Traces, exchange: Exchange, asked: Asked, status: int) -> None:
+        """Make the spans of a request that is answered or refused."""
+        now, job, instance = monotonic(), asked.job, asked.instance
+        attributes: dict[str, str | int] = {
+            "danlu.model": instance.name,
+            "danlu.version": instance.version,
+            "danlu.digest": instance.served.digest,
+            "danlu.request_id": asked.request_id,
+        }
+        stages = [("request", exchange.began, now)]
+        decoding, decoded = asked.decoded
+        if decoded:
+            stages += [("receive", exchange.began, decoding), ("decode", decoding, decoded)]
+        if job is not None:
+            attributes["danlu.rows"] = job.rows
+            computing, computed = job.computed
+            if computed:
+                attributes["danlu.batch_rows"] = job.place[1]
+                queue = ("queue", job.queued_at, computing)
+                stages += [queue, ("compute", computing, computed), ("write", computed, now)]
+        name = f"{asked.route.kind} {instance.name}"
+        traces.record(name, asked.headers, stages, status, attributes)
 
     def _write_log(self, log: RequestLog, asked: Asked, question: Question) -> None:
         assert asked.job is not None, "it was computed"
@@ -241,6 +279,8 @@ class Hot:
     def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
         exchange.refuse(refusal, asked.instance.head + id_line(asked.request_id))
         asked.instance.count(asked.route.kind, refusal.status)
+        if self._traces is not None:
+            self._trace(self._traces, exchange, asked, refusal.status)
         asked.job = None
 
     def _shadow(self, asked: Asked, answered: Question, body: bytes | bytearray) -> None:

@@ -40,6 +40,9 @@ class Handler(Protocol):
             target: the path, and the query after it.
         """
 
+    def limits_of(self, target: bytes) -> Limits:
+        """Return the limits of a request, by its target."""
+
     def begin(self, exchange: "Exchange") -> Refusal | None:
         """Look at a request's headers, before its body is read."""
 
@@ -280,6 +283,7 @@ class HotProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         # What ASGI is told of a request is made only for those that take that way.
         self.url, self.headers, self.expect_100_continue = b"", [], False
+        self.limits = self.handler.limits
         self.in_head, self.body_bytes = True, 0
         self.reading, self.began = True, monotonic()
 
@@ -287,6 +291,7 @@ class HotProtocol(HttpToolsProtocol):
         self.in_head, self.head_bytes = False, 0
         if self.deaf:
             return
+        self.limits = self.handler.limits_of(self.url)
         route = self.handler.route(self.parser.get_method(), self.url)
         if route is None or self.parser.should_upgrade():
             self._begin_asgi()
