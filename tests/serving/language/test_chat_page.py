@@ -27,11 +27,16 @@ def test_what_is_said_is_answered_as_over_the_api(talking: Server, tmp_path: Pat
         pace = browser.wait("!document.getElementById('tell').disabled && document.getElementById('pace').textContent")
         assert str(told["usage"]["completion_tokens"]) in pace
         assert browser.run(SAID) == [told["choices"][0]["message"]["content"]]
-        browser.run(f"{FIELDS}; document.getElementById('tell').click()")
-        browser.wait(f"{SAID}.length === 2 && !document.getElementById('tell').disabled && '2'")
         folder = os.environ.get("DANLU_SCREENSHOTS")
         if folder:
             browser.picture(Path(folder, f"chat-{language}.png"))
         browser.run("document.getElementById('anew').click()")
+        assert browser.run(SAID) == []
+        browser.run(
+            "document.getElementById('say').value = 'warm '.repeat(500); document.getElementById('tell').click()"
+        )
+        assert "tokens" in browser.wait(
+            "!document.getElementById('wrong').hidden && document.getElementById('wrong').textContent"
+        )
         assert browser.run(SAID) == []
         assert browser.complaints() == []

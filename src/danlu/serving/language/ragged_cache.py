@@ -31,6 +31,8 @@ class Span:
 class RaggedLayer(CacheLayerMixin):
     """Keep the keys and values of one layer, [rows, heads, columns, width] each."""
 
+    keys: Tensor
+    values: Tensor
     is_sliding = False  # a network with a window masks what is outside of it
 
     def __init__(self, span: Span) -> None:
@@ -89,7 +91,8 @@ class RaggedCache:
     @property
     def layers(self) -> list[RaggedLayer]:
         """The layers that the network has written to."""
-        return self.cache.layers
+        layers: list[RaggedLayer] = self.cache.layers
+        return layers
 
     @property
     def lengths(self) -> list[int]:
