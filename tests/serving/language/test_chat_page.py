@@ -15,6 +15,8 @@ pytestmark = [
 ]
 SAID = "[...document.querySelectorAll('.said.assistant p')].map((each) => each.textContent)"
 FIELDS = "document.getElementById('temperature').value = '0'; document.getElementById('say').value = 'Is day 7 warm?'"
+LONG = "document.getElementById('say').value = 'warm '.repeat(500)"
+WRONG = "!document.getElementById('wrong').hidden && document.getElementById('wrong').textContent"
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -28,7 +28,7 @@ class Span:
         self.rows, self.first, self.end = rows, first, end
 
 
-class RaggedLayer(CacheLayerMixin):
+class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """Keep the keys and values of one layer, [rows, heads, columns, width] each."""
 
     keys: Tensor
@@ -36,7 +36,7 @@ class RaggedLayer(CacheLayerMixin):
     is_sliding = False  # a network with a window masks what is outside of it
 
     def __init__(self, span: Span) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.span = span
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
