@@ -22,7 +22,7 @@ from danlu.serving.answering import Answer, Rows, Served
 MOST_WAITING = 100_000  # lines; what comes beyond, while the disk does not take them, is counted and lost
 
 
-class LogLine(msgspec.Struct, omit_defaults=False):
+class LogLine(msgspec.Struct, omit_defaults=True):
     """Hold a line.
 
     Attributes:
@@ -35,7 +35,7 @@ class LogLine(msgspec.Struct, omit_defaults=False):
         batch: the batch's name, its rows, and where this request's rows began.
         request: `{"rows": [...]}`, as they were read; of a language model the body.
         answer: the rows' answers, a list; of a language model the answer in one piece, a stream's as well.
-        route: of a language model, as /v1/chat/completions; empty for rows.
+        route: of a language model, as /v1/chat/completions; left out for rows.
     """
 
     id: str
