@@ -109,6 +109,7 @@ class RaggedCache:
         columns = torch.arange(self.span.end, self.span.end + more, device=device)
         return (columns - torch.tensor(self.starts, device=device)[:, None]).clamp(min=0)
 
+    @torch.inference_mode()  # what the network wrote can be changed in no other
     def make_room(self, more: int) -> None:
         """See to it that columns can be written."""
         if self.layers and self.span.end + more > self.layers[0].keys.shape[2]:
@@ -118,6 +119,7 @@ class RaggedCache:
         """Take columns as written."""
         self.span.end += more
 
+    @torch.inference_mode()
     def write(self, row: int, kept: Sequence[KeyValues]) -> None:
         """Fill the columns before the end with what was computed of the same tokens.
 
@@ -133,6 +135,7 @@ class RaggedCache:
                     [piece[number][place] for piece in kept], dim=1
                 )
 
+    @torch.inference_mode()
     def read(self, row: int, start: int, end: int) -> KeyValues:
         """Return a copy of what is kept of a row's tokens `start` to `end`."""
         first = self.starts[row]
@@ -144,6 +147,7 @@ class RaggedCache:
             for layer in self.layers
         ]
 
+    @torch.inference_mode()
     def join(self, other: "RaggedCache") -> None:
         """Take over the rows of another cache, behind its own."""
         if not self.span.rows:
@@ -163,6 +167,7 @@ class RaggedCache:
         self.span.rows += more
         self.span.first = min(self.starts)
 
+    @torch.inference_mode()
     def drop(self, row: int) -> None:
         """Let a row leave; the last one takes its place."""
         last = self.span.rows - 1
