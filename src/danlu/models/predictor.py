@@ -170,7 +170,7 @@ class Predictor:
         return self.engine
 
     def open_in_torch(self) -> TorchEngine:
-        """Return the network in torch, for what no other engine computes; the engine that answers stays what it is."""
+        """Return the network in torch; the engine that answers stays what it is."""
         return self.engine if isinstance(self.engine, TorchEngine) else TorchEngine.open(self._source)
 
     def with_model(self, model: "nn.Module") -> Self:
