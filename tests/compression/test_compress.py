@@ -181,3 +181,31 @@ def test_networks_of_images_and_texts_are_compressed(what: str, request: pytest.
             assert found.points[1].parameters < found.points[0].parameters
         else:
             assert found.points[1].size_bytes < found.points[0].size_bytes
+
+
+@pytest.mark.training
+@pytest.mark.slow
+def test_the_page_of_compression_is_true(table_run: Path, tmp_path: Path) -> None:
+    from tests.end_to_end.test_docs import ROOT, blocks, run_shown
+
+    shutil.copytree(table_run, tmp_path / "runs" / "wine")
+    shown = [block for block in blocks(ROOT / "docs" / "compress.md") if block.language == "console"]
+    assert shown
+    for block in shown:
+        run_shown(block, tmp_path)
+
+
+@pytest.mark.training
+@pytest.mark.slow
+def test_a_recipe_compresses_after_its_evaluation(tmp_path: Path) -> None:
+    recipe = {
+        "name": "small",
+        "data": {"source": "builtin:wine"},
+        "training": {"epochs": 3, "sparsity": {"amount": 0.5}, "rounding": {"bits": 8}},
+        "evaluation": {"baselines": False},
+        "compression": {"steps": [{"prune": {"amount": 0.75, "what": "weights", "by": "taylor"}}]},
+    }
+    run = danlu.run(recipe, output=tmp_path)
+    told = json.loads((run.path / "compression.json").read_text())
+    assert [point["sparsity"] for point in told["points"]] == pytest.approx([0.5, 0.75], abs=0.002)
+    assert danlu.load(run.path / "compressed" / "p1").manifest.steps
