@@ -16,7 +16,7 @@ ORIGINAL = "p0"
 
 def original_point(material: Material) -> Point:
     """Return the point of the model that was trained."""
-    return _point(ORIGINAL, material.bundle, first_candidate(material), ())
+    return describe(ORIGINAL, material.bundle, first_candidate(material), ())
 
 
 def compressed_point(name: str, compressed: Compressed, earlier: int) -> Point:
@@ -27,10 +27,11 @@ def compressed_point(name: str, compressed: Compressed, earlier: int) -> Point:
         earlier: number of steps that the original had behind it.
     """
     candidate = compressed.candidate
-    return _point(name, compressed.bundle, candidate, candidate.steps[earlier:])
+    return describe(name, compressed.bundle, candidate, candidate.steps[earlier:])
 
 
-def _point(name: str, bundle: Bundle, candidate: Candidate, steps: tuple[dict[str, object], ...]) -> Point:
+def describe(name: str, bundle: Bundle, candidate: Candidate, steps: tuple[dict[str, object], ...]) -> Point:
+    """Return the point of a bundle, with what is known of it without measuring."""
     from danlu.training.masks import sparsity_of
 
     engine = Predictor.load(bundle, own_code=True, replay=False).engine.name

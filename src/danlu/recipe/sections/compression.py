@@ -7,6 +7,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from danlu.core.component import Frozen, OneOf
 from danlu.recipe.components import CompressionOptions
 
+Target = Literal["latency", "size", "memory"]
+
 
 class Budget(Frozen):
     """Limit how much of a metric compression may cost."""
@@ -25,7 +27,7 @@ class Compression(Frozen):
         default=(), description="applied in this order; without any, steps are searched within the budget"
     )
     budget: Budget | None = None
-    target: Literal["latency", "size", "memory"] = Field(default="latency", description="what a search makes small")
+    target: Target = Field(default="latency", description="what a search makes small")
     minutes: PositiveFloat | None = Field(default=None, description="most time that a search takes")
 
     @model_validator(mode="after")

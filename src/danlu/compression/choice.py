@@ -1,0 +1,61 @@
+"""Choose among what was tried: the strongest compression whose promise holds on rows that were not searched.
+
+Candidates are judged from the safest on, each more gainful than the one before, until one fails. In this order, fixed
+on other rows, each may be judged with the whole risk and still at most that risk is taken in all (fixed-sequence
+testing: Maurer et al. 1995).
+"""
+
+from collections.abc import Callable, Sequence
+
+from danlu.compression.judge import Drop
+from danlu.compression.tried import Tried
+from danlu.recipe.sections.compression import Target
+
+LARGE_BATCH = 32
+
+
+def cost(tried: Tried, target: Target) -> float:
+    """Return what a search makes small: relative time of a batch, bytes of the file, or of memory."""
+    if target == "latency":
+        return 1.0 / tried.speed[LARGE_BATCH].speedup.value
+    if target == "size":
+        return float(tried.size_bytes)
+    return float(tried.peak_memory_bytes or tried.size_bytes)
+
+
+def front(tries: Sequence[Tried], target: Target) -> list[Tried]:
+    """Return those that nothing beats in both drop and cost, from the safest to the cheapest.
+
+    Models that are slower than the original are left out.
+    """
+    found: list[Tried] = []
+    for tried in sorted((each for each in tries if not each.is_slower), key=lambda each: _safety(each, target)):
+        if not found or cost(tried, target) < cost(found[-1], target):
+            found.append(tried)
+    return found
+
+
+def choose(
+    ordered: Sequence[Tried], max_drop: float, accept: Callable[[Tried], Drop]
+) -> tuple[Tried | None, dict[str, Drop]]:
+    """Judge candidates in order until one fails.
+
+    Args:
+        ordered: from the safest on, as `front` gives them.
+        max_drop: that the upper bound must not exceed.
+        accept: judges one on rows that were not searched.
+
+    Returns:
+        the last one that holds, or None; and every judgement by id.
+    """
+    chosen, judged = None, dict[str, Drop]()
+    for tried in ordered:
+        judged[tried.id] = accept(tried)
+        if judged[tried.id].upper > max_drop:
+            break
+        chosen = tried
+    return chosen, judged
+
+
+def _safety(tried: Tried, target: Target) -> tuple[float, float]:
+    return tried.drop.upper, cost(tried, target)

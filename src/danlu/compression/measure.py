@@ -1,0 +1,81 @@
+"""What a bundle costs on this machine: its time beside another one's, and the memory of a process that answers."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from danlu.artifacts.bundle import Bundle
+from danlu.compression.base import Material
+from danlu.compression.timing import SpeedComparison, compare_speed
+from danlu.data.descriptors import Origin
+from danlu.data.splits import Split
+
+if TYPE_CHECKING:
+    from danlu.models.predictor import Predictor
+
+BATCHES = (1, 32)
+STATUS = Path("/proc/self/status")
+# The child reads its own peak: what `wait4` says of it begins with the memory of this process.
+PEAK = """
+import sys
+from danlu.compression.measure import answer_golden
+answer_golden(sys.argv[1])
+"""
+PEAK_SECONDS = 300
+
+
+def compare_engines(first: Bundle, second: Bundle, material: Material, part: Split) -> dict[int, SpeedComparison]:
+    """Time the engines of two bundles on prepared rows, by batch size.
+
+    Args:
+        first: to be compared with.
+        second: what is compared.
+        material: the run.
+        part: rows to answer.
+    """
+    opened = [_open(bundle, material) for bundle in (first, second)]
+    return {
+        size: compare_speed(*(_call(predictor, part, material.context.origin, size) for predictor in opened))
+        for size in BATCHES
+    }
+
+
+def peak_memory(bundle: Bundle) -> int | None:
+    """Return the most bytes that a process of its own holds while it opens a bundle and answers golden samples.
+
+    None where the system does not say, or the bundle needs code that a bare process cannot import.
+    """
+    if not STATUS.is_file():
+        return None
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(bundle.folder)], capture_output=True, text=True, timeout=PEAK_SECONDS
+    )
+    return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdigit() else None
+
+
+def answer_golden(folder: str) -> None:
+    """Answer a bundle's golden samples, and print the peak memory of this process in bytes."""
+    from danlu.models.bundle_form import open_checked
+    from danlu.models.predictor import Predictor
+
+    Predictor.load(open_checked(Path(folder)))  # it replays them
+    line = next(line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
+    print(int(line.split()[1]) * 1024)  # noqa: T201
+
+
+def _open(bundle: Bundle, material: Material) -> "Predictor":
+    from danlu.models.predictor import Predictor
+
+    return Predictor.load(bundle, recipe_model=material.context.model, replay=False)
+
+
+def _call(predictor: "Predictor", part: Split, origin: Origin, size: int) -> Callable[[], object]:
+    """Return a call that computes a batch of prepared rows."""
+    rows = part.columns(*predictor.preprocessor.columns)
+    frame = pl.concat([rows] * (size // rows.height + 1))[:size]
+    inputs, _ = next(iter(predictor.preprocessor.iter_arrays(frame, origin, size)))
+    return lambda: predictor.engine.run(inputs)
