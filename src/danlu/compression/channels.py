@@ -115,6 +115,14 @@ def _prune(network: nn.Module, removal: Removal, material: Material, seed: Seed)
             if removal.by == "taylor":
                 add_gradients(network, material, removal.rows, seed)
             pruner.step()
+        with torch.no_grad():
+            left = network(**given)
+        if left.shape != answer.shape:
+            raise ArgumentError(
+                f"prune: {options_name(network)} would answer {list(left.shape)} in place of {list(answer.shape)}; use "
+                "what: weights",
+                code="DL409",
+            )
     except ArgumentError:
         raise
     except Exception as error:  # networks may do anything, and torch-pruning follows what it knows
@@ -167,6 +175,6 @@ def attention_heads(network: nn.Module) -> dict[nn.Module, int]:
         children = dict(module.named_children())
         sides = [next((children[name] for name in names if name in children), None) for names in (QUERY, KEYS, VALUES)]
         if heads and all(isinstance(side, nn.Linear) for side in sides):
-            query, keys, values = sides
-            found |= {query: heads, keys: shared, values: shared}  # type: ignore[dict-item]
+            query, keys, values = (side for side in sides if side is not None)
+            found |= {query: heads, keys: shared, values: shared}
     return found
