@@ -11,9 +11,10 @@ from danlu.artifacts.ownership import lock_run
 from danlu.artifacts.run import RunDirectory
 from danlu.compression.base import Step
 from danlu.compression.material import COMPRESSED, SCRATCH, find_run, open_material
-from danlu.compression.once import Compressed, apply_steps
-from danlu.compression.points import ORIGINAL, compressed_point, original_point
+from danlu.compression.once import apply_steps
+from danlu.compression.points import describe, original_point
 from danlu.compression.results import RESULT_FILE, CompressionResult
+from danlu.compression.tried import ORIGINAL
 from danlu.compression.written import write_candidate
 from danlu.core.cpu import this_processor
 
@@ -37,12 +38,11 @@ def compress_by_steps(
     """
     run, source = find_run(path)
     folder = output or _free_folder(run, source)
-    with lock_run(run), _without_leftovers(run), open_material(path, own_code=own_code) as material:
+    with lock_run(run), without_leftovers(run), open_material(path, own_code=own_code) as material:
         candidate = apply_steps(material, steps)
-        made = Compressed(write_candidate(material, candidate, folder), candidate)
         points = (
             original_point(material),
-            compressed_point(FIRST, made, earlier=len(material.bundle.manifest.steps)),
+            describe(material, FIRST, write_candidate(material, candidate, folder), candidate),
         )
         found = CompressionResult(this_processor().to_json(), points, ORIGINAL, FIRST)
         write_json(run.path / RESULT_FILE, found.to_json())
@@ -57,7 +57,7 @@ def _free_folder(run: RunDirectory, source: Path) -> Path:
 
 
 @contextmanager
-def _without_leftovers(run: RunDirectory) -> Iterator[None]:
+def without_leftovers(run: RunDirectory) -> Iterator[None]:
     """Delete what a compression that was killed has left in a run, which this process holds."""
     for folder in run.path.glob(f"{SCRATCH}*"):
         shutil.rmtree(folder, ignore_errors=True)

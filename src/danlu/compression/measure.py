@@ -47,13 +47,15 @@ def compare_engines(first: Bundle, second: Bundle, material: Material, part: Spl
 def peak_memory(bundle: Bundle) -> int | None:
     """Return the most bytes that a process of its own holds while it opens a bundle and answers golden samples.
 
-    None where the system does not say, or the bundle needs code that a bare process cannot import.
+    None where the system does not say, it takes too long, or the bundle needs code that is not danlu's.
     """
     if not STATUS.is_file():
         return None
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(bundle.folder)], capture_output=True, text=True, timeout=PEAK_SECONDS
-    )
+    command = [sys.executable, "-c", PEAK, str(bundle.folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PEAK_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
     return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdigit() else None
 
 
