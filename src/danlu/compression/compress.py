@@ -17,6 +17,7 @@ from danlu.compression.results import RESULT_FILE, CompressionResult
 from danlu.compression.tried import ORIGINAL
 from danlu.compression.written import write_candidate
 from danlu.core.cpu import this_processor
+from danlu.experiment.run_evaluation import write_pages
 
 FIRST = "p1"
 
@@ -46,6 +47,7 @@ def compress_by_steps(
         )
         found = CompressionResult(this_processor().to_json(), points, ORIGINAL, FIRST)
         write_json(run.path / RESULT_FILE, found.to_json())
+        write_pages(run, material.context.recipe.evaluation.language)
     return found
 
 

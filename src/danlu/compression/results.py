@@ -170,6 +170,8 @@ class CompressionResult:
         promise: None where no budget was asked for.
         searched, accepted: rows that steps were chosen on, and rows that judged them.
         rolled_back: steps that went the wrong way.
+        beside: the chosen model beside the original on test rows, as `compare_with_original` has it; empty where
+            nothing was searched.
     """
 
     cpu: Mapping[str, Any]
@@ -180,6 +182,7 @@ class CompressionResult:
     searched: int = 0
     accepted: int = 0
     rolled_back: tuple[RolledBack, ...] = ()
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def bundle(self) -> Path:
@@ -198,4 +201,5 @@ class CompressionResult:
             "chosen": self.chosen,
             "points": [point.to_json() for point in self.points],
             "rolled_back": [each.to_json() for each in self.rolled_back],
+            **({"beside": dict(self.beside)} if self.beside else {}),
         }

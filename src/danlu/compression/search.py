@@ -11,6 +11,7 @@ from danlu.artifacts.bundle import Bundle
 from danlu.artifacts.files import StrPath, atomic_folder, write_json
 from danlu.artifacts.ownership import lock_run
 from danlu.compression.base import Candidate, Material, Step
+from danlu.compression.beside import compare_with_original
 from danlu.compression.compress import without_leftovers
 from danlu.compression.judge import Judge
 from danlu.compression.material import COMPRESSED, find_run, first_candidate, open_material
@@ -25,6 +26,7 @@ from danlu.compression.verdict import Verdict
 from danlu.compression.written import write_candidate
 from danlu.core.console import info, suppressed
 from danlu.errors import ArgumentError, DataError, Stopped
+from danlu.experiment.run_evaluation import write_pages
 from danlu.models.engines.onnxruntime_engine import ONNX_FILE
 from danlu.recipe.sections.compression import Budget, Target
 from danlu.training.stop_signals import catch_stop_signals
@@ -83,7 +85,11 @@ def search_steps(
         search = _Search(tuned, judge, options, run.path / COMPRESSED)
         search.run(steps, resume=resume)
         found = Verdict(material, judge, options.target).decide(search.tries, search.refused)
+        if found.chosen != found.original:
+            best = next(tried for tried in search.tries if tried.id == found.chosen)
+            found = replace(found, beside=compare_with_original(material, judge, best.bundle, best.bound))
         write_json(run.path / RESULT_FILE, found.to_json())
+        write_pages(run, material.context.recipe.evaluation.language)
     if output is not None:
         with atomic_folder(output) as written:
             copytree(found.bundle, written, dirs_exist_ok=True)
