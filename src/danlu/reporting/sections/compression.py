@@ -10,11 +10,13 @@ from danlu.reporting.figures.compression import front_figure
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import Json
+from danlu.reporting.sections.evaluation import slice_name
 
 DOCUMENT = "compression.json"
 MAIN_OPTIONS = ("amount", "energy", "parameters", "scheme", "size")  # one of a step
 BATCHES = ("1", "32")
 BYTES_A_MIB = 2**20
+MOST_FIELDS = 8  # of a row
 
 
 def compression_section(t: Translator, run: RunDirectory) -> Json:
@@ -130,12 +132,13 @@ def _beside(t: Translator, found: Json) -> Json:
             "compression.beside.told",
             rows=t.count(beside["rows"], "row"),
             id=found["chosen"],
-            drop=f"{found['budget']['metric']} {value}",
+            metric=found["budget"]["metric"],
+            drop=value,
             bound=bound or "–",
         ),
         "slices": [
             (
-                each["slice"],
+                t("compression.class", label=each["slice"]) if each["kind"] == "class" else slice_name(t, each),
                 each["size"],
                 format_bound(each["value"]),
                 format_bound(each["rest"]),
@@ -144,6 +147,6 @@ def _beside(t: Translator, found: Json) -> Json:
             )
             for each in beside["slices"]
         ],
-        "flips": beside["flips"],
+        "flips": [{**each, "fields": list(each["fields"].items())[:MOST_FIELDS]} for each in beside["flips"]],
         "difference": difference_section(t, beside["layers"]) if beside["layers"] else {},
     }
