@@ -6,8 +6,8 @@ Every model is trained once by danlu on real rows, and kept in OUT. The baseline
 with float32, never torch eager. Times are of prepared rows; whatever is compared runs in interleaved pairs, and a ratio
 is the median over pairs with an exact interval. The drop is on the test split, which no step has seen, with the exact
 one-sided bound of 95 % for accuracy. Peers compress the very same network, by their documented defaults for a CPU:
-ONNX Runtime's `quantize_static` (QDQ, per channel, after its own `quant_pre_process`) and, where it can be imported,
-NNCF's `quantize` run by OpenVINO.
+ONNX Runtime's `quantize_static` (QDQ, per channel, after its own `quant_pre_process`, with both types of activations)
+and, where it can be imported, NNCF's `quantize` run by OpenVINO.
 
 `promise` trains four small models with five seeds each, compresses each within a budget, and asks on the test rows,
 which neither search nor acceptance has seen, whether the exact interval of the drop excludes the budget, and, timed
@@ -54,6 +54,7 @@ METHODS = {
         "quantize={calibration: entropy}",
         "prune={amount: 0.5, epochs: 2, distill: true}",
         "prune={amount: 0.5, epochs: 2, distill: true},quantize",
+        "prune={amount: 0.5, epochs: 5, distill: true, lr_factor: 0.5},quantize",
         "prune={amount: 0.4, epochs: 5, distill: true, lr_factor: 0.5},quantize",
         "prune={amount: 0.7, epochs: 3, distill: true},quantize",
         "low-rank={energy: 0.8, epochs: 1, distill: true}",
@@ -204,7 +205,13 @@ def peers(material: Material, plain: Bundle, folder: Path) -> Iterator[tuple[str
 
     batches = calibration_batches(material, 512, material.seed)
     source = plain.folder / "model.onnx"
-    yield "onnxruntime `quantize_static`", *_static(source, folder / "static.onnx", batches)
+    for activations in ("QInt8", "QUInt8"):
+        path = folder / f"{activations}.onnx"
+        yield (
+            f"onnxruntime `quantize_static`, {activations} activations",
+            path,
+            _static(source, path, batches, activations),
+        )
     try:
         import nncf
         import openvino
@@ -219,8 +226,8 @@ def peers(material: Material, plain: Bundle, folder: Path) -> Iterator[tuple[str
     yield "NNCF `quantize`, OpenVINO", path.with_suffix(".bin"), Peer(lambda inputs: request.infer(inputs)[0].copy())
 
 
-def _static(source: Path, path: Path, batches: list[dict[str, np.ndarray]]) -> tuple[Path, Peer]:
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+def _static(source: Path, path: Path, batches: list[dict[str, np.ndarray]], activations: str) -> Peer:
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -233,10 +240,12 @@ def _static(source: Path, path: Path, batches: list[dict[str, np.ndarray]]) -> t
     ready = path.with_suffix(".ready.onnx")
     # Its symbolic shapes do not get through a graph that prepares images; skipping them is its documented way out.
     quant_pre_process(source, ready, skip_symbolic_shape=True)
-    quantize_static(ready, path, Reader(), quant_format=QuantFormat.QDQ, per_channel=True)
+    quantize_static(
+        ready, path, Reader(), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType[activations]
+    )
     # With the threads that are best here: one for a small network of a table, as danlu's own engine has.
     session = open_session(path, threads=1 if "numeric" in batches[0] else None)
-    return path, Peer(lambda inputs: session.run(None, inputs)[0])
+    return Peer(lambda inputs: session.run(None, inputs)[0])
 
 
 def against_peer(plain: Bundle, peer: Peer, material: Material) -> dict[int, SpeedComparison]:
@@ -349,7 +358,7 @@ def main() -> None:
     """Run what is asked for, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder of runs")
-    parser.add_argument("--only", default="resnet,mlp,boosting,gpt,promise")
+    parser.add_argument("--only", default="resnet,mlp,boosting,gpt,promise", help="parts, in this order")
     parser.add_argument("--fashion", type=Path, help="folder of Fashion-MNIST's idx files")
     parser.add_argument("--adult", type=Path, help="folder of adult.data and adult.test")
     parser.add_argument("--images", type=int, default=10_000, help="of Fashion-MNIST to train on")

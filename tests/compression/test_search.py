@@ -14,6 +14,7 @@ import pytest
 
 import danlu
 from danlu.artifacts.bundle import MANIFEST, Bundle, open_bundle
+from danlu.artifacts.run import RunDirectory
 from danlu.cli.compress import compress as command
 from danlu.compression import search
 from danlu.compression.acceptance import smallest_promise
@@ -29,6 +30,7 @@ from danlu.data.splits import Split
 from danlu.errors import ArgumentError, DataError, Stopped
 from danlu.metrics.base import Predictions
 from danlu.recipe.sections.compression import Budget
+from danlu.reporting.page import write_report
 
 STEPS = "prune={amount: 0.2, what: weights},prune={amount: 0.4, what: weights},prune={amount: 0.99, what: weights}"
 TWICE = SpeedComparison(Latency(2.0, 3.0), Latency(1.0, 2.0), Figure(2.0, 1.9, 2.1))
@@ -134,6 +136,11 @@ def test_given_steps_are_measured_one_by_one_and_those_that_cost_too_much_are_ro
     assert {"peak_memory_bytes", "latency_ms", "metrics", "flipped", "sparsity", "size_bytes"} <= set(first)
     assert [each["step"]["amount"] for each in told["rolled_back"]] == [0.99]
     assert told["chosen"] != tried[-1]["id"] and "accuracy is" in told["rolled_back"][0]["why"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert 'id="compression"' in page and "The promise holds for" in page and "prune=0.99" in page
+    assert told["beside"]["rows"] > 0 and told["beside"]["layers"]["layers"]
+    write_report(RunDirectory(run), "zh")
+    assert "守住了承诺" in (run / "report.html").read_text(encoding="utf-8")
     assert danlu.load(told["points"][2]["bundle"]).bundle.manifest.steps[0]["amount"] == 0.2
 
     # A budget that so few rows cannot promise: the best is still written, and what could be promised is said.
