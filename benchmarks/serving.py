@@ -3,7 +3,8 @@
     python benchmarks/serving.py --rivals VENV/bin/python [--rounds 3] [--seconds 3]
 
 All answer one row of 30 numbers a request from the same ONNX file. All are started, then asked in turns, for a second
-or so each; a ratio is the median of the ratios within a round. The load generator shares the cores. danlu validates,
+or so each; a ratio is the median of the ratios within a round. The load generator shares the cores; it is wrk where
+that is installed, since one in Python is the first to be busy, at some 28,000 requests a second. danlu validates,
 limits, counts and names its digest; the others do what their users would write (benchmarks/serving_ways.py).
 """
 
@@ -11,7 +12,9 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import select
+import shutil
 import signal
 import socket
 import statistics
@@ -80,6 +83,28 @@ def load(port: int, body: bytes, clients: int, seconds: float) -> Load:
     )
 
 
+def wrk(port: int, body: bytes, clients: int, seconds: float) -> Load:
+    """Ask as `load` does, by wrk, which is compiled and costs a fifth."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        header = 'wrk.method = "POST"\nwrk.headers["content-type"] = "application/json"\n'
+        script.write(f"{header}wrk.body = [==[{body.decode()}]==]\n")
+        script.flush()
+        command = ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--latency", "-s", script.name]
+        url = f"http://127.0.0.1:{port}{PATH}"
+        told = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
+    found = dict(re.findall(r"^ +(50|99)%\s+(\S+)", told, re.MULTILINE))
+    failed = sum(map(int, re.findall(r"(?:Non-2xx or 3xx responses:|connect|read|write|timeout) (\d+)", told)))
+    rate = re.search(r"Requests/sec: +([\d.]+)", told)
+    assert rate, told
+    return Load(float(rate[1]), milliseconds(found["50"]), milliseconds(found["99"]), failed)
+
+
+def milliseconds(told: str) -> float:
+    """Return what wrk writes as 640.00us, 1.20ms or 3.00s."""
+    number = float(told.rstrip("umsh"))
+    return number * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}[told.lstrip("-0123456789.")]
+
+
 def tree(pid: int) -> list[int]:
     """A process and all below it."""
     try:
@@ -111,7 +136,7 @@ def cpu_s(pid: int) -> float:
 @contextmanager
 def running(command: list[str], port: int, body: bytes) -> Iterator[int]:
     """Run a server until the block ends; its process id."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
     try:
         until = time.monotonic() + STARTED_S
         while True:
@@ -138,8 +163,8 @@ def free_port() -> int:
         return int(link.getsockname()[1])
 
 
-def prepare(folder: Path) -> tuple[Path, bytes]:
-    """A bundle with its ONNX file, and the body of a request."""
+def prepare(folder: Path, bundle: Path | None) -> tuple[Path, bytes]:
+    """A bundle with its ONNX file, made where none is given, and the body of a request."""
     import polars as pl
 
     import danlu
@@ -151,11 +176,12 @@ def prepare(folder: Path) -> tuple[Path, bytes]:
         "model": {"name": "mlp", "hidden": [64, 64]},
         "training": {"epochs": 3},
     }
-    run = danlu.run(recipe, output=folder).path
-    danlu.export(run, folder / "bundle", to="onnx", into=True)
+    if bundle is None:
+        run, bundle = danlu.run(recipe, output=folder).path, folder / "bundle"
+        danlu.export(run, bundle, to="onnx", into=True)
     frame = read_builtin("builtin:breast-cancer").frame.lazy().collect()
     row = frame.select(pl.col(pl.Float64, pl.Int64)).head(1).to_dicts()
-    return folder / "bundle", json.dumps({"rows": row}).encode()
+    return bundle, json.dumps({"rows": row}).encode()
 
 
 def commands(bundle: Path, rivals: str, only: list[str]) -> dict[str, tuple[list[str], int]]:
@@ -180,13 +206,15 @@ def commands(bundle: Path, rivals: str, only: list[str]) -> dict[str, tuple[list
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rivals", default=sys.executable)
-    parser.add_argument("--ways", nargs="*", default=["asgi", "fastapi", "mosec", "litserve", "bentoml"])
+    parser.add_argument("--ways", nargs="*", default=["asgi", "granian", "fastapi", "mosec", "litserve", "bentoml"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--clients", type=int, nargs="*", default=list(CLIENTS))
+    parser.add_argument("--bundle", type=Path, help="a bundle of such a model with its ONNX file")
     chosen = parser.parse_args()
+    ask = wrk if shutil.which("wrk") else load
     with tempfile.TemporaryDirectory() as folder:
-        bundle, body = prepare(Path(folder))
+        bundle, body = prepare(Path(folder), chosen.bundle)
         servers = commands(bundle, chosen.rivals, chosen.ways)
         seen: dict[tuple[str, int], list[Load]] = {}
         costs: dict[str, list[tuple[float, float]]] = {}
@@ -198,7 +226,7 @@ def main() -> None:
                 for clients in chosen.clients:
                     for name, (_, port) in servers.items():
                         before = cpu_s(started[name])
-                        found = load(port, body, clients, chosen.seconds)
+                        found = ask(port, body, clients, chosen.seconds)
                         spent = (cpu_s(started[name]) - before) / max(1.0, found.rate * chosen.seconds)
                         seen.setdefault((name, clients), []).append(found)
                         if clients == chosen.clients[-1]:

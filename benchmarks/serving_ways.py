@@ -59,9 +59,9 @@ class Batcher:
             start += len(rows)
 
 
-def asgi(port: int, model: str) -> None:
+def bare(model: str) -> Any:
+    """Return a bare ASGI application with a batcher."""
     import msgspec
-    import uvicorn
 
     class Body(msgspec.Struct):
         rows: list[dict[str, float]]
@@ -82,7 +82,23 @@ def asgi(port: int, model: str) -> None:
 
     gc.collect()
     gc.freeze()
+    return app
+
+
+def asgi(port: int, model: str) -> None:
+    import uvicorn
+
+    app = bare(model)
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", lifespan="off", log_level="error", access_log=False)
+
+
+def granian(port: int, model: str) -> None:
+    import uvloop
+    from granian.constants import Interfaces
+    from granian.server.embed import Server as Granian
+
+    server = Granian(bare(model), address="127.0.0.1", port=port, interface=Interfaces.ASGI, backpressure=1024)
+    uvloop.run(server.serve())
 
 
 def fastapi(port: int, model: str) -> None:
@@ -182,7 +198,7 @@ def bentoml(port: int, model: str) -> None:
     os.execv(Path(sys.executable).with_name("bentoml"), command)  # noqa: S606
 
 
-WAYS = {"asgi": asgi, "fastapi": fastapi, "mosec": mosec, "litserve": litserve, "bentoml": bentoml}
+WAYS = {"asgi": asgi, "granian": granian, "fastapi": fastapi, "mosec": mosec, "litserve": litserve, "bentoml": bentoml}
 
 if __name__ == "__main__":
     WAYS[WAY](int(sys.argv[1]), os.environ["SERVING_MODEL"])

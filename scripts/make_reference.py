@@ -26,7 +26,6 @@ from danlu.core.tables import TABLES
 from danlu.data.builtin import BUILTIN
 from danlu.recipe.load import builtin_recipes, load_recipe
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections.planned import BUILT
 from danlu.tasks.metric_table import METRICS
 from danlu.tasks.table import all_tasks
 
@@ -56,7 +55,7 @@ def reference() -> str:
 def _recipe() -> Iterator[str]:
     yield "## Recipe\n"
     yield "Only `data.source` is required. A key without a default is empty (null) until it is said, or filled in from"
-    yield "the data. A key marked *not built yet* is checked like any other and then refused.\n"
+    yield "the data.\n"
     yield "`extends` stands beside these keys: one recipe file, or a list of them, that this recipe is laid over.\n"
     yield from _section(Recipe, "")
 
@@ -67,8 +66,7 @@ def _section(model: type[BaseModel], key: str) -> Iterator[str]:
     yield f"{_summary(model)}\n"
     rows: list[tuple[str, str, str, str]] = []
     for name, field in model.model_fields.items():
-        path = f"{key}.{name}" if key else name
-        rows.append((f"`{name}`", _words(field.annotation, field.metadata), _default(field), _meaning(field, path)))
+        rows.append((f"`{name}`", _words(field.annotation, field.metadata), _default(field), field.description or ""))
     yield from _table(("key", "type", "default", "meaning"), rows)
     for name, section in _sections(model):
         yield from _section(section, f"{key}.{name}" if key else name)
@@ -153,22 +151,6 @@ def _quoted(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def _meaning(field: FieldInfo, path: str) -> str:
-    """The description, and what of it there is today."""
-    words = field.description or ""
-    today = _today(path)
-    return "; ".join(part for part in (words, today) if part)
-
-
-def _today(path: str) -> str:
-    """Which values work, for a key that is not built in full."""
-    built = BUILT.get(path)
-    if built is None:
-        return ""
-    usable = [f"`{str(value).lower()}`" for value in built if value not in (None, ())]
-    return f"today: {', '.join(usable)}" if usable else "*not built yet*"
-
-
 def _components() -> Iterator[str]:
     yield "## Components\n"
     yield "A component is written as its name, as `{NAME: {OPTION: VALUE}}` or as `{name: NAME, OPTION: VALUE}`. Other"
@@ -176,9 +158,6 @@ def _components() -> Iterator[str]:
     for kind in TABLES:
         inner: dict[str, type[BaseModel]] = {}
         yield f"### {kind}\n"
-        note = _today({"augmentation": "data.augment", "compression": "compression"}.get(kind, ""))
-        if note:
-            yield f"{note}\n"
         rows = [
             (f"`{name}`", _summary(component), "<br>".join(_options(component)))
             for name, component in components(kind).items()

@@ -6,7 +6,7 @@ imported, so that others can use the cases.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Planted:
         background: rows that replace what is absent, [rows, cells].
         players: the cells of each player.
         right: the players that must come first, in any order.
+        network: the torch network behind the model, for methods that take gradients; None where there is none.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Planted:
     background: np.ndarray
     players: tuple[tuple[int, ...], ...]
     right: frozenset[int]
+    network: Any = None
 
 
 def solves(planted: Planted, values: Sequence[float] | np.ndarray) -> bool:

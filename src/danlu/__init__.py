@@ -1,8 +1,9 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
 Each command is a function here (`danlu run` is `danlu.run`, `danlu models` is `danlu.list_models`); `resume` continues
-a run, `load` opens a bundle. Beside them stand what they return, the base classes that plugins derive from, and
-`danlu.errors`; `danlu.testing` checks a plugin's classes. All other modules are private and may change at any time.
+a run, `load` opens a bundle, `batch` makes a function of one for a cluster. Beside them stand what they return, the
+base classes that plugins derive from, and `danlu.errors`; `danlu.testing` checks a plugin's classes. All other modules
+are private and may change at any time.
 
 Names are imported on first use, so `import danlu` is fast.
 """
@@ -16,6 +17,7 @@ from danlu._version import __version__ as __version__
 from danlu.api import FUNCTIONS as _FUNCTIONS
 
 if TYPE_CHECKING:
+    from danlu.api.batch import batch as batch
     from danlu.api.chat import chat as chat
     from danlu.api.check import check as check
     from danlu.api.compare import compare as compare
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from danlu.api.runs import runs as runs
     from danlu.api.schema import schema as schema
     from danlu.api.serve import serve as serve
+    from danlu.api.sign import sign as sign
     from danlu.api.train import resume as resume
     from danlu.api.train import train as train
     from danlu.api.tune import tune as tune

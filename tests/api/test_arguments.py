@@ -56,8 +56,21 @@ def test_every_public_function_checks_its_arguments() -> None:
     assert [name for name in with_parameters if not hasattr(FUNCTIONS[name], "__wrapped__")] == []
 
 
+class Refused:
+    """Stand for the process of a server, which would refuse a source that is not there."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        if not all("\0" not in word for word in arguments):
+            raise ValueError("embedded null byte")  # as subprocess does
+        raise ArgumentError("serve: none-here: no bundle", code="DL401")
+
+
 @pytest.mark.parametrize(("function", "parameter"), calls())
-def test_nonsense_ends_in_an_error_of_danlus_own(function: Callable[..., Any], parameter: str) -> None:
+def test_nonsense_ends_in_an_error_of_danlus_own(
+    function: Callable[..., Any], parameter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if function is danlu.serve and parameter != "sources":
+        monkeypatch.setattr("danlu.serving.process.Server", Refused)
     parameters = inspect.signature(function).parameters
     given = {
         name: NEEDED.get(name, "none-here")

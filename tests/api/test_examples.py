@@ -16,6 +16,7 @@ EXTRAS = {
     "export": "boosting",
     "serve": "serve",
     "replay": "serve",
+    "sign": "sign",
 }  # beside the core
 PUBLIC = {
     **{f"danlu.{name}": name for name in danlu.__all__},

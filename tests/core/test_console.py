@@ -13,8 +13,9 @@ from typing import ClassVar
 import pytest
 
 from danlu.core import console
-from danlu.core.console import PlainProgress
+from danlu.core.console import PlainProgress, each_line_once, info
 from tests.conftest import DANLU, Command
+from tests.support.warm import program
 
 
 @pytest.mark.slow
@@ -161,8 +162,7 @@ print(len(bare))
 
 @pytest.mark.training
 def test_a_program_hears_messages_through_logging_and_can_silence_them(tmp_path: Path) -> None:
-    arguments = [DANLU.parent / "python", "-c", AS_A_LIBRARY, tmp_path]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    done = program(AS_A_LIBRARY, tmp_path)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0
 
@@ -177,3 +177,18 @@ def test_messages_of_the_command_line_are_not_doubled_by_handlers_of_libraries(
     finally:
         logging.getLogger().removeHandler(doubling)
     assert capsys.readouterr().err == "100% done\n"
+
+
+def test_a_line_that_comes_again_is_said_once_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(console, "emit", said.append)
+
+    @each_line_once()
+    def work() -> None:
+        for line in ("cut", "other", "cut"):
+            info(line)
+
+    work()
+    work()
+    info("cut")
+    assert said == ["cut", "other", "cut", "other", "cut"]

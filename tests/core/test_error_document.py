@@ -41,7 +41,6 @@ def test_all_problems_of_a_recipe_are_listed() -> None:
         ({"data": {"source": "a"}, "training": {"epochs": -1}}, "DL108"),
         ({"data": {"source": "a", "split": {"validation": 0.5, "test": 0.5}}}, "DL110"),
         ({"data": {"source": "a"}, "training": {"batch_size": 2, "accumulate": 4}}, "DL110"),
-        ({"data": {"source": "a"}, "deployment": {"container": True}}, "DL111"),
         ({"data": {"source": "a"}, "tuning": {"space": {"training.epochs": [-3, 4]}}}, "DL113"),
     ],
 )

@@ -15,6 +15,7 @@ import danlu as package
 from danlu.api.chat import chat
 from danlu.errors import ArgumentError, ArtifactError
 from tests.support.chatting import TINY
+from tests.support.warm import command
 
 pytestmark = pytest.mark.training
 GREEDY = {"temperature": 0.0, "max_new_tokens": 6}
@@ -90,8 +91,7 @@ def test_models_and_options_that_cannot_talk_are_refused(run: Path, table_run: P
 
 
 def talk_to(run: Path, lines: str, *options: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "danlu", "chat", str(run), "--greedy", "--max-new-tokens", "6", *options]
-    return subprocess.run(command, input=lines, capture_output=True, text=True, check=False, timeout=300)
+    return command("chat", run, "--greedy", "--max-new-tokens", "6", *options, text=lines)
 
 
 def test_lines_of_a_pipe_are_answered_in_order_until_exit(run: Path) -> None:
@@ -111,8 +111,8 @@ def test_lines_of_a_pipe_are_answered_in_order_until_exit(run: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_answer_and_not_the_conversation(run: Path) -> None:
-    command = [sys.executable, "-m", "danlu", "chat", str(run), "--max-new-tokens", "400", "--seed", "3"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as talking:
+    words = [sys.executable, "-m", "danlu", "chat", str(run), "--max-new-tokens", "400", "--seed", "3"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as talking:
         assert talking.stdin is not None
         assert talking.stdout is not None
         talking.stdin.write("1 and 1?\n")

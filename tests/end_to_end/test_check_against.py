@@ -1,8 +1,6 @@
 """`danlu check DATA --against BUNDLE`: what differs from the training data, before anyone predicts."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +10,7 @@ import danlu as package
 from danlu.artifacts.bundle import open_bundle
 from danlu.errors import ArgumentError
 from tests.conftest import Command
+from tests.support.warm import LIGHT, program
 
 
 def test_the_training_file_itself_is_no_drift(table_run: Path, table_file: Path, danlu: Command) -> None:
@@ -80,6 +79,6 @@ def test_a_recipe_option_does_not_go_with_a_bundle(table_run: Path, danlu: Comma
 
 
 def test_it_needs_no_torch(table_run: Path) -> None:
-    program = "import sys, danlu; danlu.check('builtin:wine', against=sys.argv[1]); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program, str(table_run)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    code = "import sys, danlu; danlu.check('builtin:wine', against=sys.argv[1]); print('torch' in sys.modules)"
+    done = program(code, table_run, forks=LIGHT)
+    assert done.stdout.strip() == "False", done.stderr

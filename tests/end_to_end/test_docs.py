@@ -2,17 +2,14 @@
 
 Marks before a block of the guide: `<!-- file: NAME -->` writes it to the folder that the examples run in,
 `<!-- fails: CODE -->` expects that exit code, `<!-- slow -->` leaves a command to `make verify`,
-`<!-- slow: OPTIONS -->` does so too and gives its `danlu run` these options, which train for less time, and
-`<!-- not built yet -->` expects a recipe to be refused. A line of output shown below a command must be in its output;
-`…` stands for anything.
+and `<!-- slow: OPTIONS -->` does so too and gives its `danlu run` these options, which train for less time. A line of
+output shown below a command must be in its output; `…` stands for anything.
 """
 
 import importlib
 import logging
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +19,11 @@ import pytest
 
 from danlu.errors import RecipeError
 from danlu.recipe.load import load_recipe
-from tests.support.warm import command
+from tests.support.warm import command, program
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "guide.md"
+PICTURES = ROOT / "docs" / "visualize.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"((?:^<!--[^\n]*-->\n)*)^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -63,8 +61,8 @@ def recipes() -> list[Any]:
     ]
 
 
-def write_files(folder: Path) -> None:
-    for block in blocks(GUIDE):
+def write_files(folder: Path, page: Path = GUIDE) -> None:
+    for block in blocks(page):
         name = block.marked("file")
         if name is not None:
             (folder / name).write_text(block.text, encoding="utf-8")
@@ -93,10 +91,7 @@ def test_every_recipe_is_valid_or_refused_as_said(block: Block, tmp_path: Path) 
     write_files(tmp_path)
     file = tmp_path / "recipe.yaml"
     file.write_text(block.text, encoding="utf-8")
-    if block.marked("not built yet") is not None:
-        with pytest.raises(RecipeError, match="not built yet"):
-            load_recipe(file)
-    elif block.text.startswith("# wrong.yaml"):  # the guide shows its errors
+    if block.text.startswith("# wrong.yaml"):  # the guide shows its errors
         with pytest.raises(RecipeError, match="unknown key"):
             load_recipe(file)
     else:
@@ -122,6 +117,14 @@ def test_the_guide_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.M
         if block.language == "python":
             exec(compile(block.text, str(GUIDE), "exec"), names)
         elif block.language == "console" and block.marked("slow") is None:
+            run_shown(block, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_page_of_pictures_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    write_files(tmp_path, PICTURES)
+    for block in blocks(PICTURES):
+        if block.language == "console":
             run_shown(block, tmp_path)
 
 
@@ -162,12 +165,9 @@ def _exists(name: str) -> bool:
 
 
 def test_the_reference_is_up_to_date() -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "make_reference.py", "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    script = ROOT / "scripts" / "make_reference.py"
+    code = f"import runpy, sys; sys.argv.append('--check'); runpy.run_path({str(script)!r}, run_name='__main__')"
+    done = program(code)
     assert done.returncode == 0, done.stderr
 
 
@@ -175,7 +175,10 @@ def test_the_reference_is_up_to_date() -> None:
     "page",
     [
         GUIDE,
-        *(ROOT / "docs" / name for name in ("parallel.md", "not-covered.md", "errors.md", "explain.md", "compress.md")),
+        *(
+            ROOT / "docs" / name
+            for name in ("parallel.md", "not-covered.md", "errors.md", "explain.md", "visualize.md", "compress.md")
+        ),
     ],
     ids=lambda page: page.name,
 )

@@ -22,6 +22,8 @@ WRONG = {
     "compress": ("nowhere", "DL406", 2),
     "visualize": ("nowhere", "DL101", 2),
     "serve": ("nowhere", "DL301", 1),
+    "deploy": ("", "DL401", 2),
+    "sign": ("nowhere --key nothing", "DL301", 1),
     "replay": ("nowhere.jsonl nowhere", "DL301", 1),
     "models": ("--like no-such-model-at-all", "DL402", 2),
     "runs": ("--no-such-option", "DL416", 2),

@@ -12,6 +12,7 @@ from danlu.api.doctor import doctor
 from danlu.core import imports as extras
 from danlu.errors import MissingExtra
 from tests.conftest import Command
+from tests.support.warm import LIGHT, program
 
 WITHOUT = """
 import importlib.util, sys
@@ -31,16 +32,16 @@ def danlu(installed_danlu: Command) -> Command:
 
 def without(hidden: set[str], *arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     """Run the command as if some packages were not installed."""
-    program = WITHOUT.format(hidden=hidden, arguments=list(arguments))
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=cwd)
+    return program(WITHOUT.format(hidden=hidden, arguments=list(arguments)), cwd=cwd, forks=LIGHT)
 
 
 def test_help_lists_every_verb(danlu: Command) -> None:
     done = danlu("--help")
     assert done.returncode == 0
+    code = "import sys; from danlu.cli.main import main; sys.argv = ['danlu', sys.argv[1], '--help']; main()"
     for verb in ("run", "new", "check", "train", "evaluate", "predict", "runs", "schema", "doctor"):
         assert verb in done.stdout
-        assert danlu(verb, "--help").returncode == 0
+        assert program(code, verb, forks=LIGHT).returncode == 0
 
 
 def test_an_unknown_verb_or_argument_is_exit_code_2(danlu: Command) -> None:
@@ -72,11 +73,11 @@ def test_doctor_gives_the_line_that_mends(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.slow
 def test_torchvision_of_another_build_is_recognised_and_mended() -> None:
-    program = (
+    code = (
         "from danlu.core.imports import patch_torchvision; library = patch_torchvision(); "
         "import torchvision, timm; print(library is not None)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     plain = subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, check=False)
     assert (done.stdout.strip() == "True") == (plain.returncode != 0)

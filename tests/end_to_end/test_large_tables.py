@@ -15,8 +15,8 @@ PROGRAM = """
 import json, sys, threading, time
 import torch
 import danlu.data.preprocessing as prepare
-from danlu.data.sources import scans, separated, tables
-separated.LARGE = tables.LARGE = prepare.LARGE = 0
+from danlu.data.sources import scans
+scans.LARGE = prepare.LARGE = 0
 scans.PASS_BYTES = 1 << 24  # as much smaller as the table is smaller than one that does not fit
 from danlu.core.seeds import Seed
 from danlu.recipe.load import check_recipe

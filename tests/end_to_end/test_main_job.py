@@ -12,6 +12,7 @@ import danlu as package
 from danlu.artifacts.run import RunDirectory
 from danlu.errors import ArtifactError, DataError
 from tests.conftest import Command
+from tests.support.warm import command
 
 KINDS = ("table_run", "image_run", "text_run", "corpus_run")
 
@@ -122,8 +123,8 @@ def test_a_dry_run_goes_through_every_stage_and_leaves_nothing(tmp_path: Path, d
     assert list(tmp_path.iterdir()) == []
 
 
-def test_json_output_is_json_alone(tmp_path: Path, danlu: Command) -> None:
-    done = danlu("run", "wine", "-o", tmp_path, "--json", "--set", "training.epochs=2")
+def test_json_output_is_json_alone(tmp_path: Path) -> None:
+    done = command("run", "wine", "-o", tmp_path, "--json", "--set", "training.epochs=2")
     assert json.loads(done.stdout)["format"] == 1
     assert json.loads(done.stdout)["evaluation"]["test"]["accuracy"]["value"] > 0
 

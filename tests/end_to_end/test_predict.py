@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from danlu.data.sources.reader import read_source
 from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.models.predictor import Predictor
 from tests.conftest import TINY_TEXT, Command
+from tests.support.warm import LIGHT, program
 
 
 @pytest.fixture
@@ -62,14 +61,13 @@ def test_a_new_process_predicts_a_table_as_training_did(
 
 
 def test_predicting_a_table_imports_no_compiler(table_run: Path, table_file: Path) -> None:
-    program = (
+    code = (
         "import sys, danlu, polars as pl; "
         "danlu.load(sys.argv[1]).predict(pl.read_csv(sys.argv[2], try_parse_dates=True).head(2)); "
         "print({'torch._dynamo', 'torch._inductor', 'transformers', 'torchvision', 'sklearn'} & set(sys.modules))"
     )
-    command = [sys.executable, "-c", program, table_run, table_file]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    done = program(code, table_run, table_file, forks=LIGHT)
+    assert done.stdout.strip() == "set()", done.stderr
 
 
 @pytest.mark.slow

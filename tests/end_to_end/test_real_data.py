@@ -39,7 +39,12 @@ def balanced(tmp_path_factory: pytest.TempPathFactory) -> Figures:
             },
             "model": {"name": "mlp", "hidden": [32]},
             "training": {"epochs": 20, "batch_size": 64, "optimizer": {"lr": 5e-3}},
-            "evaluation": {"metrics": ["balanced-accuracy", "auroc"], "baselines": False},
+            "evaluation": {
+                "metrics": ["balanced-accuracy", "auroc"],
+                "baselines": False,
+                "resamples": 20,
+                "slices": False,
+            },
         }
         test = package.run(recipe, output=folder, name="run", overwrite=True).evaluation()["test"]
         return test["balanced-accuracy"]["value"], test["auroc"]["value"]

@@ -20,6 +20,7 @@ from danlu.artifacts.state_dict_io import flatten_state, unflatten_state
 from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.recipe.load import check_recipe, dump_recipe
 from tests.conftest import DANLU, Command
+from tests.support.warm import stopped_command
 
 KILLS = 3
 ENDS = ("metrics.jsonl", "model/weights.safetensors", "model/bundle.json", "recipe.yaml")
@@ -89,11 +90,9 @@ def test_a_killed_run_goes_on_bit_by_bit(recipe: Path, uninterrupted: Path, tmp_
 def interrupted(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped by Ctrl-C after some checkpoints."""
     folder = tmp_path_factory.mktemp("runs")
-    process = start("train", recipe, "-o", folder, "--name", "run")
-    wait_for_step(folder / "run", 60, process)
-    process.send_signal(signal.SIGINT)
-    _, message = process.communicate(timeout=60)
-    assert process.returncode == 1, message
+    done = stopped_command(signal.SIGINT, 63, "train", recipe, "-o", folder, "--name", "run")
+    message = done.stderr
+    assert done.returncode == 1, message
     assert f"`danlu train --resume {folder / 'run'}` continues from there" in message
     assert "Traceback" not in message
     return folder / "run"

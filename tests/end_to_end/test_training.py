@@ -3,8 +3,6 @@
 import json
 import re
 import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from danlu.data.loader import batch_bounds, shuffled_order
 from danlu.errors import DanluError
 from danlu.recipe.load import check_recipe
 from danlu.training.loop import plan_steps
-from tests.conftest import DANLU
+from tests.support.warm import stopped_command
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 2**31), st.integers(0, 100))
@@ -159,15 +157,10 @@ def test_a_local_folder_of_a_text_model_is_loaded_and_made_portable(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_step_and_says_where_its_weights_are(number: signal.Signals, tmp_path: Path) -> None:
-    arguments = [DANLU, "train", "wine", "-o", tmp_path, "--name", "run", "--set", "training.epochs=100000"]
-    training = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    checkpoints = tmp_path / "run" / "checkpoints"
-    deadline = time.monotonic() + 60
-    while not (checkpoints.is_dir() and list(checkpoints.glob("step-*"))) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    training.send_signal(number)
-    _, message = training.communicate(timeout=60)
-    assert training.returncode == 1, message
+    settings = ("--set", "training.epochs=100000", "--set", "training.checkpoint.every_steps=8")
+    done = stopped_command(number, 8, "train", "wine", "-o", tmp_path, "--name", "run", *settings)
+    message = done.stderr
+    assert done.returncode == 1, message
     told = re.search(
         r"stopped at step (\d+) of \d+, saved in (\S+); `danlu train --resume \S+` continues from there", message
     )

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 import danlu
-from danlu.api.predict import without_lists
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.run import RunDirectory
 from danlu.core.seeds import Seed
@@ -22,6 +21,7 @@ from danlu.evaluation.conformal import (
 )
 from danlu.evaluation.intervals import Resampling
 from danlu.metrics.base import Predictions
+from danlu.models.written_answers import without_lists
 from danlu.recipe.load import check_recipe, load_recipe
 from danlu.recipe.sections.evaluation import Conformal, Evaluation
 from danlu.reporting.page import write_report

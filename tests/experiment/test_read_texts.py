@@ -1,8 +1,6 @@
 """`danlu check` says which share of the texts is cut, and of which words the tokenizer knows nothing."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from danlu.data.text.preprocessor import load_tokenizer
 from tests.support.chatting import write_lines
 from tests.support.tiny_folders import SENTENCES, tiny_folder
 from tests.support.tiny_models import CHATML, CHATML_TOKENS, folder, tokenizer
+from tests.support.warm import LIGHT, program
 
 LIMIT = 12
 TEXTS = [f"{sentence} {SENTENCES[0] if number % 3 == 0 else ''}" for number, sentence in enumerate(SENTENCES * 2)]
@@ -132,10 +131,10 @@ def test_a_tokenizer_that_training_makes_tells_nothing_yet(tmp_path: Path) -> No
 def test_it_needs_no_torch(kind: str, tmp_path: Path) -> None:
     said = recipe(tmp_path, kind, LIMIT)
     (tmp_path / "recipe.json").write_text(json.dumps(said), encoding="utf-8")
-    program = (
+    code = (
         "import json, sys, danlu\n"
         f"found = danlu.check(json.load(open({str(tmp_path / 'recipe.json')!r})))\n"
         "print('torch' in sys.modules, any(one['key'] == 'cut-texts' for one in found['findings']))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = program(code, forks=LIGHT)
     assert done.stdout.split() == ["False", "True"]

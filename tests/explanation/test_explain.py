@@ -1,8 +1,6 @@
 """`danlu explain` on bundles: what it gives, for every task of tables, and what it refuses."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from danlu.data.builtin import read_builtin
 from danlu.errors import ArgumentError, DataError
 from danlu.models.predictor import Predictor
 from tests.conftest import Command
+from tests.support.warm import LIGHT, program
 
 
 def _train(folder: Path, name: str, source: str, model: dict[str, Any] | str, **data: Any) -> Path:
@@ -85,13 +84,14 @@ def test_the_answer_explained_is_the_one_that_is_predicted(runs: dict[str, Path]
     assert number.label is None and number.scale == "number"
 
 
-@pytest.mark.parametrize("name", ["linear", "additive", "trees", "odd"])
-def test_a_table_is_explained_without_torch(runs: dict[str, Path], name: str) -> None:
+def test_a_table_is_explained_without_torch(runs: dict[str, Path]) -> None:
     code = (
-        "import sys, danlu; found = danlu.explain(sys.argv[1], rows=[0], budget=200); "
-        "assert found.engine == 'numpy', found.engine; assert 'torch' not in sys.modules"
+        "import sys, danlu\n"
+        "for run in sys.argv[1:]:\n"
+        "    found = danlu.explain(run, rows=[0], budget=200)\n"
+        "    assert found.engine == 'numpy' and 'torch' not in sys.modules, (run, found.engine)\n"
     )
-    ran = subprocess.run([sys.executable, "-c", code, str(runs[name])], capture_output=True, text=True, check=False)
+    ran = program(code, *(runs[name] for name in ("linear", "additive", "trees", "odd")), forks=LIGHT)
     assert ran.returncode == 0, ran.stderr
 
 

@@ -1,6 +1,7 @@
 """Exported ONNX files are explained by the methods that ask for answers alone, as their bundles are."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import polars as pl
 import pytest
 
 import danlu
-from danlu.errors import ArgumentError, DataError
+from danlu.errors import ArgumentError, ArtifactError, DataError
 from tests.conftest import Command
 
 pytest.importorskip("onnxruntime")
@@ -81,6 +82,21 @@ def test_methods_of_the_whole_model_are_those_of_its_bundle(bundle: Path, export
     assert json.loads((tmp_path / "explanation.json").read_text())["engine"] == "onnxruntime"
 
 
+def test_counterfactuals_of_a_file_flip_it_within_the_training_rows_ranges(exported: Path, bundle: Path) -> None:
+    frame = _customers()
+    rows = [int(row) for row in np.flatnonzero((frame["churned"] == "yes").to_numpy())[:3]]
+    found = danlu.explain(exported, frame, rows=rows, methods=["counterfactual"], actionable=["spend", "plan"])
+    flipped = [one for one in found.counterfactuals if one.prediction == "no"]
+    assert flipped and [code for code, _ in found.warnings] == ["background-from-data"]
+    ranges = json.loads((exported / "danlu.json").read_text())["ranges"]
+    assert set(ranges) == {"age", "spend"} and len(ranges["spend"]) == 21
+    for one in flipped:
+        changed = frame[one.row].with_columns(**{name: pl.lit(to) for name, (_, to) in one.changes.items()})
+        assert danlu.predict(bundle, changed)["prediction"].to_list() == ["no"]
+        now = one.changes.get("spend", (None, ranges["spend"][0]))[1]
+        assert ranges["spend"][0] <= now <= ranges["spend"][-1] and "age" not in one.changes
+
+
 def test_the_order_of_rows_changes_no_value_of_a_file(exported: Path) -> None:
     frame = _customers()
     forward = danlu.explain(exported, frame, rows=[0], methods=["shap"]).local[0]
@@ -126,8 +142,13 @@ def test_what_a_file_cannot_have_is_refused_by_name(exported: Path, bundle: Path
         danlu.explain(exported, words)
     with pytest.raises(ArgumentError, match="permutation needs rows with the target; here can be had: shap, lime"):
         danlu.explain(exported, frame, methods=["permutation"])
-    with pytest.raises(ArgumentError, match="counterfactual needs the training rows that a bundle keeps"):
-        danlu.explain(exported, frame, methods=["counterfactual"])
+    alone = shutil.copy(exported / "model.onnx", tmp_path / "alone.onnx")
+    with pytest.raises(ArgumentError, match="counterfactual needs the ranges of the training rows, which danlu"):
+        danlu.explain(alone, frame, methods=["counterfactual"])
+    document = json.loads((exported / "danlu.json").read_text())
+    (tmp_path / "danlu.json").write_text(json.dumps({**document, "ranges": {"age": ["old"]}}))
+    with pytest.raises(ArtifactError, match="its ranges are no lists of numbers by column"):
+        danlu.explain(alone, frame, methods=["counterfactual"])
     with pytest.raises(DataError, match="no column 'churn', which is to hold the answers"):
         danlu.explain(exported, frame, target="churn")
     with pytest.raises(ArgumentError, match="target: is for exported files"):

@@ -11,7 +11,7 @@ import danlu
 from danlu.artifacts.checkpoints import WEIGHTS, open_checkpoint
 from danlu.artifacts.run import RunDirectory
 from danlu.data.builtin import read_builtin
-from danlu.errors import ArgumentError, DataError
+from danlu.errors import ArgumentError, DataError, RecipeError
 from danlu.models.predictor import Predictor
 from tests.conftest import Command
 
@@ -114,3 +114,16 @@ def test_an_answer_suffers_most_without_the_rows_that_taught_it(tmp_path: Path) 
             after = float(danlu.predict(without, frame[tested[place : place + 1]])[f"probability_{truth}"][0])
             lost[name].append(before - after)
     assert np.mean(lost["helped"]) > np.mean(lost["drawn"]) + 0.05
+
+
+def test_a_recipe_asks_for_the_rows_that_taught_its_answers(tmp_path: Path) -> None:
+    recipe = {"name": "taught", "data": {"target": "y"}, "model": "linear", "training": {"epochs": 3}}
+    recipe |= {"explanation": {"methods": ["tracin"], "samples": 2}}
+    run = danlu.run(recipe, data=_table(), name="taught", output=tmp_path).path
+    document = json.loads((run / "explanation" / "explanation.json").read_text())
+    assert [each["row"] for each in document["influence"]] == [0, 1]
+    again = danlu.explain(run, rows=[0, 1], methods=["tracin"])
+    assert [each.to_json() for each in again.influence] == document["influence"]
+    assert "Training rows that taught these answers" in (run / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(RecipeError, match="tracin needs a network that gradients trained; boosting fits itself"):
+        danlu.check({**recipe, "model": "boosting", "training": {}}, data=_table())

@@ -1,6 +1,5 @@
 """Methods for networks find what is planted, add up where they promise to, and say where they do not."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,48 +17,15 @@ from danlu.explanation.networks.gradients import (
     integrated_gradients,
     quiet,
 )
-from danlu.explanation.networks.images import ImageRow
 from danlu.explanation.networks.methods import NETWORK_METHODS, Asked
-from danlu.explanation.networks.readout import Readout
 from danlu.explanation.networks.rows import Incomplete
 from danlu.explanation.networks.segments import segment
 from danlu.explanation.networks.texts import ReadText, TextRow, Word
+from tests.explanation.network_rows import OfImages, image_row, readout
 
 SIDE, PATCH = 24, 6
 TEXT = "the cat saw a zebra by the old river"
 TRIGGER = 4
-
-
-class OfImages(nn.Module):
-    """Give layers the images that a bundle's network takes."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.network = nn.Sequential(*layers)
-
-    def forward(self, image: Tensor) -> Tensor:
-        found: Tensor = self.network(image.float() / 255)
-        return found
-
-
-def readout(of: Callable[[Any], Any] = lambda outputs: outputs[:, 0]) -> Readout:
-    return Readout("yes", "number", of, "number", of)
-
-
-def image_row(network: nn.Module, pixels: np.ndarray) -> ImageRow:
-    """The row of an image, [height, width] uint8, that a network gives one number for; absent pixels are of 90."""
-
-    @torch.no_grad()
-    def run(many: np.ndarray) -> np.ndarray:
-        return np.asarray(network(image=torch.from_numpy(many)).double().numpy())
-
-    source: Any = SimpleNamespace(
-        predictor=SimpleNamespace(model=network.eval(), device=torch.device("cpu")),
-        fill=np.full((1, 1, 1), 90, np.uint8),
-        references=None,
-        run=run,
-    )
-    return ImageRow(0, readout(), pixels[None, None], source)
 
 
 def noise(rng: np.random.Generator) -> np.ndarray:

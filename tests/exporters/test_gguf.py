@@ -16,11 +16,12 @@ from danlu.core.imports import patch_torchvision
 from danlu.data.text.preprocessor import load_tokenizer
 from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.exporters.gguf import network as networks
+from danlu.exporters.gguf.sentencepiece import pieces_of
 from danlu.models.predictor import Predictor
 from danlu.models.text import gguf as reading
 from danlu.models.text.gguf import unpack_gguf
 from danlu.models.text.gguf_rope import llama3_divisors, llama3_rotation, scaled_rotation
-from tests.support.tiny_models import CHATML, CHATML_TOKENS, LLAMA3, NETWORKS, SCALED, folder, tokenizer
+from tests.support.tiny_models import CHATML, CHATML_TOKENS, LLAMA3, NETWORKS, SCALED, folder, pieces, tokenizer
 
 pytest.importorskip("gguf")
 MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -241,8 +242,74 @@ def test_a_full_disk_leaves_nothing_behind(call: str, tmp_path: Path, monkeypatc
 
 def test_a_tokenizer_that_llama_cpp_has_no_name_for_is_refused(tmp_path: Path) -> None:
     own = folder(tmp_path / "own", tokenizer(unigram=True))
-    with pytest.raises(ArgumentError, match="this one is Unigram of sentencepiece's kind"):
+    with pytest.raises(ArgumentError, match="this one is Unigram"):
         package.export(own, tmp_path / "out", to="gguf")
+
+
+READ = ("the king  said", " two  blanks", "naïve 你好\n\n", "<|im_start|>user said<|im_end|> the", "▁")
+
+
+@pytest.mark.parametrize("spaces", ["prepend", "plain", "never", "first"])
+def test_pieces_of_sentencepiece_come_back_as_the_same_tokens(spaces: str, tmp_path: Path) -> None:
+    template = None if spaces == "first" else CHATML
+    made = pieces(spaces, template, CHATML_TOKENS)
+    out = package.export(folder(tmp_path / "own", made), tmp_path / "out", to="gguf", outtype="f32")
+    field, _ = read(out)
+    assert (field("tokenizer.ggml.model"), field("tokenizer.ggml.unknown_token_id")) == ("llama", 0)
+    assert field("tokenizer.ggml.add_space_prefix") is (spaces in ("prepend", "first"))
+    tokens, scores, kinds = (field(f"tokenizer.ggml.{name}") for name in ("tokens", "scores", "token_type"))
+    assert {kinds[tokens.index(token)] for token in ("<0x00>", "<0xFF>")} == {6}
+    assert [kinds[tokens.index(token)] for token in ("<unk>", "<s>", "<|im_end|>", "▁")] == [2, 3, 3, 1]
+    learnt = [score for token, score in zip(tokens, scores, strict=True) if len(token) > 1 and token[0] != "<"]
+    assert learnt == sorted(learnt, reverse=True)  # as they were learnt
+    unpack_gguf(out / "model.gguf", tmp_path / "back")
+    own, back = made.backend_tokenizer, load_tokenizer(tmp_path / "back").open()
+    for text in READ:
+        ids = own.encode(text, add_special_tokens=False).ids
+        # Metaspace puts no space before a text that begins with one; danlu.json says that llama.cpp does.
+        expected = spaces != "first" or not (text[0] in " ▁" or "<|im" in text)
+        assert (back.encode(text, add_special_tokens=False).ids == ids) is expected
+    text = "the king said 你"
+    assert back.decode(back.encode(text, add_special_tokens=False).ids) == text
+    outside = [step["what"] for step in said_of(out)["outside"]]
+    assert outside == (["leading-space"] if spaces == "first" else [])
+
+
+def told(spaces: str = "plain", **changed: Any) -> dict[str, Any]:
+    """A tokenizer's JSON, some of its model changed."""
+    found = json.loads(pieces(spaces).backend_tokenizer.to_str())
+    return {**found, "model": {**found["model"], **changed}}
+
+
+def test_pieces_that_llama_cpp_would_join_otherwise_are_refused() -> None:
+    whole = told()
+    vocabulary, merges = whole["model"]["vocab"], whole["model"]["merges"]
+    swapped = [*merges[1:4], merges[0], *merges[4:]]
+    apart = next(at for at in range(len(merges) - 1) if "".join(merges[at]) == "".join(merges[at + 1]))
+    split = [*merges[: apart + 1], *merges[apart + 2 :], merges[apart + 1]]
+    without = {token: place for token, place in vocabulary.items() if token != "<0x41>"}
+    assert pieces_of(told(merges=swapped), False).scores != pieces_of(whole, False).scores
+    for changed, said in (
+        ({"merges": [*merges[:-1]]}, "it does not join"),
+        ({"merges": split}, "between its merges to .* stand others"),
+        ({"vocab": without}, "has no token <0x41>"),
+        ({"ignore_merges": True}, "marks of their own"),
+    ):
+        with pytest.raises(ArgumentError, match=said):
+            pieces_of(told(**changed), False)
+
+
+def test_spaces_that_llama_cpp_writes_otherwise_are_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"Metaspace, first.*how conversations begin"):
+        pieces_of(told("first"), has_template=True)
+    cutting = told("never")
+    cutting["pre_tokenizer"]["split"] = True
+    assert not pieces_of(cutting, False).begins_with_space  # no piece has a space within
+    cutting["model"]["vocab"]["☃▁☃"] = 999
+    with pytest.raises(ArgumentError, match="joins pieces across"):
+        pieces_of(cutting, False)
+    with pytest.raises(ArgumentError, match="in a way that"):
+        pieces_of({**told(), "normalizer": {"type": "NFKC"}}, False)
 
 
 def test_a_file_with_weights_in_the_wrong_place_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

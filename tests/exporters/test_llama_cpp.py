@@ -13,7 +13,7 @@ import danlu
 from danlu.core.imports import patch_torchvision
 from danlu.models.predictor import Predictor
 from tests.support.outside import answers_without_danlu
-from tests.support.tiny_models import CHATML, CHATML_TOKENS, NETWORKS, folder, tokenizer
+from tests.support.tiny_models import CHATML, CHATML_TOKENS, NETWORKS, folder, pieces, tokenizer
 
 pytestmark = [
     pytest.mark.slow,
@@ -68,6 +68,25 @@ def test_each_architecture_is_computed_as_transformers_does(arch: str, given: di
     found = scores_of_llama_cpp(prompts, expected.shape[1], made.convert_tokens_to_ids("a"), tmp_path)
     # llama.cpp looks the GELU up in a table of 16 bits.
     np.testing.assert_allclose(found, expected, rtol=0, atol=5e-3 if arch == "gpt2" else 5e-5)
+
+
+@pytest.mark.parametrize("spaces", ["prepend", "plain"])
+def test_pieces_of_sentencepiece_are_the_same_tokens(spaces: str, corpus_folder: Path, tmp_path: Path) -> None:
+    patch_torchvision()
+    from transformers import AutoModelForCausalLM
+
+    made = pieces(spaces, CHATML, CHATML_TOKENS)
+    own = folder(tmp_path / "own", made)
+    danlu.export(own, tmp_path / "out", to="gguf", outtype="f32")
+    guide = Path(danlu.__file__).parents[2] / "docs" / "guide.zh.md"
+    english = [path.read_text(encoding="utf-8")[200:260] for path in sorted(corpus_folder.glob("*.txt"))[:3]]
+    chinese = guide.read_text(encoding="utf-8")[400:440]
+    texts = [*english, chinese, "  two   blanks\n\n", "<|im_start|>user\nthe<|im_end|>\n the"]
+    tokens = [made.backend_tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    network: Any = AutoModelForCausalLM.from_pretrained(own, dtype=torch.float32).eval()
+    expected = scores_of_torch(network, tokens)
+    found = scores_of_llama_cpp(texts, expected.shape[1], made.convert_tokens_to_ids("a"), tmp_path)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5)
 
 
 @pytest.mark.training

@@ -1,6 +1,7 @@
 """ONNX files: layers stand beside those of the network they came from, and the drawn graph answers as the file does."""
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 from torch import nn
 
 import danlu
-from danlu.errors import ArgumentError
+from danlu.errors import ArgumentError, DataError
 
 onnx = pytest.importorskip("onnx")
 quantization = pytest.importorskip("onnxruntime.quantization")
 
 from danlu.exporters.onnx.network import module_graph  # noqa: E402 - needs onnx
 from danlu.exporters.ports import BATCH, Port  # noqa: E402
+from danlu.inspection.activations import measure_activations  # noqa: E402
 from danlu.inspection.difference import Difference, compare_networks  # noqa: E402
 from danlu.inspection.layers import TorchLayers  # noqa: E402
 from danlu.inspection.onnx_file import OnnxFile  # noqa: E402
@@ -205,6 +207,54 @@ def test_two_files_are_compared_on_drawn_inputs(written: Path, tmp_path: Path) -
         danlu.visualize(written, against=other, output=tmp_path / "other")
     with pytest.raises(ArgumentError, match="comes first"):
         danlu.visualize(written, against=tmp_path, output=tmp_path / "other")
+
+
+def test_activations_of_a_file_are_those_of_its_network_on_the_same_rows(
+    network: Network, written: Path, tmp_path: Path
+) -> None:
+    rows = torch.randn(70, 2, 9, 9, generator=torch.Generator().manual_seed(1))  # more than a batch
+    np.savez(tmp_path / "rows.npz", image=rows.double().numpy())
+    found = danlu.visualize(written, data=tmp_path / "rows.npz", only="activations", output=tmp_path / "look").json
+    layers = {layer["name"]: layer for layer in found["activations"]["states"]["model"]}
+    own = {layer["name"]: layer for layer in measure_activations(network, [{"image": rows}])}
+    assert found["activations"]["rows"] == 70 and {"stem.2", "body", "head"} <= set(layers) & set(own)
+    for name in ("stem.2", "body", "head"):
+        assert layers[name]["units"] == own[name]["units"]
+        np.testing.assert_allclose(layers[name]["quantiles"], own[name]["quantiles"], rtol=0.1, atol=0.01)
+    assert (tmp_path / "look" / "activations.png").is_file()
+
+
+def test_a_dead_unit_of_a_file_is_named_on_rows_of_a_table(tmp_path: Path) -> None:
+    names = ("age", "city")
+    inputs = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 1]) for name in names]
+    nodes = [
+        onnx.helper.make_node("Concat", names, ["both"], axis=1, name="both"),
+        onnx.helper.make_node("MatMul", ["both", "first.weight"], ["made"], name="first/MatMul"),
+        onnx.helper.make_node("Relu", ["made"], ["answer"], name="relu/Relu"),
+    ]
+    weight = onnx.numpy_helper.from_array(np.array([[1, -1, 2], [1, -1, 0]], dtype=np.float32), "first.weight")
+    output = onnx.helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, ["batch", 3])
+    graph = onnx.helper.make_graph(nodes, "small", inputs, [output], [weight])
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, ir_version=10, opset_imports=opsets), tmp_path / "table.onnx")
+    data = {"city": [1.0, 2.0, 3.0], "age": [30.0, 40.0, 50.0], "unused": ["a", "b", "c"]}
+    ask = partial(danlu.visualize, tmp_path / "table.onnx", only="activations")
+    found = ask(data=data, output=tmp_path / "look").json["activations"]
+    layer = found["states"]["model"][-1]
+    assert (layer["units"], layer["dead_units"], found["rows"]) == (3, [1], 3)
+    with pytest.raises(ArgumentError, match="has no rows of its own; give DATA") as caught:
+        ask(output=tmp_path / "other")
+    assert caught.value.code == "DL401"
+    with pytest.raises(DataError, match="no column 'city'"):
+        ask(data={"age": [1.0]}, output=tmp_path / "other")
+    for arrays, said in (
+        ({"age": np.ones((2, 1))}, "has no array 'city'"),
+        ({"age": np.ones((2, 1)), "city": np.ones((2, 3))}, r"'city' is \[2, 3\]"),
+        ({"age": np.ones((2, 1)), "city": np.ones((3, 1))}, "the same number of rows"),
+    ):
+        np.savez(tmp_path / "rows.npz", **arrays)
+        with pytest.raises(DataError, match=said):
+            ask(data=tmp_path / "rows.npz", output=tmp_path / "other")
 
 
 def test_a_copy_of_a_file_is_equal(written: Path) -> None:

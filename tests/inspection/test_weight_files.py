@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import danlu
-from danlu.errors import ArgumentError, DataError
+from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.inspection.onnx_graph import onnx_graph
 from danlu.inspection.weight_files import file_graph, file_tensors
+from danlu.models.engines.onnxruntime_engine import open_session
 
 
 def network() -> nn.Sequential:
@@ -58,12 +59,30 @@ def test_a_gguf_file_gives_the_numbers_that_its_bits_stand_for(tmp_path: Path) -
     assert {node.id: node.outputs for node in graph.nodes} == {"blk.0.attn_q": ((3, 64),), "output_norm": ((64,),)}
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".gguf", ".onnx"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".gguf"])
 def test_a_damaged_file_is_named(suffix: str, tmp_path: Path) -> None:
-    pytest.importorskip({".gguf": "gguf", ".onnx": "onnx"}.get(suffix, "safetensors"))
+    pytest.importorskip({".gguf": "gguf"}.get(suffix, "safetensors"))
     file = tmp_path / f"broken{suffix}"
     file.write_bytes(b"\x07no such thing" * 9)
-    for read in (onnx_graph if suffix == ".onnx" else file_graph, lambda path: list(file_tensors(path))):
+    for read in (file_graph, lambda path: list(file_tensors(path))):
         with pytest.raises(DataError, match="is damaged or no") as caught:
             read(file)
         assert caught.value.code == "DL272"
+
+
+def test_a_damaged_onnx_file_is_the_same_error_whoever_reads_it(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    file = tmp_path / "broken.onnx"
+    file.write_bytes(b"\x07no such thing" * 9)
+    for read in (
+        onnx_graph,
+        lambda path: list(file_tensors(path)),
+        open_session,
+        lambda path: danlu.visualize(path, only="weights", output=tmp_path / "look"),
+        lambda path: danlu.export(path, tmp_path / "out", to="openvino"),
+        lambda path: danlu.explain(path, {"x": [1.0]}),
+    ):
+        with pytest.raises(ArtifactError, match=r"broken\.onnx: cannot be read or run as ONNX: ") as caught:
+            read(file)
+        assert caught.value.code == "DL303"

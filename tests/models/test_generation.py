@@ -10,8 +10,9 @@ import torch
 import danlu as package
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError, ArtifactError, DataError
-from danlu.models.generation import Sampling, generate, logits_processors
+from danlu.models.generation import generate
 from danlu.models.predictor import Predictor
+from danlu.models.sampling import Sampling, logits_processors
 from tests.conftest import Command
 from tests.support.chatting import chat_file, recipe, write_lines
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from danlu.core.seeds import Seed
-from danlu.models.generation import Sampling, logits_processors
+from danlu.models.sampling import Sampling, logits_processors
 
 SHARES = torch.tensor([[0.1, 0.4, 0.3, 0.15, 0.05]])
 

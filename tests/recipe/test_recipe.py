@@ -17,6 +17,7 @@ from danlu.recipe.schema import Recipe, json_schema
 from danlu.training.optimizers.options import SGD, AdamW
 from danlu.training.schedules import Cosine
 from tests.conftest import DANLU, Command
+from tests.support.warm import LIGHT, program
 
 WRONG = """\
 name: churn
@@ -69,6 +70,17 @@ def test_a_mapping_that_could_have_been_a_number_is_refused_for_what_is_wrong_in
     ]
     said = refusal({"data": {"source": "a.csv"}, "evaluation": {"folds": {"column": "fold", "repeats": 2}}})
     assert said == "recipe: evaluation.folds: column names each row's fold, so repeats has no effect; remove it"
+
+
+def test_a_bare_path_as_a_model_is_told_how_its_weights_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    for path in ("tiny", "./tiny", "weights/tiny.gguf"):
+        said = refusal({"data": {"source": "a.csv"}, "model": path})
+        assert f"model: unknown name '{path}'; a folder of transformers or a GGUF file is named as hf:{path};" in said
+    assert "hf:" not in refusal({"data": {"source": "a.csv"}, "model": "lineal"}).replace("hf,", "")
 
 
 def test_the_command_refuses_a_recipe_with_exit_code_2_and_no_traceback(tmp_path: Path, danlu: Command) -> None:
@@ -189,19 +201,6 @@ def test_a_section_that_is_no_section_is_refused_with_its_keys(section: dict[str
     assert caught.value.code == "DL108" and "dictionary" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("section", "key"),
-    [
-        ({"deployment": {"server": {"max_batch": 64}, "container": True}}, "deployment"),
-    ],
-)
-def test_what_is_not_built_yet_is_refused_and_never_ignored(section: dict[str, Any], key: str) -> None:
-    data = {"source": "a.csv", **section.get("data", {})}
-    message = refusal({**section, "data": data})
-    assert f"{key}: " in message
-    assert "is not built yet" in message
-
-
 def test_recipes_of_earlier_runs_have_an_empty_list_of_pictures() -> None:
     assert check_recipe({"data": {"source": "a.csv"}, "visualization": []}).visualization is None
 
@@ -257,11 +256,11 @@ def test_every_component_is_listed_under_its_own_name() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", ["danlu.core.component", "danlu.recipe.schema", "danlu.cli.main", "danlu"])
 def test_the_registry_is_complete_whatever_is_imported_first(entry: str) -> None:
-    program = (
+    imported = (
         f"import sys, {entry}; from danlu.core.component import components; from danlu.core.tables import TABLES; "
         "print(len(TABLES), all(components(kind) for kind in TABLES), 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", imported], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(len(TABLES)), "True", "False"]
 
 
@@ -270,12 +269,12 @@ def test_the_registry_is_complete_whatever_is_imported_first(entry: str) -> None
 def test_nothing_heavy_is_imported_to_check_a_recipe(source: str, table_file: Path, tmp_path: Path) -> None:
     read = table_file if source == "a file" else source
     recipe = write(tmp_path, f"data: {{source: '{read}', target: cultivar}}\n")
-    program = (
+    code = (
         "import sys, danlu; danlu.check(sys.argv[1]); "
         "print(sorted({'torch', 'sklearn', 'transformers', 'timm', 'matplotlib', 'pandas'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program, recipe], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    done = program(code, recipe, forks=LIGHT)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 @pytest.mark.training
@@ -290,17 +289,17 @@ def test_nothing_heavy_is_imported_to_check_a_recipe(source: str, table_file: Pa
     ],
 )
 def test_a_refusal_does_not_wait_for_torch(call: str, tmp_path: Path) -> None:
-    program = (
+    code = (
         "import sys, danlu\nfrom danlu.errors import DanluError\n"
         f"try: {call}\nexcept DanluError: print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout.strip() == "False"
+    done = program(code, cwd=tmp_path, forks=LIGHT)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_importing_danlu_imports_nothing_else() -> None:
-    program = "import sys, danlu; print('pydantic' in sys.modules, 'polars' in sys.modules, 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    code = "import sys, danlu; print('pydantic' in sys.modules, 'polars' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False", "False"]
 
 

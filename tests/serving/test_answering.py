@@ -170,3 +170,16 @@ def test_a_body_of_another_form_is_refused(wine: Served, sent: bytes) -> None:
     with pytest.raises(Refused) as refused:
         wine.decode(sent)
     assert refused.value.status == 400
+
+
+def test_rows_that_mix_types_in_many_ways_are_refused_and_gaps_are_no_such_mixture(cancer: Served) -> None:
+    names = [column.name for column in cancer.columns]
+    row: dict[str, Any] = dict.fromkeys(names, 1.5)
+    mixed = [{**row, **{name: "2" for at, name in enumerate(names) if number >> at & 1}} for number in range(65)]
+    with pytest.raises(Refused, match="more than 64 ways") as refused:
+        cancer.read(mixed)
+    assert refused.value.status == 400
+    gaps = [{**row, names[at % 30]: None, names[0]: "2" if at % 2 else 2.0} for at in range(100)]
+    answers = cancer.answer([cancer.read(gaps)])[0]
+    assert len(answers) == 100 and not any("error" in answer for answer in answers)
+    assert answers[62] == answers[2]

@@ -61,8 +61,9 @@ def doubled(payloads: list[int]) -> list[int]:
 
 def warm(desk: Desk) -> None:
     """As after a first quick batch: the next are computed in the event loop."""
-    for known in (desk.batcher._times, desk.batcher._held):
-        known |= {(bucket, bits): 1e-6 for bucket in range(3) for bits in range(1, 8)}
+    for bucket in range(3):
+        for bits in range(1, 8):
+            desk.batcher.pace.learn(bucket, 2**bits - 1, 1e-6, 1e-6)
 
 
 def test_what_comes_in_one_turn_of_the_loop_is_computed_together() -> None:
@@ -163,7 +164,7 @@ def test_more_rows_than_a_batch_holds_are_computed_alone() -> None:
 def test_who_cannot_be_answered_in_time_is_refused_with_whole_seconds_to_wait() -> None:
     async def main() -> None:
         desk = Desk(doubled)
-        desk.batcher._times = {(0, 1): 2.5, (0, 7): 2.5}
+        desk.batcher.pace.learn(0, 1, 12.5, 12.5)  # a row takes 2.5 s
         now = monotonic()
         desk.ask(1, deadline=now + 60)
         desk.ask(2, deadline=now + 0.1)
@@ -178,7 +179,7 @@ def test_who_cannot_be_answered_in_time_is_refused_with_whole_seconds_to_wait() 
 def test_who_is_too_late_for_what_waits_already_is_refused_before_it_is_decoded() -> None:
     async def main() -> None:
         desk = Desk(doubled)
-        desk.batcher._row_s = 0.5
+        desk.batcher.pace.row_s = 0.5
         now = monotonic()
         assert desk.batcher.too_late(now + 0.1) is None  # nothing waits
         desk.ask(1, rows=10)
@@ -193,7 +194,7 @@ def test_who_is_too_late_for_what_waits_already_is_refused_before_it_is_decoded(
 def test_an_estimate_that_is_too_high_is_corrected_by_whoever_comes_next() -> None:
     async def main() -> None:
         desk = Desk(doubled)
-        desk.batcher._times = {(0, 1): 100.0}
+        desk.batcher.pace.learn(0, 1, 100.0, 100.0)
         for payload in range(40):
             desk.ask(payload, deadline=monotonic() + 1)
             await desk.wait_for(payload + 1)

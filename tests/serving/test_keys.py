@@ -1,6 +1,7 @@
 """API keys: who is let in, how often, and what a file of keys may hold."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,20 @@ def test_a_limit_lets_so_many_in_per_second() -> None:
     clock.now += 0.5
     assert isinstance(gate.enter(b"secret"), Key)
     assert isinstance(gate.enter(b"secret"), Refusal)
+
+
+def test_a_limit_holds_for_all_processes_together() -> None:
+    gate = Gate((Key("shop", bytes.fromhex(SHA), 100.0),), Clock())
+    read, write = os.pipe()
+    for _ in range(3):
+        if os.fork() == 0:
+            os.write(write, bytes(isinstance(gate.enter(b"secret"), Key) for _ in range(150)))
+            os._exit(0)
+    entered = b"".join(os.read(read, 150) for _ in range(3))
+    for _ in range(3):
+        os.wait()
+    os.close(read), os.close(write)
+    assert (len(entered), sum(entered)) == (450, 100)
 
 
 def test_a_key_is_read_from_either_header() -> None:

@@ -5,11 +5,12 @@ disk, or wait for it, are counted, and at the n-th the process ends at once, as 
 """
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any
 
 from danlu.errors import DanluError
 from danlu.recipe.load import check_recipe, dump_recipe
-from tests.support import warm
+from tests.support.warm import WARM
 
 NAMES = ("rename", "replace", "mkdir", "fsync", "unlink", "rmdir")  # of `os`; all of danlu's writing goes by them
 DIED = 128 + signal.SIGKILL
@@ -70,27 +71,20 @@ class Ended:
 
 def command(*arguments: str | Path, die_at: int | None = None) -> Ended:
     """Run `danlu`; `die_at` is the change of the disk, from 1, instead of which it dies."""
-    forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload([*warm.IMPORTED, "tests.support.faults"])
-    words = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as folder:
-        out, err, counted = Path(folder, "out"), Path(folder, "err"), Path(folder, "count")
-        process = forks.Process(target=_main, args=(words, dict(os.environ), out, err, counted, die_at))
-        process.start()
-        process.join(PATIENCE_S)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            return Ended(-1, 0, f"hangs: {err.read_text()}")
+        counted = Path(folder, "count")
+        try:
+            done = WARM.run(
+                "tests.support.faults:be_danlu", str(counted), die_at, *map(str, arguments), timeout=PATIENCE_S
+            )
+        except subprocess.TimeoutExpired as late:
+            return Ended(-1, 0, f"hangs: {late.stderr}")
         changes = counted.stat().st_size if counted.exists() else 0
-        return Ended(process.exitcode, changes, err.read_text() if err.exists() else "")
+        return Ended(done.returncode, changes, done.stderr)
 
 
-def _main(
-    arguments: list[str], environment: dict[str, str], out: Path, err: Path, counted: Path, die_at: int | None
-) -> None:
+def be_danlu(counted: str, die_at: int | None, *arguments: str) -> None:
     """In the fork: be the command, and perhaps die."""
-    setattr(warm, "do_not_wait_for_the_disk", lambda: None)  # noqa: B010 - fsync is counted instead
     file = os.open(counted, os.O_WRONLY | os.O_CREAT | os.O_APPEND)  # a byte a change: it survives the process
     left = [-1 if die_at is None else die_at]
 
@@ -106,7 +100,10 @@ def _main(
 
     for name in NAMES:
         setattr(os, name, watched(getattr(os, name), name == "fsync"))
-    warm._main(arguments, Path.cwd(), environment, out, err)
+    sys.argv = ["danlu", *arguments]
+    from danlu.cli.main import main
+
+    main()
 
 
 def ends(folder: Path) -> dict[str, bytes]:

@@ -5,15 +5,16 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
+
+from tests.support.forks import Process
+from tests.support.warm import LIGHT
 
 PATIENCE_S = 60.0
 
@@ -35,13 +36,13 @@ class Answered:
 class Server:
     """A running `danlu serve`."""
 
-    process: "subprocess.Popen[str]"
+    process: Process
     errors: Path
+    told: IO[str]
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def next_event(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = self.told.readline()
         assert line, f"no event: {self.errors.read_text()}"
         self.events.append(json.loads(line))
         return self.events[-1]
@@ -105,19 +106,15 @@ def serving(*arguments: str | Path) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         errors = Path(folder, "errors")
         with errors.open("w") as sink:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "danlu", "serve", *map(str, arguments), "--json"],
-                stdout=subprocess.PIPE,
-                stderr=sink,
-                text=True,
-                env=dict(os.environ),
-            )
-        server = Server(process, errors)
+            told, said = os.pipe()
+            words = ("serve", *map(str, arguments), "--json")
+            process = LIGHT.start("tests.support.warm:be_danlu", *words, stdout=said, stderr=sink.fileno())
+            os.close(said)
+        server = Server(process, errors, os.fdopen(told))
         try:
             assert server.next_event()["event"] == "ready"
             yield server
         finally:
             process.kill()
             process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+            server.told.close()

@@ -70,6 +70,41 @@ def tokenizer(
     return wrapped
 
 
+def pieces(spaces: str = "prepend", template: str | None = None, extra: tuple[str, ...] = ()) -> Any:
+    """Make a tokenizer like sentencepiece's: bytes for what no piece holds, every way of joining a piece a merge.
+
+    Args:
+        spaces: `prepend` puts one before each text between special tokens, `plain` none; others are Metaspace's.
+        template: of conversations.
+        extra: special tokens.
+    """
+    patch_torchvision()
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    trained.train_from_iterator(SENTENCES * 3, trainers.BpeTrainer(vocab_size=200, show_progress=False))
+    learnt = sorted(trained.get_vocab(), key=lambda piece: trained.get_vocab()[piece])
+    special = ["<unk>", "<s>", "</s>", *extra]
+    told = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *learnt]
+    vocabulary = {piece: place for place, piece in enumerate(told)}
+    splits = ((piece[:at], piece[at:]) for piece in learnt for at in range(1, len(piece)))
+    merges = [pair for pair in splits if all(part in vocabulary for part in pair)]
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    if spaces in ("prepend", "plain"):
+        before = [normalizers.Prepend("▁")] if spaces == "prepend" else []
+        made.normalizer = normalizers.Sequence([*before, normalizers.Replace(" ", "▁")])
+    else:
+        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=spaces, split=False)
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    made.add_special_tokens(special)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    if template:
+        wrapped.chat_template = template
+    return wrapped
+
+
 def folder(path: Path, tokens: Any, arch: str = "llama", seed: int = 0, **config: Any) -> Path:
     """Write a model of two layers of width 32 with random weights of deviation 0.2, and its tokenizer."""
     patch_torchvision()

@@ -1,20 +1,22 @@
-"""The command line in forks of a process that has imported what takes seconds to import.
+"""The command line, and programs, in forks of a process that has imported what takes seconds to import.
 
 Most tests of the command ask what it does and says, not how it starts. `danlu` in a process of its own, as installed,
-is tested where that matters: by the fixture `installed_danlu`.
+is tested where that matters: by the fixture `installed_danlu`. `WARM` has imported torch; `LIGHT` has not, nor anything
+else that is heavy, so that a fork of it tells what a command itself imports.
 """
 
-import multiprocessing
 import os
+import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.support.disk import do_not_wait_for_the_disk
+from tests.support.forks import Forks
 
 PATIENCE_S = 900
-IMPORTED = [
+IMPORTED = (
     "danlu.cli.main",
     "danlu.experiment.run_evaluation",
     "danlu.api.predict",
@@ -28,36 +30,68 @@ IMPORTED = [
     "scipy.stats",
     "sklearn.ensemble",
     "sklearn.linear_model",
+    "tests.support.libraries",
+    "tests.support.warm",
     "torch._dynamo",  # torch's optimizers import it
-]
+)
+WARM = Forks(*IMPORTED)
+LIGHT = Forks(
+    "danlu.api.check",
+    "danlu.api.explain",
+    "danlu.cli.main",
+    "danlu.data.audit",
+    "danlu.data.augment.registry",
+    "danlu.data.balance.registry",
+    "danlu.experiment.against",
+    "danlu.experiment.file_explanation",
+    "danlu.explanation.explain",
+    "danlu.models.predictor",
+    "danlu.models.table",
+    "danlu.search.samplers",
+    "danlu.serving.server",
+    "danlu.serving.store",
+    "danlu.serving.workers",
+    "danlu.training.optimizers",
+    "ruamel.yaml",
+    "tests.support.warm",
+)
 
 
-def command(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run `danlu` with some arguments, and return its exit code and output."""
-    forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(IMPORTED)
+def command(*arguments: str | Path, cwd: Path | None = None, text: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run `danlu` with some arguments and a text as its input, and return its exit code and output."""
     words = [str(argument) for argument in arguments]
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder, "out"), Path(folder, "err")
-        process = forks.Process(target=_main, args=(words, cwd or Path.cwd(), dict(os.environ), out, err))
-        process.start()
-        process.join(PATIENCE_S)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(words, PATIENCE_S, out.read_text(), err.read_text())
-        return subprocess.CompletedProcess(words, process.exitcode, out.read_text(), err.read_text())
+    return WARM.run("tests.support.warm:be_danlu", *words, timeout=PATIENCE_S, cwd=cwd, text=text)
 
 
-def _main(arguments: list[str], cwd: Path, environment: dict[str, str], out: Path, err: Path) -> None:
+def stopped_command(number: signal.Signals, step: int, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Run `danlu` with some arguments, and send it a signal as soon as the checkpoint of a step is there."""
+    words = [str(argument) for argument in arguments]
+    return WARM.run("tests.support.warm:be_stopped", int(number), step, *words, timeout=PATIENCE_S)
+
+
+def program(
+    code: str, *arguments: str | Path, cwd: Path | None = None, forks: Forks = WARM
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program as `python -c` does, and return its exit code and output."""
+    words = [str(argument) for argument in arguments]
+    return forks.run("tests.support.forks:program", code, *words, timeout=PATIENCE_S, cwd=cwd)
+
+
+def be_stopped(number: int, step: int, *arguments: str) -> None:
+    """In the fork: be the command, and get a signal once a checkpoint is there."""
+    rename = os.rename
+
+    def renamed(source: Any, to: Any, **options: Any) -> None:
+        rename(source, to, **options)
+        if Path(to).name == f"step-{step:06}":
+            os.kill(os.getpid(), number)
+
+    setattr(os, "rename", renamed)  # noqa: B010
+    be_danlu(*arguments)
+
+
+def be_danlu(*arguments: str) -> None:
     """In the fork: be the command."""
-    for file, stream in ((out, sys.stdout), (err, sys.stderr)):
-        opened = os.open(file, os.O_WRONLY | os.O_CREAT)
-        os.dup2(opened, stream.fileno())
-        os.close(opened)
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(cwd)
     sys.argv = ["danlu", *arguments]
     do_not_wait_for_the_disk()
     from danlu.cli.main import main

@@ -22,7 +22,8 @@ COMMANDS: dict[str, str] = {
     "replay": "Answer a server's log again, and show where answers differ.",
     "export": "Write a bundle's model in its library's own format, and say what is not inside it.",
     "compress": "Make a run's model smaller or faster by steps, and write it as a bundle.",
-    "deploy": "Write the files that train a recipe on a cluster: SLURM, Kubeflow or Ray.",
+    "deploy": "Write what serves a bundle (container, Kubernetes, edge) or trains a recipe on a cluster.",
+    "sign": "Sign a bundle, so that a server can tell who made it.",
     "visualize": "Draw what a recipe does to its data, or what a network is and does.",
     "compare": "Compare runs on the test rows they share, by paired intervals.",
     "runs": "List runs.",
@@ -32,4 +33,4 @@ COMMANDS: dict[str, str] = {
 # Function -> its module. `models` would hide the package danlu.models; `resume` shares a module with `train`.
 FUNCTIONS: dict[str, str] = {
     name: f"danlu.api.{name}" for name in ("list_models" if command == "models" else command for command in COMMANDS)
-} | {"load": "danlu.api.load", "resume": "danlu.api.train"}
+} | {"batch": "danlu.api.batch", "load": "danlu.api.load", "resume": "danlu.api.train"}

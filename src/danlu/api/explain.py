@@ -67,8 +67,8 @@ def explain(
         methods: shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate,
             counterfactual, trust, tracin; by default the first two. Permutation importance needs rows with the target.
             Of images, texts, words, corpora and chats: shap (the default), lime, occlusion, integrated-gradients,
-            deep-lift, gradient-shap, gradient-x-input, grad-cam, attention-rollout; all but shap, lime and
-            attention-rollout need the extra `explain`.
+            deep-lift, gradient-shap, gradient-x-input, grad-cam, attention-rollout, trust; all but shap, lime,
+            attention-rollout and trust need the extra `explain`.
         label: the label, output, tag or next token to explain; by default what is predicted. Of counterfactuals the
             label to reach; by default any other.
         error: stop when no interval is wider to either side: in units of probability, for numbers as a share of the

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.files import StrPath, atomic_folder
 from danlu.core.arguments import checked
-from danlu.core.console import info
+from danlu.core.console import each_line_once, info
 from danlu.errors import ArgumentError
 from danlu.models.bundle_form import open_checked
 
@@ -67,6 +67,7 @@ def export(
     return Path(folder)
 
 
+@each_line_once()
 def write_export(
     bundle: StrPath,
     folder: str | Path,

@@ -1,62 +1,29 @@
 """`danlu predict`: predict every sample of a file, folder or glob with a bundle, in order."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-from polars import selectors
 
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.outputs import atomic_file, refuse_existing_file, refuse_input
 from danlu.core.arguments import checked
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
-from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
-from danlu.data.frames import wide_integers_as_words
 from danlu.data.row_errors import Broken, errors_in, without_errors
-from danlu.data.sources.image_files import describe_suffixes
-from danlu.data.sources.image_folders import IMAGE
-from danlu.errors import ArgumentError, DataError
+from danlu.errors import ArgumentError
 from danlu.launch.row_shards import RowShards
+from danlu.models.answered_rows import Answered, AnswerRows, Progress, RowsInError, answered, rows_to_answer
 from danlu.models.bundle_form import open_checked
-from danlu.models.read_for import as_values, read_words_for
-from danlu.tasks.classification import PREDICTION_SET
+from danlu.models.written_answers import WRITERS
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
-
-LABEL_SEPARATOR = ";"
-
-
-def without_lists(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return predictions as CSV can hold them, which has no lists.
-
-    Labels are joined, as data.target_separator would read them; a prediction set becomes a JSON list.
-    """
-    if PREDICTION_SET in frame.columns and frame[PREDICTION_SET].dtype.is_nested():
-        sets = [json.dumps(labels, ensure_ascii=False) for labels in frame[PREDICTION_SET].to_list()]
-        frame = frame.with_columns(pl.Series(PREDICTION_SET, sets, dtype=pl.String))
-    return frame.with_columns(selectors.list().list.join(LABEL_SEPARATOR))
-
-
-def without_wide_integers(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a table with whole numbers beyond 64 bits as words.
-
-    Hardly another program reads such numbers.
-    """
-    for name in frame.columns:
-        frame = wide_integers_as_words(frame, name)
-    return frame
-
-
-WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
-    ".parquet": lambda frame, path: without_wide_integers(frame).write_parquet(path),
-    ".csv": lambda frame, path: without_lists(frame).write_csv(path),
-    ".jsonl": lambda frame, path: frame.write_ndjson(path),
-}
 
 
 @checked
@@ -84,7 +51,7 @@ def predict(
         keep: input columns to put before the predictions, such as an identifier. Image files are always named.
         engine: what computes the network, `numpy` or `torch`; by default the bundle's own order decides.
         explain: add the column `explanation`, SHAP values of each answer as JSON text, `[{"name", "value", "low",
-            "high"}]`; see `danlu.explain`. Models of tables.
+            "high"}]`; see `danlu.explain`. Of tables, and of texts with one answer each.
         own_code: import the module that the bundle names, if its model is your own.
         broken: a row that cannot be answered, such as a broken image, has no prediction and its reason in the column
             `error` (`row`), is left out (`skip`), or is refused with all others (`fail`).
@@ -105,66 +72,98 @@ def predict(
         >>> answers.height, answers.columns[:2]
         (178, ['prediction', 'probability'])
     """
-    return predict_with_errors(bundle, source, output, keep, engine, own_code, broken, overwrite, explain)[0]
+    asked = Asked(keep=keep, engine=engine, explain=explain, own_code=own_code, broken=broken)
+    path = None if output is None else checked_output(Path(output), bundle, source, overwrite)
+    with predicted(bundle, source, asked, path) as found:
+        return found.table.lazy().collect()
 
 
-def predict_with_errors(
-    bundle: StrPath,
-    source: object,
-    output: str | Path | None,
-    keep: Sequence[str],
-    engine: str | None,
-    own_code: bool,
-    broken: Broken,
-    overwrite: bool = False,
-    explain: bool = False,
-) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
-    """Predict like `predict`; return also row and reason of every row in error."""
-    path = None if output is None else _checked_output(Path(output), bundle, source, overwrite)
-    opened_bundle = open_checked(bundle)
-    words = read_words_for(opened_bundle, source, keep, labelled=False)
-    _require_columns(words, keep)
-    if unread := words.form.unread:
-        info(f"{words.origin}: {describe_suffixes(unread)} not read")
-    read = as_values(opened_bundle, words)
-    from danlu.models.predictor import Predictor  # it may import torch: only after all checks
+@dataclass(frozen=True)
+class Asked:
+    """Say how rows are predicted: the options of `predict` that have nothing to do with files.
 
-    shares = RowShards.split(read.frame.height)
-    predictor = Predictor.load(opened_bundle, engine=engine, own_code=own_code)
-    for message in predictor.unseen(read):
-        info(message)
-    answer = _explained if explain else Predictor.predict_source
-    answers = answer(predictor, shares.local_rows(read), broken="fail" if broken == "fail" else "row")
-    if twice := [name for name in keep if name in answers.columns]:
-        raise ArgumentError(
-            f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {read.origin}",
-            code="DL402",
-        )
-    if path is not None and len(shares.bounds) > 1:
-        answers = shares.gather(answers, path)
-        if not dist_env().is_main:
-            return answers, []
-    errors = errors_in(answers)
-    if kept := _shown_columns(words, keep):
-        answers = words.frame.select(kept).lazy().collect().hstack(answers)
-    if broken == "skip":
-        answers = without_errors(answers)
-    if path is not None:
-        with atomic_file(path) as aside:
-            WRITERS[path.suffix](answers, aside)
-    return answers, errors
+    Attributes:
+        keep, engine, explain, own_code, broken: as of `predict`.
+    """
+
+    keep: Sequence[str] = ()
+    engine: str | None = None
+    explain: bool = False
+    own_code: bool = False
+    broken: Broken = "row"
 
 
-def _explained(predictor: "Predictor", rows: RawData, *, broken: Broken) -> pl.DataFrame:
+@contextmanager
+def predicted(
+    bundle: StrPath, source: object, asked: Asked, path: Path | None, progress: Progress = lambda done, rows: None
+) -> Iterator[Answered]:
+    """Predict like `predict`, and hold no more than a block of a large file at a time.
+
+    Args:
+        bundle, source: as of `predict`.
+        asked: how.
+        path: the file for the predictions, which is whole once the block is entered; None for none.
+        progress: is told how many rows are answered.
+
+    Raises:
+        ArgumentError, ArtifactError, DataError: as `predict`.
+    """
+    opened = open_checked(bundle)
+    with rows_to_answer(opened, source, asked.keep) as rows:
+        from danlu.models.predictor import Predictor  # it may import torch: only after all checks
+
+        read, shares = rows.read, RowShards.split(rows.read.frame.height)
+        predictor = Predictor.load(opened, engine=asked.engine, own_code=asked.own_code)
+        for message in predictor.unseen(read):
+            info(message)
+        answer = partial(_explained, predictor) if asked.explain else predictor.predict_source
+        own = replace(rows, read=shares.local_rows(read), words=shares.local_rows(rows.words))
+        several = path is not None and len(shares.bounds) > 1
+        broken = "row" if several and asked.broken == "skip" else asked.broken  # the main process leaves them out
+        with answered(_unlike(asked.keep, read.origin, answer), own, broken, progress) as found:
+            if path is not None and several:
+                found = _gathered(shares, found.table.lazy().collect(), path, asked.broken)
+                if not dist_env().is_main:
+                    yield found
+                    return
+            if path is not None:
+                with atomic_file(path) as aside:
+                    WRITERS[path.suffix](found.table, aside)
+            yield found
+
+
+def _gathered(shares: RowShards, answers: pl.DataFrame, path: Path, broken: Broken) -> Answered:
+    """Return the answers of all processes in the main one, in others their own."""
+    table, errors = shares.gather(answers, path), RowsInError()
+    errors.add(table, 0)
+    return Answered(without_errors(table) if broken == "skip" else table, errors)
+
+
+def _unlike(keep: Sequence[str], origin: str, answer: AnswerRows) -> AnswerRows:
+    """Refuse answers whose columns are called like one that is kept."""
+
+    def checked_answer(rows: RawData, *, broken: Broken, first_row: int) -> pl.DataFrame:
+        answers = answer(rows, broken=broken, first_row=first_row)
+        if twice := [name for name in keep if name in answers.columns]:
+            raise ArgumentError(
+                f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {origin}",
+                code="DL402",
+            )
+        return answers
+
+    return checked_answer
+
+
+def _explained(predictor: "Predictor", rows: RawData, *, broken: Broken, first_row: int) -> pl.DataFrame:
     """Predict rows, with an explanation beside each answer."""
     from danlu.explanation.beside_predictions import require_explainable, with_explanations
 
     require_explainable(predictor)
-    answers = predictor.predict_source(rows, broken=broken)
+    answers = predictor.predict_source(rows, broken=broken, first_row=first_row)
     return with_explanations(predictor, rows.frame.lazy().collect(), answers, errors_in(answers))
 
 
-def _checked_output(path: Path, bundle: StrPath, source: object, overwrite: bool) -> Path:
+def checked_output(path: Path, bundle: StrPath, source: object, overwrite: bool) -> Path:
     """Return the file for the predictions, if they can and may be written there."""
     if path.suffix not in WRITERS:
         raise ArgumentError(
@@ -175,15 +174,3 @@ def _checked_output(path: Path, bundle: StrPath, source: object, overwrite: bool
     refuse_input(path, source)
     refuse_existing_file(path, overwrite)
     return path
-
-
-def _require_columns(read: RawData, names: Sequence[str]) -> None:
-    for name in names:
-        if name not in read.frame.columns:
-            raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}", code="DL210")
-
-
-def _shown_columns(read: RawData, keep: Sequence[str]) -> list[str]:
-    """Return the columns before the predictions: names of image files, and those to keep."""
-    named = read.layout == "images" and read.frame.schema.get(IMAGE) == pl.String and IMAGE not in keep
-    return [*([IMAGE] if named else []), *keep]

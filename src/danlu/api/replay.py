@@ -30,6 +30,7 @@ class Replay:
         labels_changed: rows whose prediction is another label.
         differences: `id`, `was` and `is` of each request that is answered otherwise.
         same_digest: whether some of the log came from this very bundle.
+        skipped: requests of language models, which are not asked again.
     """
 
     requests: int
@@ -39,6 +40,7 @@ class Replay:
     labels_changed: int
     differences: list[dict[str, Any]]
     same_digest: bool
+    skipped: int = 0
 
     @property
     def is_kept(self) -> bool:
@@ -54,6 +56,7 @@ class Replay:
             "max_deviation": self.max_deviation,
             "labels_changed": self.labels_changed,
             "differences": self.differences,
+            "skipped": self.skipped,
         }
 
 
@@ -68,6 +71,7 @@ def replay(
 ) -> Replay:
     """Answer the requests of a server's log again, batch by batch.
 
+    Requests of language models are skipped, and counted: which texts ran beside one another changed at each token.
     Where the log has requests that this bundle answered, these are replayed, with the engine and threads of then; else
     those of one model, which the bundle would replace.
 
@@ -99,9 +103,11 @@ def replay(
     from danlu.serving.request_log import read_log
 
     opened = open_checked(bundle)
-    lines = list(read_log(Path(log)))
+    logged = list(read_log(Path(log)))
+    lines = [line for line in logged if not line.route]
     if not lines:
-        raise DataError(f"{log}: has no requests", code="DL203")
+        only = "only requests of language models, which are not asked again" if logged else "no requests"
+        raise DataError(f"{log}: has {only}", code="DL203")
     digest = digest_of(opened.manifest)
     same = any(line.digest == digest for line in lines)
     chosen = _chosen(lines, model, digest if same else None, str(log))
@@ -121,6 +127,7 @@ def replay(
         compared.labels_changed,
         compared.differences,
         same,
+        len(logged) - len(lines),
     )
 
 

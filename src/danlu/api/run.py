@@ -67,6 +67,7 @@ def run(
     begun = recipe_to_begin(recipe, from_run, in_memory=data is not None)
     context = load_for_new_run(begun, Path(output), name, overwrite, data)
     require_test_rows(context)
+    from danlu.experiment.run_deployment import deploy_run
     from danlu.experiment.run_evaluation import evaluate_run
     from danlu.experiment.trainer import train_run
     from danlu.search.study import run_search, train_or_search
@@ -79,6 +80,7 @@ def run(
     if dist_env().is_main:
         evaluate_run(with_written_source(context, directory), directory, learn=train_or_search)
         _compress(directory, context.recipe)
+        deploy_run(context.recipe, directory)
     return directory
 
 
@@ -100,6 +102,7 @@ def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
     """
     from danlu.api.evaluate import evaluate
     from danlu.api.train import resume
+    from danlu.experiment.run_deployment import deploy_run
 
     directory = RunDirectory.open(run)
     if not (directory.model / MANIFEST).is_file():
@@ -107,6 +110,7 @@ def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
     if dist_env().is_main:
         evaluate(directory.path)
         _compress(directory, load_run_recipe(directory.path / RECIPE))
+        deploy_run(load_run_recipe(directory.path / RECIPE), directory)
     return directory
 
 

@@ -82,9 +82,11 @@ def visualize(
 
     Args:
         source: a recipe in any form; a run or a bundle; a folder of transformers or timm; a file of weights
-            (.safetensors, .gguf, .onnx), of which graph and weights are drawn; an ONNX file is run for its measures.
+            (.safetensors, .gguf, .onnx), of which graph and weights are drawn; an ONNX file is run for its measures,
+            and on `data` for its activations.
         data: with a recipe, rows in memory instead of its `data.source`: a frame of polars or pandas, an Arrow table,
-            a dict of columns … (see the guide).
+            a dict of columns … (see the guide). With an ONNX file, the rows that its activations are measured on: a
+            table in memory or a file of one, or an .npz file with an array for each input.
         only: one picture or several. Of a recipe: `augment` (by default), training samples next to their augmented
             versions exactly as training sees them, or `graph`, the network that it builds. Of all else: every picture
             that the model can have, by default.
@@ -129,10 +131,12 @@ def visualize(
         raise ArgumentError(
             "augment is a picture of a recipe, and a file of its own; ask for it alone, with a recipe", code="DL401"
         )
-    if data is not None and not is_recipe:
-        raise ArgumentError("data: goes with a recipe; a run has its own rows, a bundle keeps some", code="DL401")
     if not is_recipe and is_weight_file(Path(source)):  # type: ignore[arg-type]
-        return _of_file(t, Path(source), names, output, overwrite, against, threshold_db)  # type: ignore[arg-type]
+        return _of_file(t, Path(source), names, data, output, overwrite, against, threshold_db)  # type: ignore[arg-type]
+    if data is not None and not is_recipe:
+        raise ArgumentError(
+            "data: goes with a recipe or an ONNX file; a run has its own rows, a bundle keeps some", code="DL401"
+        )
     subject, folder = _subject(source, data, rows, own_code)
     folder = _chosen_folder(folder, output, overwrite, is_own=subject.run is not None)
     wanted = names or (() if against is not None else tuple(PICTURES))
@@ -150,6 +154,7 @@ def _of_file(
     t: Translator,
     path: Path,
     names: tuple[str, ...],
+    data: object | None,
     output: str | Path | None,
     overwrite: bool,
     against: StrPath | None,
@@ -158,7 +163,7 @@ def _of_file(
     """Draw what a file of weights tells, and where two ONNX files part."""
     folder = _chosen_folder(Path(f"{path.stem}-visualize"), output, overwrite, is_own=False)
     wanted = names or (() if against is not None else tuple(PICTURES))
-    pictures = pictures_of_file(path, wanted, is_asked=bool(names))
+    pictures = pictures_of_file(path, wanted, bool(names), data)
     if against is not None:
         compared = open_files(path, Path(against))
         pictures["difference"] = partial(measure_file_difference, compared, threshold_db)

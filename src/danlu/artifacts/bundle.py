@@ -7,6 +7,7 @@
     golden.parquet        raw inputs with their labels and the model's answers, put there by evaluation
     reference.json        how the columns and the answers were distributed in training
     reference.parquet     a few raw training rows, if the recipe keeps them
+    signature.json        who made it, of the manifest's digest; not listed, put there by `danlu sign`
 
 Reading a bundle runs no code of it: no pickle, no remote code. A file that the manifest does not list is never read.
 """
@@ -48,7 +49,7 @@ from danlu.core.component import Frozen
 from danlu.errors import ArtifactError
 
 FORMAT = 2
-MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN, REFERENCE, REFERENCE_ROWS = (
+MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN, REFERENCE, REFERENCE_ROWS, SIGNATURE = (
     "bundle.json",
     "config.json",
     "weights.safetensors",
@@ -56,6 +57,7 @@ MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN, REFERENCE, REFERENCE_ROWS = (
     "golden.parquet",
     "reference.json",
     "reference.parquet",
+    "signature.json",
 )
 
 
@@ -319,7 +321,11 @@ def write_manifest(
     Args:
         names: paths of the bundle's files inside it; whatever else lies there is no part of the bundle.
         changed: files that are written with it, so that no crash in between leaves a bundle with other checksums.
+
+    Raises:
+        ArtifactError: the bundle is signed, so it is not changed.
     """
+    require_unsigned(folder)
     state: dict[str, Any] = {**manifest.preprocessing}
     contents = dict(changed or {})
     if "tokenizer" in state:
@@ -339,6 +345,16 @@ def write_manifest(
     return manifest.model_copy(update={"format": FORMAT, "files": files, "digest": digest})
 
 
+def require_unsigned(folder: Path) -> None:
+    """Raise ArtifactError if a bundle is signed, since such a one is never changed in place."""
+    if (folder / SIGNATURE).exists():
+        raise ArtifactError(
+            f"{folder}: is signed, and a signed bundle is not changed; remove its {SIGNATURE}, or work on a copy "
+            "without it, and sign again",
+            code="DL318",
+        )
+
+
 def files_in(folder: Path) -> list[str]:
     """Return the paths of all files below a folder, relative to it."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -349,6 +365,20 @@ def digest_of(manifest: Manifest) -> str:
     return manifest.digest or sha256_of_json(manifest.model_dump(mode="json", exclude={"digest"}))
 
 
+def bundle_folder(path: StrPath) -> Path:
+    """Return the folder of a bundle, which may be that of a run.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    folder = Path(path)
+    if not (folder / MANIFEST).is_file() and (folder / "model" / MANIFEST).is_file():
+        folder = folder / "model"
+    if not (folder / MANIFEST).is_file():
+        raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or a run directory", code="DL301")
+    return folder
+
+
 @checked
 def open_bundle(path: StrPath) -> Bundle:
     """Open and verify a bundle, or the bundle of a run directory.
@@ -356,11 +386,7 @@ def open_bundle(path: StrPath) -> Bundle:
     Raises:
         ArtifactError: there is none, it is damaged or was changed, or a newer danlu wrote it.
     """
-    folder = Path(path)
-    if not (folder / MANIFEST).is_file() and (folder / "model" / MANIFEST).is_file():
-        folder = folder / "model"
-    if not (folder / MANIFEST).is_file():
-        raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or a run directory", code="DL301")
+    folder = bundle_folder(path)
     finish_together(folder, MANIFEST)
     manifest = _read_manifest(folder)
     for name, expected in manifest.files.items():

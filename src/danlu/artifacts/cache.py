@@ -10,8 +10,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from danlu.errors import ArtifactError
 DAY_S = 86_400.0
 SCRATCH = "scratch"
 KEY_DIGITS = 24  # hex digits of the hash: 96 bits, so that two keys practically never collide
+_COPIES: ContextVar[Path | None] = ContextVar("copies", default=None)  # where results go that nobody will ask again
 
 
 def cache_root() -> Path:
@@ -44,6 +46,21 @@ def scratch_folder() -> Path:
     return folder
 
 
+@contextmanager
+def temporary_copies() -> Iterator[Path]:
+    """Keep what `cached_dir` makes within the block in a folder that is deleted at its end.
+
+    For files that are read once, as those to be predicted: a copy of each would stay in the cache for nobody.
+    """
+    root = scratch_folder()
+    with tempfile.TemporaryDirectory(dir=root, ignore_cleanup_errors=True) as folder:
+        token = _COPIES.set(Path(folder))
+        try:
+            yield Path(folder)
+        finally:
+            _COPIES.reset(token)
+
+
 def file_identity(path: Path) -> tuple[str, int, int]:
     """Identify a file's version without reading it: path, size, modification time."""
     status = path.stat()
@@ -59,7 +76,7 @@ def cached_dir(kind: str, key: Any, make: Callable[[Path], None]) -> Path:
         make: fills the empty folder it is given; a crash leaves nothing behind.
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
-    folder = cache_root() / kind / digest
+    folder = (_COPIES.get() or cache_root()) / kind / digest
     if folder.is_dir():
         mark_used(folder)
         return folder

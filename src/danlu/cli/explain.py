@@ -29,7 +29,7 @@ def explain(
             help="shap, permutation, lime, partial-dependence, accumulated-effects, interactions, surrogate, "
             "counterfactual, trust or tracin, several with commas; by default the first two. Of images and texts: shap "
             "(the default), lime, occlusion, integrated-gradients, deep-lift, gradient-shap, gradient-x-input, "
-            "grad-cam or attention-rollout."
+            "grad-cam, attention-rollout or trust."
         ),
     ] = None,
     label: Annotated[
@@ -87,6 +87,8 @@ def explain(
         figures = {"infidelity": trust.infidelity, "stability": trust.stability, "randomisation": trust.randomisation}
         figures |= {f"infidelity of {name} values": each for name, each in trust.dummies.items()}
         print_table([{"figure": name, **_shown(each)} for name, each in figures.items() if each is not None])
+        if trust.removal is None:
+            continue
         areas, told = trust.removal.areas, " > ".join(", ".join(group) for group in trust.removal.ranks)
         print(f"without the largest columns the answer moves by (told apart: {told})")
         print_table([{"method": name, **_shown(each)} for name, each in areas.items()])

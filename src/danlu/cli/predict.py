@@ -1,6 +1,8 @@
 """danlu predict BUNDLE DATA"""
 
+import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,7 +34,9 @@ def predict(
     engine: EngineName = "auto",
     explain: Annotated[
         bool,
-        Parameter(help="Add the column explanation: what each column adds to the answer, as JSON.", negative=()),
+        Parameter(
+            help="Add the column explanation: what each column or word adds to the answer, as JSON.", negative=()
+        ),
     ] = False,
     own_code: Annotated[
         bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
@@ -52,7 +56,8 @@ def predict(
     strict: Annotated[bool, Parameter(help="Exit with code 3 if a row could not be answered.", negative=())] = False,
 ) -> int:
     """Predict every row of a file, folder or glob in order: labels and probabilities."""
-    from danlu.api.predict import predict_with_errors, without_lists
+    from danlu.api.predict import Asked, checked_output, predicted
+    from danlu.artifacts.cache import temporary_copies
 
     if processes is not None:
         from danlu.launch.processes import launch_predict
@@ -61,18 +66,23 @@ def predict(
             raise ArgumentError(f"--processes: each reads the rows by itself; name a file, not {data}", code="DL401")
         return launch_predict(sys.argv[1:], output, processes)
     to_stdout = output is None or str(output) == "-"
-    with as_file(data) as source:
-        target = None if to_stdout else output
-        answers, errors = predict_with_errors(
-            bundle, source, target, keep, engine, own_code, broken, overwrite, explain
-        )
-    if to_stdout:
-        in_lines = output is not None and is_json_lines(source)
-        print(answers.write_ndjson() if in_lines else without_lists(answers).write_csv(), end="")
-    else:
-        info(f"{answers.height:,} predictions in {output}")
-    if errors:
-        row, reason = errors[0]
+    asked = Asked(keep=keep, engine=engine, explain=explain, own_code=own_code, broken=broken)
+    with as_file(data) as source, ExitStack() as stack:
+        if to_stdout:
+            suffix = ".jsonl" if output is not None and is_json_lines(source) else ".csv"
+            path = stack.enter_context(temporary_copies()) / f"answers{suffix}"
+        else:
+            path = checked_output(output, bundle, source, overwrite)
+        with predicted(bundle, source, asked, path) as found:
+            height, errors = found.table.height, found.errors
+        if to_stdout:
+            sys.stdout.flush()
+            with path.open("rb") as whole:
+                shutil.copyfileobj(whole, sys.stdout.buffer)
+        else:
+            info(f"{height:,} predictions in {output}")
+    if errors.first is not None:
+        row, reason = errors.first
         done = "left out" if broken == "skip" else "without a prediction"
-        info(f"{len(errors):,} rows {done}; the first, row {row + 1}: {reason}")
-    return DataError.exit_code if strict and errors else 0
+        info(f"{errors.count:,} rows {done}; the first, row {row + 1}: {reason}")
+    return DataError.exit_code if strict and errors.count else 0

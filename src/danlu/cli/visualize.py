@@ -1,4 +1,4 @@
-"""danlu visualize RECIPE|RUN|BUNDLE|FOLDER|FILE --only graph"""
+"""danlu visualize RECIPE|RUN|BUNDLE|FOLDER|FILE [DATA] --only graph"""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,13 @@ def visualize(
             help="A recipe, a run, a bundle, a folder of transformers or timm, or a file: .safetensors, .gguf, .onnx."
         ),
     ],
+    data: Annotated[
+        str | None,
+        Parameter(
+            help="Of an .onnx file: rows that its activations are measured on, a table with its columns or an .npz "
+            "file with an array for each input."
+        ),
+    ] = None,
     *,
     only: Annotated[
         str | None,
@@ -57,6 +64,7 @@ def visualize(
     is_recipe = not Path(source).is_dir() and Path(source).suffix.lower() not in SUFFIXES
     found = visualize_verb(
         load_recipe(source, overrides=overrides) if is_recipe else source,
+        data=data,
         only=only,
         against=against,
         threshold_db=threshold_db,

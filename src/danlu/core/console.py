@@ -32,14 +32,34 @@ Note = str | Callable[[], str]  # text beside the progress; a function is called
 
 INFO, ERROR = 20, 40  # levels of the logging module, which is imported when there is something to say
 _suppressed: ContextVar[bool] = ContextVar("suppressed", default=False)
+_said: ContextVar[set[str] | None] = ContextVar("said", default=None)  # lines, where each is said once
 _silent: ContextVar[bool] = ContextVar("silent", default=False)
 _on_stderr = False
 
 
 def info(message: str) -> None:
     """Log one line, from rank 0 alone."""
-    if dist_env().is_main and not _suppressed.get():
-        emit(message)
+    if not dist_env().is_main or _suppressed.get():
+        return
+    said = _said.get()
+    if said is not None:
+        if message in said:
+            return
+        said.add(message)
+    emit(message)
+
+
+@contextmanager
+def each_line_once() -> Iterator[None]:
+    """Let `info` say a line that comes again within the block once.
+
+    For work that looks at the same rows in several ways.
+    """
+    token = _said.set(set())
+    try:
+        yield
+    finally:
+        _said.reset(token)
 
 
 @contextmanager

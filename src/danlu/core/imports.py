@@ -60,8 +60,11 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "explain": ("captum",),
     "compress": ("torch_pruning", "onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino", "onnx", "onnxscript"),
-    "serve": ("uvicorn", "uvloop", "httptools", "msgspec", "starlette", "prometheus_client"),
+    "serve": ("uvicorn", "uvloop", "httptools", "msgspec", "starlette", "prometheus_client", "python_multipart"),
     "grpc": ("grpc", "google.protobuf"),
+    "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
+    "postgres": ("pg8000",),
+    "sign": ("cryptography",),
     "tuning": ("optuna",),
     "umap": ("umap",),
     "low-bit": ("torchao",),
@@ -73,8 +76,15 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 
 def missing_packages(extra: str) -> tuple[str, ...]:
-    """Return the modules of `extra` that are not installed, without importing any."""
-    return tuple(module for module in EXTRAS[extra] if importlib.util.find_spec(module) is None)
+    """Return the modules of `extra` that are not installed, importing at most the packages that hold them."""
+    return tuple(module for module in EXTRAS[extra] if not _is_installed(module))
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package that would hold it
+        return False
 
 
 def install_command(extra: str) -> str:

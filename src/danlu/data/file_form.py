@@ -23,6 +23,7 @@ class ReadOptions:
         labels: classes that a model knows; they tell which folders of images are classes.
         labelled: whether answers are read; to predict, folders of images need not be classes.
         part: the sheet of a workbook, table of a database or file of an archive, as `path::PART` chooses it.
+        most_bytes: of a table in memory; a larger one stays on disk. None for the most that training takes.
     """
 
     missing_values: tuple[str, ...] = MISSING_WORDS
@@ -34,6 +35,7 @@ class ReadOptions:
     labelled: bool = True
     likely_encoding: str | None = None
     part: str | None = None
+    most_bytes: int | None = None
 
 
 def spelled_missing(words: Sequence[str]) -> list[str]:

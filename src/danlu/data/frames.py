@@ -1,6 +1,6 @@
 """Frames in memory or on disk: a table too large for memory stays in a file, read by columns and rows on demand."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, overload
 
@@ -84,6 +84,26 @@ Table = pl.DataFrame | DiskFrame
 def collect_like(table: Table, changed: pl.LazyFrame) -> Table:
     """Return a changed table in memory or on disk, as the table itself is."""
     return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+
+
+def collect_streaming(table: Table, asked: pl.LazyFrame) -> pl.DataFrame:
+    """Collect what was asked of a table; one on disk is streamed, so that no column of it is held whole."""
+    return asked.collect(engine="streaming" if isinstance(table, DiskFrame) else "in-memory")
+
+
+def iter_windows(table: Table, rows: int | None = None) -> Iterator[pl.DataFrame]:
+    """Yield a table in order: one in memory whole, one on disk by windows.
+
+    Args:
+        table: of any length.
+        rows: of a window; by default as many as fit into WINDOW_BYTES.
+    """
+    if isinstance(table, pl.DataFrame):
+        yield table
+        return
+    size = rows or table.window
+    for start in range(0, table.height, size):
+        yield table.lazy().slice(start, size).collect()
 
 
 def describe_columns(table: Table, names: Sequence[str], statistic: Callable[[pl.Expr], pl.Expr]) -> dict[str, Any]:

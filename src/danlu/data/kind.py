@@ -152,6 +152,7 @@ class DataKind(ABC):
         own_task, own_task_reason: the only task it has, with the key of its reason; None where the target tells.
 
         has_feature_columns: whether a row has several features; else one column is the whole sample.
+        reads_rows_apart: whether a row is read alike whatever other rows a file has, its columns' types aside.
         shows_pictures: whether a sample is shown as a picture.
         content_is_text: whether that one column is a text, as people read it.
         refers_to_files: whether that one column may hold paths of files.
@@ -182,6 +183,7 @@ class DataKind(ABC):
     own_task_reason: ClassVar[str] = ""
 
     has_feature_columns: ClassVar[bool] = False
+    reads_rows_apart: ClassVar[bool] = False
     shows_pictures: ClassVar[bool] = False
     content_is_text: ClassVar[bool] = False
     refers_to_files: ClassVar[bool] = False

@@ -38,10 +38,15 @@ def describe_reference(train: Split, columns: Sequence[Column]) -> Json:
     }
 
 
+def trained_quantiles(reference: Json | None) -> dict[str, tuple[float, ...]]:
+    """Return the quantiles of the training values of each column of numbers and dates, ascending."""
+    known = (reference or {}).get("columns", {})
+    return {name: tuple(quantiles) for name, told in known.items() if (quantiles := told.get("quantiles"))}
+
+
 def trained_ranges(reference: Json | None) -> dict[str, tuple[float, float]]:
     """Return the least and the largest training value of each column of numbers and dates."""
-    known = (reference or {}).get("columns", {})
-    return {name: (quantiles[0], quantiles[-1]) for name, told in known.items() if (quantiles := told.get("quantiles"))}
+    return {name: (quantiles[0], quantiles[-1]) for name, quantiles in trained_quantiles(reference).items()}
 
 
 def reference_rows(train: Split, columns: Sequence[Column], seed: Seed) -> pl.DataFrame | None:

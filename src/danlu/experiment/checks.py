@@ -1,5 +1,7 @@
 """Checks of a recipe against its data and its model, made before any work. Imports no torch."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from danlu.core.component import Component, components
@@ -144,16 +146,10 @@ def _check_network_explanation(options: Explanation, dataset: Dataset) -> None:
 
 
 def _check_table_explanation(recipe: Recipe, options: Explanation, dataset: Dataset) -> None:
-    from danlu.explanation.explain import METHODS, usual_methods
+    from danlu.explanation.explain import usual_methods
 
     methods = usual_methods() if options.methods is None else options.methods
-    for name in methods:
-        if name not in METHODS:
-            message = f"{name} explains networks of images and texts; these explain tables: {', '.join(METHODS)}"
-            raise RecipeError(Problem("", "explanation.methods", message, code="DL114"))
-    if "counterfactual" in methods and not dataset.task.has_classes:
-        message = f"counterfactual needs a model that predicts one label a row; this task is {dataset.task}"
-        raise RecipeError(Problem("", "explanation.methods", message, code="DL115"))
+    _check_methods_of_tables(recipe, methods, dataset)
     columns = [column.name for column in dataset.columns if column.used]
     for name in options.actionable or ():
         if name not in columns:
@@ -172,6 +168,23 @@ def _check_table_explanation(recipe: Recipe, options: Explanation, dataset: Data
     if asked := [name for name in methods if name in needing]:
         message = f"{asked[0]} needs training rows that stand for absent columns; set bundle.reference: rows"
         raise RecipeError(Problem("", "explanation.methods", message, code="DL110"))
+
+
+def _check_methods_of_tables(recipe: Recipe, methods: Sequence[str], dataset: Dataset) -> None:
+    from danlu.explanation.explain import METHODS
+
+    for name in methods:
+        if name not in METHODS:
+            message = f"{name} explains networks of images and texts; these explain tables: {', '.join(METHODS)}"
+            raise RecipeError(Problem("", "explanation.methods", message, code="DL114"))
+    if "counterfactual" in methods and not dataset.task.has_classes:
+        message = f"counterfactual needs a model that predicts one label a row; this task is {dataset.task}"
+        raise RecipeError(Problem("", "explanation.methods", message, code="DL115"))
+    if "tracin" in methods and recipe.model is not None:
+        from danlu.explanation.influence import refuse_model
+
+        if refusal := refuse_model(recipe.model, getattr(recipe.model, "finetune", Finetune())):
+            raise RecipeError(Problem("", "explanation.methods", f"tracin {refusal}", code="DL114"))
 
 
 def check_visualization(recipe: Recipe, dataset: Dataset) -> None:

@@ -57,7 +57,7 @@ def explain_file(
     from danlu.models.engines.onnxruntime_engine import open_session
 
     require_extra("export", "explaining an ONNX file", only=("onnxruntime",))
-    frame, origin = _read(data)
+    frame, origin = read_rows(data)
     if target is not None and target not in frame.columns:
         raise DataError(f"{origin}: no column {target!r}, which is to hold the answers", code="DL210")
     document = file.parent / DOCUMENT
@@ -82,7 +82,7 @@ def explain_file(
     )
 
 
-def _read(data: object) -> tuple[pl.DataFrame, str]:
+def read_rows(data: object) -> tuple[pl.DataFrame, str]:
     """Read rows as a file that no bundle speaks for."""
     named = data if isinstance(data, str | Path) else None
     read = read_source(str(named)) if named is not None else read_in_memory(data)

@@ -79,7 +79,7 @@ def open_files(path: Path, against: Path) -> "tuple[OnnxFile, OnnxFile]":
 
     Raises:
         ArgumentError: one is no ONNX file, or they take other inputs.
-        DataError: one is damaged.
+        ArtifactError: one is damaged.
     """
     from danlu.inspection.onnx_file import OnnxFile
 

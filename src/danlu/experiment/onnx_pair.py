@@ -36,7 +36,7 @@ def open_onnx_pair(subject: Subject, path: Path) -> tuple[TorchLayers, OnnxFile,
 
     Raises:
         ArgumentError: the file takes other inputs.
-        DataError: it is damaged.
+        ArtifactError: it is damaged.
         MissingExtra: packages are not installed.
     """
     file = OnnxFile(path)

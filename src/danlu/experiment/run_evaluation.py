@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.bundle import Bundle
+from danlu.artifacts.bundle import Bundle, require_unsigned
 from danlu.artifacts.files import append_jsonl, read_jsonl, write_frame, write_json, write_sealed
 from danlu.artifacts.ownership import lock_run
 from danlu.artifacts.run import EVALUATION, TEST_EVALUATIONS, WORST, RunDirectory
@@ -72,6 +72,7 @@ def _evaluate_run(
 
     context = with_stored_reference(context, run)
     bundle = open_checked(run.path)
+    require_unsigned(bundle.folder)
     predictor = Predictor.load(bundle, engine=engine, recipe_model=context.model)
     parts = context.splits.eval_splits()
     raw = {name: predictor.raw_outputs(part, context.origin) for name, part in parts.items()}

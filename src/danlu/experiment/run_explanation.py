@@ -3,11 +3,21 @@
 In: a run whose bundle is written and decided, and its data. Out: files in the run's folder `explanation`.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
 from danlu.artifacts.run import RunDirectory
 from danlu.experiment.data_context import DataContext
+from danlu.experiment.training_record import refuse_record, training_record
 from danlu.models.bundle_form import open_checked
 
-FOLDER = "explanation"
+if TYPE_CHECKING:
+    from danlu.explanation.influence import TrainingRecord
+    from danlu.models.predictor import Predictor
+
+FOLDER, TRACIN = "explanation", "tracin"
 
 
 def explain_run(context: DataContext, run: RunDirectory) -> None:
@@ -36,14 +46,25 @@ def explain_run(context: DataContext, run: RunDirectory) -> None:
         actionable=options.actionable,
         seed=context.recipe.seed,
     )
+    predictor = Predictor.load(bundle, recipe_model=context.model)
     found = explain_bundle(
-        Predictor.load(bundle, recipe_model=context.model),
+        predictor,
         bundle,
         background_of(bundle),
         frame,
         {"split": split, "rows": frame.height},
         wanted,
         labelled=frame,
+        training=_training(context, run, predictor, frame, options.methods or ()),
         folder=context.dataset.folder,
     )
     write_explanation(found, run.path / FOLDER)
+
+
+def _training(
+    context: DataContext, run: RunDirectory, predictor: "Predictor", frame: pl.DataFrame, methods: Sequence[str]
+) -> "TrainingRecord | str":
+    """Return what the run kept of its training, where it is asked for, or why there is nothing."""
+    if TRACIN not in methods:
+        return ""
+    return refuse_record(context, run) or training_record(context, run, predictor, frame)

@@ -15,22 +15,18 @@ from danlu.artifacts.run import RunDirectory
 from danlu.data.splits import Split
 from danlu.experiment.data_context import DataContext, FittedPreprocessing
 from danlu.experiment.loaders import build_prepared_dataset
+from danlu.explanation.influence import KeptCheckpoint, TrainingRecord, refuse_model
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from danlu.explanation.influence import TrainingRecord
     from danlu.models.predictor import Predictor
-
-NO_GRADIENTS = ("tree", "boosting")
 
 
 def refuse_record(context: DataContext, run: RunDirectory) -> str | None:
     """Say why a run has no record of gradients; None where it has one."""
-    if context.model.name in NO_GRADIENTS:
-        return f"needs a network that gradients trained; {context.model.name} fits itself"
-    if context.finetune.adapts or context.finetune.freeze:
-        return "needs a network of which all weights were trained"
+    if (refusal := refuse_model(context.model, context.finetune)) is not None:
+        return refusal
     if not run.checkpoints():
         return "needs the run's checkpoints, and none is kept"
     return None
@@ -38,7 +34,7 @@ def refuse_record(context: DataContext, run: RunDirectory) -> str | None:
 
 def training_record(
     context: DataContext, run: RunDirectory, predictor: "Predictor", frame: pl.DataFrame
-) -> "TrainingRecord":
+) -> TrainingRecord:
     """Open what a run kept of its training.
 
     Args:
@@ -47,8 +43,6 @@ def training_record(
     Raises:
         ArtifactError: a checkpoint is damaged.
     """
-    from danlu.explanation.influence import KeptCheckpoint, TrainingRecord
-
     fitted = FittedPreprocessing(predictor.preprocessor, predictor.target)
     network = context.model.build(predictor.preprocessor.inputs, predictor.target.outputs).eval()
     rates = [(int(each["step"]), float(each["lr"])) for each in run.metrics() if "lr" in each]

@@ -211,7 +211,7 @@ def measure_confusion(subject: "Subject") -> Measured:
         }
         for pair, count in pairs.most_common(PAIRS)
     ]
-    return Measured({"rows": len(labels), "wrong": pairs.total(), "pairs": shown})
+    return Measured({"rows": len(labels), "wrong": pairs.total(), "pairs": shown, "confused_pairs": len(pairs)})
 
 
 def _predictions(subject: "Subject") -> list[Any]:

@@ -95,6 +95,7 @@ def choose_answers(target: Target, outputs: np.ndarray, label: str | None) -> li
 
 def _position(names: Sequence[str], name: str, noun: str) -> int:
     if name not in names:
-        listed = ", ".join(each for each in names if each) or "none, the task predicts one number"
-        raise ArgumentError(f"label: no {noun} {name!r}{suggestion(name, names)} (allowed: {listed})", code="DL402")
+        known = [each for each in names if each]
+        told = suggestion(name, known) if known else "; the task predicts one number"
+        raise ArgumentError(f"label: no {noun} {name!r}{told}", code="DL402")
     return list(names).index(name)

@@ -4,7 +4,7 @@ In: the file, what a `danlu.json` beside it says of its labels, rows as a table.
 input of several numbers reads the rows' columns in their order; one with an input a column reads them by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from danlu.core.text import suggestion
-from danlu.errors import ArgumentError, DataError
+from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.explanation.answers import Answer
 from danlu.explanation.games import MixedAnswers
 from danlu.explanation.tabular import BATCH
@@ -60,6 +60,10 @@ class FileInput:
             raise DataError(f"{origin}: the file reads whole numbers in {column!r}, and it has gaps", code="DL211")
         return np.asarray(numbers.astype(self.dtype))
 
+    def shaped(self, values: np.ndarray) -> np.ndarray:
+        """Return values [rows, columns] in the shape that the file takes."""
+        return values[:, 0] if self.is_flat else values
+
 
 def _numbers(values: pl.Series, origin: str) -> np.ndarray:
     numbers = values.cast(pl.Float64, strict=False)
@@ -93,9 +97,10 @@ class FileAnswers:
         self, session: Any, frame: pl.DataFrame, origin: str, told: Mapping[str, Any], answers: str | None = None
     ) -> None:
         self.session, self.origin = session, origin
-        self.inputs = _inputs(session, frame.drop(answers or [], strict=False), origin)
+        self.inputs = file_inputs(session, frame.drop(answers or [], strict=False), origin)
         self.columns = tuple(name for each in self.inputs for name in each.columns)
         self.output = _output(session)
+        self.ranges = _ranges(told, self.columns)
         self.fixed = next((each.shape[0] for each in session.get_inputs() if isinstance(each.shape[0], int)), None)
         first = self.outputs(frame[:BATCH])
         self.target = _target(first, told, answers or "")
@@ -139,18 +144,19 @@ class FileAnswers:
         found = []
         for start in range(0, rows, size):
             taken = np.arange(start, start + size if self.fixed else min(start + size, rows)).clip(max=rows - 1)
-            given = {each.name: self._shaped(each, feeds[each.name][taken]) for each in self.inputs}
+            given = {each.name: each.shaped(feeds[each.name][taken]) for each in self.inputs}
             answers = np.asarray(run_session(self.session, given)[self.output], dtype=np.float64)
             found.append(answers.reshape(len(taken), -1)[: rows - start])
         return np.concatenate(found)
 
-    @staticmethod
-    def _shaped(each: FileInput, values: np.ndarray) -> np.ndarray:
-        return values[:, 0] if each.is_flat else values
 
+def file_inputs(session: Any, frame: pl.DataFrame, origin: str) -> tuple[FileInput, ...]:
+    """Return the inputs of a file that reads tables, each with its columns.
 
-def _inputs(session: Any, frame: pl.DataFrame, origin: str) -> tuple[FileInput, ...]:
-    """Return the file's inputs, each with its columns."""
+    Raises:
+        ArgumentError: it is no model of a table.
+        DataError: the rows lack a column.
+    """
     given = session.get_inputs()
     if len(given) == 1 and len(given[0].shape) == 2 and given[0].shape[1] != 1:
         (only,) = given
@@ -160,8 +166,8 @@ def _inputs(session: Any, frame: pl.DataFrame, origin: str) -> tuple[FileInput, 
     for each in given:
         if len(each.shape) > 2 or (len(each.shape) == 2 and each.shape[1] != 1):
             raise ArgumentError(
-                f"the file's input {each.name!r} is {list(each.shape)}; files that read tables are explained, with an "
-                "input a column or one of all numbers",
+                f"the file's input {each.name!r} is {list(each.shape)}; a table is read with an input a column "
+                "or one of all numbers",
                 code="DL409",
             )
         if each.name not in frame.columns:
@@ -183,6 +189,22 @@ def _in_order(given: Any, frame: pl.DataFrame, origin: str) -> tuple[str, ...]:
         "numbers); give these columns alone, in the order of training",
         code="DL210",
     )
+
+
+def _ranges(told: Mapping[str, Any], columns: Sequence[str]) -> dict[str, tuple[float, ...]] | None:
+    """Return the quantiles that danlu.json has of the file's columns; None where it has none of them.
+
+    Raises:
+        ArtifactError: they are no numbers.
+    """
+    known = told.get("ranges")
+    if not known:
+        return None
+    try:
+        found = {name: tuple(map(float, known[name])) for name in columns if name in known}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError("danlu.json: its ranges are no lists of numbers by column", code="DL310") from error
+    return found or None
 
 
 def _dtype(given: Any) -> Any:

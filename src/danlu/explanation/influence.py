@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from danlu.data.loader import PreparedDataset
+from danlu.models.base import Model
+from danlu.recipe.sections.training import Finetune
 from danlu.tasks.base import Head
 from danlu.tasks.loss_weighting import LossWeighting
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+NO_GRADIENTS = ("tree", "boosting")
 BATCH = 256  # training rows at a time
 LISTED = 10  # rows to either side
 SMALLEST_SHARE = 1e-9  # of the largest learning rate, below which a checkpoint says nothing
@@ -97,6 +100,15 @@ class Influence:
             "own": self.own,
             **sides,
         }
+
+
+def refuse_model(model: Model, finetune: Finetune) -> str | None:
+    """Say why a model has no record of gradients, before it is trained; None where it has one."""
+    if model.name in NO_GRADIENTS:
+        return f"needs a network that gradients trained; {model.name} fits itself"
+    if finetune.adapts or finetune.freeze:
+        return "needs a network of which all weights were trained"
+    return None
 
 
 def training_influences(record: TrainingRecord, rows: list[int]) -> Iterator[Influence]:

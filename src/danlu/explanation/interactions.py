@@ -14,7 +14,8 @@ from danlu.core.console import progress
 from danlu.core.seeds import Seed
 from danlu.explanation.answers import Answer
 from danlu.explanation.games import interventional_value
-from danlu.explanation.results import Interactions, Interval, Pair
+from danlu.explanation.intervals import Interval
+from danlu.explanation.overall import Interactions, Pair
 from danlu.explanation.row_answers import RowAnswers
 
 ROWS = 60  # that are places and background alike

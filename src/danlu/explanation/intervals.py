@@ -1,10 +1,28 @@
-"""Intervals of means over rows."""
+"""Figures with 95 % intervals, and those of means over rows."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from danlu.explanation.results import Interval
-
 CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Hold a figure with its 95 % interval; no ends where it has none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return `value`, `low` and `high`."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def or_nan(value: float | None) -> float:
+    """Return a number of an array; NaN where there is none."""
+    return float("nan") if value is None else float(value)
 
 
 def mean_interval(figures: np.ndarray) -> Interval:

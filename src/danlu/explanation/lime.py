@@ -13,7 +13,8 @@ import polars as pl
 
 from danlu.core.seeds import Seed
 from danlu.explanation.answers import choose_answers
-from danlu.explanation.results import ColumnValue, Interval, LocalExplanation, cell_of
+from danlu.explanation.intervals import Interval
+from danlu.explanation.results import ColumnValue, LocalExplanation, cell_of
 from danlu.explanation.row_answers import RowAnswers
 
 FEWEST_CALLS, CALLS_PER_COLUMN = 1000, 20

@@ -14,7 +14,8 @@ from danlu.errors import ArgumentError, ArtifactError
 from danlu.explanation.answers import Answer, choose_answers
 from danlu.explanation.estimates import Estimate
 from danlu.explanation.games import Game, interventional_value
-from danlu.explanation.results import ColumnValue, Interval, LocalExplanation, cell_of
+from danlu.explanation.intervals import Interval
+from danlu.explanation.results import ColumnValue, LocalExplanation, cell_of
 from danlu.explanation.row_answers import RowAnswers
 from danlu.explanation.shapley import shapley_values
 from danlu.explanation.structure import estimator_by_structure, path_values, sum_values, tree_values

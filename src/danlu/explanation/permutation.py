@@ -16,7 +16,7 @@ from danlu.errors import ArgumentError
 from danlu.explanation.answers import labels_of
 from danlu.explanation.edits import EditableRows
 from danlu.explanation.intervals import CONFIDENCE, mean_interval
-from danlu.explanation.results import ColumnImportance, GlobalExplanation
+from danlu.explanation.overall import ColumnImportance, GlobalExplanation
 from danlu.explanation.row_answers import RowAnswers
 from danlu.tasks.base import Target
 from danlu.tasks.classification import ClassTarget

@@ -5,15 +5,15 @@ are such as occur: filling all alike asks the model about rows it never saw (Hoo
 https://arxiv.org/abs/1806.10758). Methods are ranked only where intervals over the rows tell them apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
 from danlu.explanation.answers import Answer
 from danlu.explanation.intervals import mean_interval
-from danlu.explanation.results import Removal
 from danlu.explanation.row_answers import RowAnswers
+from danlu.explanation.trust_results import Removal
 
 MOST_SIZES = 10  # places of a curve
 NEIGHBOURS = 5  # background rows that fill
@@ -65,12 +65,12 @@ def _distances(row: pl.DataFrame, background: pl.DataFrame) -> np.ndarray:
     return np.array(found, dtype=np.float64)
 
 
-def sum_up(lost: list[dict[str, np.ndarray]], columns: int, dummies: tuple[str, ...]) -> Removal:
+def sum_up(lost: Sequence[Mapping[str, np.ndarray]], sizes: Sequence[float], dummies: tuple[str, ...]) -> Removal:
     """Sum up the curves of rows, and rank what intervals tell apart.
 
     Args:
         lost: as `lost_by_removal` gives it, an entry a row.
-        columns: of the model.
+        sizes: how much each place takes away: columns, or shares of the segments or words.
         dummies: methods that know nothing of the model.
     """
     areas = {name: np.array([one[name].mean() for one in lost]) for name in lost[0]}
@@ -87,7 +87,7 @@ def sum_up(lost: list[dict[str, np.ndarray]], columns: int, dummies: tuple[str, 
         name: all((mean_interval(areas[name] - areas[each]).low or 0.0) > 0 for each in dummies) for name in methods
     }
     return Removal(
-        sizes=tuple(removal_sizes(columns)),
+        sizes=tuple(sizes),
         curves={name: tuple(np.mean([one[name] for one in lost], axis=0).tolist()) for name in areas},
         areas={name: mean_interval(each) for name, each in areas.items()},
         ranks=tuple(ranks),

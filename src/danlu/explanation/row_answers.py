@@ -4,6 +4,7 @@ In: rows as they were read. Out: calibrated outputs, also of rows mixed by colum
 (its structure, its weights) ask for `tabular.TabularAnswers`.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,10 @@ class RowAnswers(Protocol):
     @property
     def positive(self) -> Label | None:
         """The label of two that figures are about; None for other tasks."""
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, ...]] | None:
+        """Quantiles of the training rows' numbers by column, ascending; None where nobody kept them."""
 
     @property
     def engine(self) -> str:

@@ -9,7 +9,8 @@ import polars as pl
 
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
-from danlu.explanation.results import Interval, Rule, Surrogate
+from danlu.explanation.intervals import Interval
+from danlu.explanation.overall import Rule, Surrogate
 
 DEPTH = 3
 FEWEST_ROWS, MOST_ROWS = 20, 5000

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.descriptors import Origin
+from danlu.data.reference import trained_quantiles
 from danlu.data.splits import Split
 from danlu.data.tabular.preprocessor import NAMES, TabularPreprocessor
 from danlu.explanation.answers import Answer
@@ -87,6 +88,12 @@ class TabularAnswers:
 
         predictor = self.predictor
         return read_weights(predictor.bundle.require(predictor.options.weights_file), predictor.target.outputs)
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, ...]] | None:
+        """The quantiles of the training rows' numbers by column; None where the bundle keeps none."""
+        kept = self.predictor.bundle.reference()
+        return None if kept is None else trained_quantiles(kept)
 
     def prepare(self, frame: pl.DataFrame) -> PreparedRows:
         """Prepare rows for the network."""

@@ -15,13 +15,14 @@ import polars as pl
 from danlu.core.seeds import Seed
 from danlu.explanation.answers import choose_answers
 from danlu.explanation.games import interventional_value
-from danlu.explanation.intervals import mean_interval
+from danlu.explanation.intervals import Interval, mean_interval
 from danlu.explanation.lime import draw_near, lime_rows
 from danlu.explanation.local_shap import explain_rows
-from danlu.explanation.removal import lost_by_removal, sum_up
-from danlu.explanation.results import Interval, LocalExplanation, Trust
+from danlu.explanation.removal import lost_by_removal, removal_sizes, sum_up
+from danlu.explanation.results import LocalExplanation
 from danlu.explanation.row_answers import RowAnswers
 from danlu.explanation.tabular import TabularAnswers
+from danlu.explanation.trust_results import Trust
 
 MOST_ROWS = 10
 REMOVALS = 64  # sets of columns that are taken from each row
@@ -30,7 +31,7 @@ DUMMIES = ("random", "input-magnitude")  # that know nothing of the model
 
 
 @dataclass(frozen=True)
-class Asked:
+class ShapExplainer:
     """Hold what explains a row, so that others are explained alike."""
 
     background: pl.DataFrame
@@ -47,31 +48,31 @@ class Asked:
         return list(found)
 
 
-def measure_trust(rows: RowAnswers, frame: pl.DataFrame, asked: Asked, label: str | None) -> Trust:
+def measure_trust(rows: RowAnswers, frame: pl.DataFrame, shap: ShapExplainer, label: str | None) -> Trust:
     """Measure SHAP values of rows, 10 at most.
 
     Args:
         frame: the rows, as they were read.
     """
     frame = frame.select(rows.columns)[:MOST_ROWS]
-    local = asked.explain(rows, frame, label)
+    local = shap.explain(rows, frame, label)
     own, random, size = (np.empty(len(local)) for _ in range(3))
     moves, lost_by = np.empty(len(local)), []
-    slopes = lime_rows(rows, frame, list(range(len(local))), asked.background, asked.seed, label=label)
+    slopes = lime_rows(rows, frame, list(range(len(local))), shap.background, shap.seed, label=label)
     for place, (one, near) in enumerate(zip(local, slopes, strict=True)):
         row = frame[place : place + 1]
-        removed = _removed(len(rows.columns), asked.seed)
-        lost = _lost(rows, row, asked.background, one, removed)
-        values, sizes = _values(one), _sizes(row, asked.background)
+        removed = _removed(len(rows.columns), shap.seed)
+        lost = _lost(rows, row, shap.background, one, removed)
+        values, sizes = _values(one), _sizes(row, shap.background)
         own[place] = infidelity(values, removed, lost)
-        drawn = np.random.default_rng(asked.seed.derive("dummy", "random").value).standard_normal(len(values))
+        drawn = np.random.default_rng(shap.seed.derive("dummy", "random").value).standard_normal(len(values))
         random[place] = infidelity(_scaled(drawn, removed, lost), removed, lost)
         size[place] = infidelity(_scaled(sizes, removed, lost), removed, lost)
-        moves[place] = _moved(rows, row, asked, one)
+        moves[place] = _moved(rows, row, shap, one)
         answer = choose_answers(rows.target, rows.outputs(row), one.label)[0]
-        shuffled = np.random.default_rng(asked.seed.derive("dummy", "random", place).value).permutation(len(values))
+        shuffled = np.random.default_rng(shap.seed.derive("dummy", "random", place).value).permutation(len(values))
         tried = {"shap": values, "lime": _values(near), "random": shuffled + 1.0, "input-magnitude": sizes}
-        lost_by.append(lost_by_removal(rows, row, asked.background, answer, tried))
+        lost_by.append(lost_by_removal(rows, row, shap.background, answer, tried))
     best = np.minimum(random, size)
     return Trust(
         method="shap",
@@ -81,8 +82,8 @@ def measure_trust(rows: RowAnswers, frame: pl.DataFrame, asked: Asked, label: st
         dummies={"random": mean_interval(random), "input-magnitude": mean_interval(size)},
         beats_dummies=(mean_interval(own - best).high or 0.0) < 0,
         stability=mean_interval(moves),
-        randomisation=_randomised(rows, frame, asked, local),
-        removal=sum_up(lost_by, len(rows.columns), DUMMIES),
+        randomisation=_randomised(rows, frame, shap, local),
+        removal=sum_up(lost_by, removal_sizes(len(rows.columns)), DUMMIES),
     )
 
 
@@ -137,29 +138,31 @@ def _sizes(row: pl.DataFrame, background: pl.DataFrame) -> np.ndarray:
     return np.array(found)
 
 
-def _moved(rows: RowAnswers, row: pl.DataFrame, asked: Asked, one: LocalExplanation) -> float:
+def _moved(rows: RowAnswers, row: pl.DataFrame, shap: ShapExplainer, one: LocalExplanation) -> float:
     """Return how far values move, relatively, where the row hardly moves."""
-    near, moves = draw_near(row, asked.background, 1, asked.seed)
+    near, moves = draw_near(row, shap.background, 1, shap.seed)
     cells = []
     for place, name in enumerate(row.columns):
         is_number = row[name].dtype.is_float() and row[name][0] is not None and np.isfinite(row[name][0])
         step = SMALL_MOVE * (near[name][0] - row[name][0]) if is_number and moves[0, place] else None
         cells.append(row[name] if step is None else row[name] + step)
-    after = _values(asked.explain(rows, pl.DataFrame(cells), one.label)[0])
+    after = _values(shap.explain(rows, pl.DataFrame(cells), one.label)[0])
     before = _values(one)
     return float(np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), np.finfo(np.float64).tiny))
 
 
-def _randomised(rows: RowAnswers, frame: pl.DataFrame, asked: Asked, local: list[LocalExplanation]) -> Interval | None:
+def _randomised(
+    rows: RowAnswers, frame: pl.DataFrame, shap: ShapExplainer, local: list[LocalExplanation]
+) -> Interval | None:
     """Return the rank correlation with a shuffled model's values, if it can be had."""
     from scipy.stats import spearmanr
 
     if not isinstance(rows, TabularAnswers) or rows.engine != "numpy" or len(rows.columns) < 3:
         return None
-    shuffled = rows.with_weights(_shuffled(rows.weights, asked.seed))
+    shuffled = rows.with_weights(_shuffled(rows.weights, shap.seed))
     found = []
     for place, one in enumerate(local):
-        other = asked.explain(shuffled, frame[place : place + 1], one.label)[0]
+        other = shap.explain(shuffled, frame[place : place + 1], one.label)[0]
         sizes = [np.abs(_values(each)) for each in (one, other)]
         if all(float(np.ptp(each)) > 0 for each in sizes):
             found.append(float(spearmanr(*sizes).statistic))

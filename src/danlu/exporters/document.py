@@ -10,6 +10,7 @@ import polars as pl
 from danlu.artifacts.bundle import GOLDEN, files_in
 from danlu.artifacts.files import sha256, write_json, write_text
 from danlu.data.descriptors import Origin
+from danlu.data.reference import trained_quantiles
 from danlu.data.specs import ImageInputs, TokenInputs
 from danlu.data.splits import Split
 from danlu.models.answer_folding import Placement, answer_steps
@@ -76,7 +77,15 @@ def describe_export(
         "inside": list(placement.inside),
         "outside": [{"what": step.what, "value": step.value, "file": DOCUMENT} for step in placement.outside],
         "check": check,
+        "ranges": _ranges(predictor),
     }
+
+
+def _ranges(predictor: Predictor) -> dict[str, list[float]]:
+    """Return the quantiles of the training rows' numbers by column, where the bundle keeps them."""
+    known = trained_quantiles(predictor.bundle.reference())
+    numbers = {column["name"] for column in predictor.manifest.columns if column["type"] == "number"}
+    return {name: list(each) for name, each in known.items() if name in numbers}
 
 
 def described_files(folder: Path) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from danlu.exporters.openvino import convert_to_openvino, save_openvino
 from danlu.exporters.ports import BATCH, LENGTH, Port
 from danlu.exporters.proof import Deviations, Run, conclude
 from danlu.exporters.tracing import quiet, save_program, trace
+from danlu.inspection.drawn_inputs import draw_inputs
 from danlu.models.engines.onnxruntime_engine import ONNX_FILE, open_session, run_session
 from danlu.models.engines.openvino_engine import compile_model, run_request
 
@@ -286,20 +287,8 @@ def _program_run(module: Any, ports: tuple[Port, ...]) -> Run:
 
 
 def _draw(ports: tuple[Port, ...], number: int, sizes: dict[str, int]) -> dict[str, np.ndarray]:
-    """Draw normal numbers, and whole ones of 0 and 1, which any vocabulary has."""
-    generator = np.random.default_rng(number)
-    found: dict[str, np.ndarray] = {}
-    for port in ports:
-        shape = [size if isinstance(size, int) else sizes.get(size, OTHER_SIZES[number % 2]) for size in port.shape]
-        values: np.ndarray
-        if port.name == "attention_mask":
-            values = np.ones(shape)
-        elif port.dtype.startswith("float"):
-            values = generator.normal(size=shape)
-        else:
-            values = generator.integers(0, 2, size=shape)
-        found[port.name] = np.ascontiguousarray(values.astype(port.dtype))
-    return found
+    described = {port.name: (port.dtype, port.shape) for port in ports}
+    return draw_inputs(described, lambda name, _: sizes.get(name, OTHER_SIZES[number % 2]), number)
 
 
 def _compare(ports: tuple[Port, ...], before: Run, after: Run, engine: str, tolerance: float) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def auto_tokenizer_steps(folder: Path, tokenizer: TokenizerFile) -> tuple[Step, 
 
     readers: Any = (AutoTokenizer, PreTrainedTokenizerFast)
     by_network, by_files = (reader.from_pretrained(folder) for reader in readers)
-    known = " ".join(tokenizer.open().decode([number]) for number in range(min(PROBED, len(by_files))))
+    opened = tokenizer.open()  # once: it takes a second where there are many tokens
+    known = " ".join(opened.decode([number]) for number in range(min(PROBED, len(by_files))))
     if by_network(known)["input_ids"] == by_files(known)["input_ids"]:
         return ()
     info(

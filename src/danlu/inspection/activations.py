@@ -4,9 +4,9 @@ In: a network and batches of inputs, which are streamed. Out: a line per layer. 
 histogram of each layer, however many rows there are.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from danlu.data.loader import Tensors
 from danlu.inspection.layers import by_unit, observed
+
+if TYPE_CHECKING:
+    from danlu.inspection.onnx_file import OnnxFile
 
 Json = dict[str, Any]
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -131,6 +134,19 @@ def measure_activations(network: nn.Module, batches: Iterable[Tensors]) -> list[
     with torch.no_grad(), observed(network, add):
         for inputs in batches:
             network(**inputs)
+    return [layer.as_json() for layer in layers.values()]
+
+
+def measure_file_activations(file: "OnnxFile", batches: Iterable[Mapping[str, np.ndarray]]) -> list[Json]:
+    """Describe what each layer of an ONNX file gives over all rows, like `measure_activations`.
+
+    Raises:
+        ArtifactError: the file cannot compute these rows.
+    """
+    layers: dict[str, LayerActivations] = {}
+    for inputs in batches:
+        for name, (kind, output) in file.outputs(inputs)[0].items():
+            layers.setdefault(name, LayerActivations(name, kind)).add(output)
     return [layer.as_json() for layer in layers.values()]
 
 

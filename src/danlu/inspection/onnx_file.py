@@ -4,7 +4,6 @@ In: a file and inputs by name. Out: values by layer, weights as torch has them. 
 the inside is made an output of the graph, so fused operators are seen as they were written.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -16,11 +15,11 @@ import torch
 from torch import Tensor
 
 from danlu.core.imports import require_extra
-from danlu.core.seeds import Seed
-from danlu.errors import DataError
+from danlu.inspection.drawn_inputs import draw_inputs
 from danlu.inspection.layers import Outputs
 from danlu.inspection.onnx_names import layer_of, tensor_name
 from danlu.inspection.weight_files import onnx_model, onnx_tensors
+from danlu.models.engines.onnxruntime_engine import damaged_onnx
 
 ACTIVATIONS = ("Relu", "Gelu", "Tanh", "Sigmoid", "LeakyRelu", "Elu", "HardSwish", "HardSigmoid", "Mish", "Softplus")
 MATRIX_PRODUCTS = ("Gemm", "MatMul", "MatMulInteger")
@@ -45,7 +44,7 @@ class OnnxFile:
         model: as onnx has it.
 
     Raises:
-        DataError: it is damaged, or ONNX Runtime cannot run it.
+        ArtifactError: it is damaged, or ONNX Runtime cannot run it.
         MissingExtra: packages are not installed.
     """
 
@@ -121,7 +120,7 @@ class OnnxFile:
             profile: folder for a log of each operator's time; operators then run as they are written, none fused.
 
         Raises:
-            DataError: ONNX Runtime cannot open it.
+            ArtifactError: ONNX Runtime cannot open it.
         """
         import onnx
         import onnxruntime
@@ -136,7 +135,7 @@ class OnnxFile:
         try:
             return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its classes are those of a compiled module
-            raise DataError(f"{self.path}: ONNX Runtime cannot open it: {_told(error)}", code="DL272") from error
+            raise damaged_onnx(self.path, error) from error
 
     def outputs(self, inputs: Mapping[str, Any]) -> tuple[Outputs, Tensor]:
         """Return what every layer gives for some rows, and the answer.
@@ -145,7 +144,7 @@ class OnnxFile:
             inputs: tensors or arrays by the file's names, of its types.
 
         Raises:
-            DataError: it cannot compute these.
+            ArtifactError: it cannot compute these.
         """
         session = self._session
         given = {name: each.cpu().numpy() if isinstance(each, Tensor) else each for name, each in inputs.items()}
@@ -158,35 +157,25 @@ class OnnxFile:
         return outputs, torch.from_numpy(np.asarray(found[self.answer]))
 
     def drawn(self, rows: int) -> dict[str, np.ndarray]:
-        """Draw inputs: normal numbers; whole numbers are 1 and words empty, which any vocabulary takes.
+        """Draw inputs, as `draw_inputs` does.
 
         Args:
             rows: the first size of each input, where it is free.
         """
-        generator = np.random.default_rng(Seed(0).derive("inspection", "onnx").value)
-        found: dict[str, np.ndarray] = {}
-        for name, (dtype, told) in self.inputs.items():
-            shape = [each if isinstance(each, int) else (OTHER_SIZE if at else rows) for at, each in enumerate(told)]
-            if dtype == "str":
-                found[name] = np.full(shape, "", dtype=object)
-            elif dtype.startswith("float"):
-                found[name] = generator.normal(size=shape).astype(dtype)
-            else:
-                found[name] = np.ones(shape, dtype=dtype)
-        return found
+        return draw_inputs(self.inputs, lambda _, axis: OTHER_SIZE if axis else rows)
 
     def run(self, session: Any, given: Arrays) -> list[np.ndarray]:
         """Run a session of this file.
 
         Raises:
-            DataError: it cannot compute these inputs.
+            ArtifactError: it cannot compute these inputs.
         """
         try:
             found: list[np.ndarray] = session.run(
                 None, {name: np.ascontiguousarray(values) for name, values in given.items()}
             )
         except Exception as error:  # its classes are those of a compiled module
-            raise DataError(f"{self.path}: {_told(error)}", code="DL272") from error
+            raise damaged_onnx(self.path, error) from error
         return found
 
     def weights(self) -> dict[str, Tensor]:
@@ -225,12 +214,6 @@ def _copied(model: Any) -> Any:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return copy
-
-
-def _told(error: Exception) -> str:
-    """Return an error of ONNX Runtime without its number and the line of its source."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first)
 
 
 def _layers(graph: Any, places: Sequence[str], whole: set[str]) -> dict[str, tuple[str, str]]:

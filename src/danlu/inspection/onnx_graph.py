@@ -17,7 +17,7 @@ import numpy as np
 
 from danlu.core.console import info
 from danlu.core.imports import missing_packages
-from danlu.errors import DataError
+from danlu.errors import ArtifactError
 from danlu.inspection.graph import INPUT, OUTPUT, FailedAt, Graph, Module, Node
 from danlu.inspection.onnx_file import OnnxFile
 from danlu.inspection.onnx_names import layer_of
@@ -55,7 +55,7 @@ def onnx_graph(path: Path) -> Graph:
     Elsewhere it has the shapes that the file tells of.
 
     Raises:
-        DataError: the file is damaged.
+        ArtifactError: the file is damaged.
         MissingExtra: onnx is not installed.
     """
     model = onnx_model(path)
@@ -64,7 +64,7 @@ def onnx_graph(path: Path) -> Graph:
         return _graph(model, _still(model))
     try:
         return _graph(model, _measure(OnnxFile(path)))
-    except DataError as error:
+    except ArtifactError as error:
         info(f"{error}; its graph is drawn without measures")
         return _graph(model, _still(model))
 
@@ -92,7 +92,7 @@ def _measure(file: OnnxFile) -> _Measured:
             session = numbered.session(values, profile=Path(folder))
             found = dict(zip([each.name for each in session.get_outputs()], file.run(session, given), strict=True))
             ms = _kernel_times(Path(session.end_profiling()))
-    except DataError as error:
+    except ArtifactError as error:
         failed = NUMBERED.search(str(error))
         if failed is None:
             raise
@@ -116,7 +116,7 @@ def _until(file: OnnxFile, numbered: OnnxFile, given: Mapping[str, np.ndarray], 
     part = numbered.until(failed, wanted)
     try:
         found = file.run(part.session(()), {name: each for name, each in given.items() if name in part.inputs})
-    except DataError:  # it cannot be opened in parts either; what the file tells is all there is
+    except ArtifactError:  # it cannot be opened in parts either; what the file tells is all there is
         return still
     shapes = {**still.shapes, **{name: np.shape(each) for name, each in zip(wanted, found, strict=True)}}
     return _Measured({**shapes, **{name: each.shape for name, each in given.items()}}, {}, {}, failed=still.failed)

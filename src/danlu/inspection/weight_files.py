@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from danlu.core.imports import require_extra
-from danlu.errors import DataError, MissingExtra
+from danlu.errors import DanluError, DataError, MissingExtra
 from danlu.inspection.graph import Graph, Module, Node
 from danlu.inspection.onnx_names import tensor_name
 from danlu.inspection.trace import Shape
+from danlu.models.engines.onnxruntime_engine import damaged_onnx
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,13 +35,14 @@ def file_tensors(path: Path) -> "Iterator[tuple[str, Tensor]]":
     """Yield the named tensors of a file, one at a time.
 
     Raises:
-        DataError: the file is damaged or of another format.
+        ArtifactError: an ONNX file is damaged.
+        DataError: another file is damaged or of another format.
         MissingExtra: the package that reads it is not installed.
     """
     readers = {".safetensors": _safetensors, ".gguf": _gguf, ".onnx": _onnx_tensors}
     try:
         yield from readers[path.suffix.lower()](path)
-    except (MissingExtra, DataError):
+    except DanluError:
         raise
     except Exception as error:  # each library has errors of its own
         raise _damaged(path, error) from error
@@ -59,7 +61,7 @@ def file_graph(path: Path) -> Graph:
     readers = {".safetensors": _safetensors_shapes, ".gguf": _gguf_shapes}
     try:
         return _graph_of_names(readers[path.suffix.lower()](path))
-    except (MissingExtra, DataError):
+    except DanluError:
         raise
     except Exception as error:  # each library has errors of its own
         raise _damaged(path, error) from error
@@ -111,7 +113,7 @@ def onnx_model(path: Path) -> Any:
     """Return an ONNX file as onnx has it.
 
     Raises:
-        DataError: it is damaged.
+        ArtifactError: it is damaged.
         MissingExtra: onnx is not installed.
     """
     try:
@@ -121,7 +123,7 @@ def onnx_model(path: Path) -> Any:
     try:
         return onnx.load(path)
     except Exception as error:  # of protobuf, of files with weights of their own
-        raise _damaged(path, error) from error
+        raise damaged_onnx(path, error) from error
 
 
 def onnx_tensors(path: Path, model: Any) -> "Iterator[tuple[str, Tensor]]":

@@ -7,7 +7,7 @@ mistake. All processes must see the folder with the recipe and the runs.
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,9 +49,14 @@ class TrainingJob:
 
     @property
     def kubernetes_name(self) -> str:
-        """The name as a Kubernetes label (RFC 1035), with room for suffixes."""
-        found = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
-        return (found if found[:1].isalpha() else f"run-{found}")[:40].rstrip("-")
+        """The name as a Kubernetes label."""
+        return kubernetes_name(self.name)
+
+
+def kubernetes_name(name: str) -> str:
+    """Return a name as a Kubernetes label (RFC 1035), with room for suffixes."""
+    found = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return (found if found[:1].isalpha() else f"run-{found}")[:40].rstrip("-")
 
 
 def slurm_script(job: TrainingJob) -> str:
@@ -66,6 +71,11 @@ def kubeflow_manifests(job: TrainingJob) -> str:
 
     It needs Kubeflow Trainer 2.2 or newer and uses its runtime `torch-distributed`.
     """
+    return manifest_text(_render("kubeflow.txt.j2", job), _volume_claim(job), _trainjob_manifest(job))
+
+
+def manifest_text(comment: str, *documents: Mapping[str, Any]) -> str:
+    """Return documents of YAML below a comment."""
     from io import StringIO
 
     from ruamel.yaml import YAML
@@ -73,8 +83,9 @@ def kubeflow_manifests(job: TrainingJob) -> str:
     writer, text = YAML(), StringIO()
     writer.width = 120
     writer.explicit_start = True
-    text.write(_render("kubeflow.txt.j2", job))
-    for document in (_volume_claim(job), _trainjob_manifest(job)):
+    writer.representer.ignore_aliases = lambda _: True
+    text.write(comment)
+    for document in documents:
         writer.dump(document, text)
     return text.getvalue()
 
@@ -154,13 +165,18 @@ def _trainjob_manifest(job: TrainingJob) -> dict[str, Any]:
 
 
 def _render(template: str, job: TrainingJob, **values: Any) -> str:
+    return render("danlu.launch", template, job=job, restarts=RESTARTS, workspace=WORKSPACE, **values)
+
+
+def render(package: str, template: str, **values: Any) -> str:
+    """Return a template of a package's folder `templates`, filled in."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(  # noqa: S701  (no HTML)
-        loader=PackageLoader("danlu.launch", "templates"),
+        loader=PackageLoader(package, "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(job=job, restarts=RESTARTS, workspace=WORKSPACE, **values)
+    return environment.get_template(template).render(**values)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from danlu.core.seeds import Seed
 from danlu.data.sources.conversations import Message
 from danlu.errors import ArgumentError
-from danlu.models.generation import Generation, Sampling, generate, tokenizer_and_network
+from danlu.models.generation import Generation, generate, tokenizer_and_network
 from danlu.models.predictor import Predictor
+from danlu.models.sampling import Sampling
 
 
 class ChatSession:

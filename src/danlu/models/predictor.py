@@ -15,10 +15,11 @@ from danlu.artifacts.bundle import GOLDEN, Bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.arguments import checked
 from danlu.core.component import components
-from danlu.core.console import info
+from danlu.core.console import info, suppressed
 from danlu.core.display import render_html
 from danlu.core.text import suggestion
 from danlu.data.descriptors import Origin, RawData
+from danlu.data.frames import collect_streaming, iter_windows
 from danlu.data.kind import SAMPLES, Preprocessor
 from danlu.data.kinds.table import get_kind
 from danlu.data.preprocessing import BLOCK_ROWS
@@ -165,9 +166,12 @@ class Predictor:
         return self._in_torch().device
 
     def _in_torch(self) -> TorchEngine:
-        if not isinstance(self.engine, TorchEngine):
-            self.engine = TorchEngine.open(self._source)
+        self.engine = self.open_in_torch()
         return self.engine
+
+    def open_in_torch(self) -> TorchEngine:
+        """Return the network in torch, for what no other engine computes; the engine that answers stays what it is."""
+        return self.engine if isinstance(self.engine, TorchEngine) else TorchEngine.open(self._source)
 
     def with_model(self, model: "nn.Module") -> Self:
         """Return a copy that uses another network with the same preprocessing and target."""
@@ -223,11 +227,19 @@ class Predictor:
         missing_values = saved_missing_values(self.manifest.reading)
         return read_as_trained(rows, self.manifest.columns, missing_values, self.ranges)
 
-    def predict_source(self, source: RawData, *, batch_size: int | None = None, broken: Broken = "row") -> pl.DataFrame:
-        """Predict the rows of a source; like `predict`."""
+    def predict_source(
+        self, source: RawData, *, batch_size: int | None = None, broken: Broken = "row", first_row: int = 0
+    ) -> pl.DataFrame:
+        """Predict the rows of a source; like `predict`.
+
+        Args:
+            source: the rows.
+            batch_size, broken: as of `predict`.
+            first_row: the place of the first one in the whole of which these are a part, for errors.
+        """
         source = self.kind.read_samples(source, self.preprocessor.columns)
         errors = None if broken == "fail" else RowErrors()
-        collect_row_errors(source, errors)
+        collect_row_errors(source, errors, first_row)
         place = Origin(source.origin, source.folder, errors)
         self.require_columns(source)
         if source.frame.height == 0:
@@ -236,18 +248,18 @@ class Predictor:
             outputs = self.outputs(Split.of(source.frame), place, batch_size=batch_size)
         except DataError as error:
             raise advice_to_predict(error) from error.__cause__
-        answers = self.decode(outputs, source.origin, errors)
+        answers = self.decode(outputs, source.origin, errors, first_row)
         if errors is None:
             return answers
         return without_errors(errors.mark(answers)) if broken == "skip" else errors.mark(answers)
 
-    def decode(self, outputs: np.ndarray, origin: str, errors: RowErrors | None) -> pl.DataFrame:
+    def decode(self, outputs: np.ndarray, origin: str, errors: RowErrors | None, first_row: int = 0) -> pl.DataFrame:
         """Return calibrated outputs as readable predictions; those that are not finite become errors.
 
         Raises:
             DataError: there is such a row, and errors are not collected.
         """
-        return self.target.decode(_without_infinite(outputs, origin, errors))
+        return self.target.decode(_without_infinite(outputs, origin, errors, first_row))
 
     def answer_columns(self, outputs: np.ndarray, origin: str, errors: RowErrors) -> dict[str, list[Any]]:
         """Return the columns of `decode` as lists; answers that are not finite become errors."""
@@ -293,12 +305,19 @@ class Predictor:
             return []
         told: list[str] = []
         for state in self.preprocessor.category_states:
-            values = source.frame[state.column].drop_nulls() if state.column in source.frame.columns else pl.Series()
-            if len(values) and state.knows_none(values):
-                told.append(
-                    f"{source.origin}: column {state.column!r}: none of its {values.n_unique():,} values, such as "
-                    f"{values[0]!r}, occurred in training; is it written in another way?"
-                )
+            if state.column not in source.frame.columns:
+                continue
+            column = source.frame.select([state.column])
+            windows = (window.to_series().drop_nulls() for window in iter_windows(column))
+            if all(state.knows_none(values) for values in windows if len(values)):  # most stop at the first
+                asked = column.lazy().drop_nulls()
+                first = asked.head(1).collect()
+                if first.height:
+                    count = collect_streaming(column, asked.select(pl.col(state.column).n_unique())).item()
+                    told.append(
+                        f"{source.origin}: column {state.column!r}: none of its {count:,} values, such as "
+                        f"{first.item()!r}, occurred in training; is it written in another way?"
+                    )
         return told
 
     def read(self) -> pl.DataFrame:
@@ -330,7 +349,9 @@ class Predictor:
         self._check_decisions(golden, np.array(golden[ANSWER].to_list(), dtype=np.float64))
         own = self.engine.golden
         recorded = np.array(golden[own if own in golden.columns else ANSWER].to_list(), dtype=np.float64)
-        found = self.outputs(Split.of(golden_inputs(golden, self.preprocessor.columns)), Origin(GOLDEN, Path.cwd()))
+        with suppressed():  # of these samples the evaluation has said what there is to say
+            rows = Split.of(golden_inputs(golden, self.preprocessor.columns))
+            found = self.outputs(rows, Origin(GOLDEN, Path.cwd()))
         if found.ndim == 2:  # tagging: as many columns as the longest sentence of the split had words
             recorded, found = np.split(stack_ragged([recorded, found]), 2)
         deviation = float(np.max(np.abs(found - recorded) / np.maximum(1.0, np.abs(recorded))))
@@ -381,7 +402,7 @@ class Predictor:
             ) from error
 
 
-def _without_infinite(outputs: np.ndarray, origin: str, errors: RowErrors | None) -> np.ndarray:
+def _without_infinite(outputs: np.ndarray, origin: str, errors: RowErrors | None, first_row: int = 0) -> np.ndarray:
     """Return outputs with 0 in rows that are not finite, which become errors.
 
     Raises:
@@ -392,8 +413,8 @@ def _without_infinite(outputs: np.ndarray, origin: str, errors: RowErrors | None
         return outputs
     for row in np.flatnonzero(~finite):
         error = DataError(
-            f"{origin}: row {row + 1}: the model's answer is no finite number; its values are far from those of the "
-            "training",
+            f"{origin}: row {first_row + row + 1}: the model's answer is no finite number; its values are far from "
+            "those of the training",
             code="DL211",
         )
         if errors is None:
@@ -402,7 +423,7 @@ def _without_infinite(outputs: np.ndarray, origin: str, errors: RowErrors | None
     return np.where(finite.reshape(-1, *[1] * (outputs.ndim - 1)), outputs, np.zeros((), dtype=outputs.dtype))
 
 
-def collect_row_errors(source: RawData, errors: RowErrors | None) -> None:
+def collect_row_errors(source: RawData, errors: RowErrors | None, first_row: int = 0) -> None:
     """Take over the errors of rows that were found while their columns were read.
 
     Raises:
@@ -410,12 +431,15 @@ def collect_row_errors(source: RawData, errors: RowErrors | None) -> None:
     """
     if ROW_ERROR not in source.frame.columns:
         return
-    for row, reason in enumerate(source.frame[ROW_ERROR].to_list()):
+    reasons = source.frame[ROW_ERROR]
+    if reasons.null_count() == len(reasons):
+        return
+    for row, reason in enumerate(reasons.to_list()):
         if reason is None:
             continue
         code, _, message = reason.partition(": ")
         if errors is None:
-            raise DataError(f"{source.origin}, row {row + 1}: {message}", code=code)
+            raise DataError(f"{source.origin}, row {first_row + row + 1}: {message}", code=code)
         errors.add(row, DataError(message, code=code))
 
 

@@ -53,8 +53,15 @@ def _answers(manifest: Manifest) -> Sequence[Mapping[str, Any]]:
     return [{"name": name, "type": "number", "reading": {}} for name in number_columns(parse_target(manifest.output))]
 
 
-def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = True) -> RawData:
-    """Read rows as `read_for` does, but leave words as they are written."""
+def read_words_for(
+    bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = True, most_bytes: int | None = None
+) -> RawData:
+    """Read rows as `read_for` does, but leave words as they are written.
+
+    Args:
+        bundle, source, keep, labelled: as there.
+        most_bytes: of a table in memory; a larger one stays on disk, where the model's rows can be read apart.
+    """
     manifest = bundle.manifest
     several = source if isinstance(source, list | tuple) else [source]
     if all(isinstance(name, str | Path) for name in several):
@@ -66,6 +73,7 @@ def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, 
             labels=frozenset(map(str, manifest.output.get("labels", ()))),
             labelled=labelled,
             likely_encoding=manifest.reading.get("encoding"),
+            most_bytes=most_bytes if get_kind(manifest.kind).reads_rows_apart else None,
         )
         place = named if isinstance(source, list | tuple) else named[0]
         read = _below_titles(manifest, place, options) or read_source(place, options)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from danlu.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from danlu.models.generation import Sampling
+    from danlu.models.sampling import Sampling
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_new_tokens": (lambda value: value >= 1, "at least 1"),
@@ -35,7 +35,7 @@ def check_sampling(num_return: int = 1, **options: Any) -> "Callable[[], Samplin
             raise ArgumentError(f"{name}: must be {rule}, got {value}", code="DL402")
 
     def make() -> "Sampling":
-        from danlu.models.generation import Sampling
+        from danlu.models.sampling import Sampling
 
         return Sampling(**options)
 

@@ -20,7 +20,6 @@ from danlu.recipe.not_covered import refuse_transformers
 from danlu.recipe.paths import resolve_paths
 from danlu.recipe.problems import validate_recipe
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections.planned import not_built
 from danlu.recipe.variants import space_problems
 from danlu.recipe.yaml_text import YamlProblem, parse_yaml
 
@@ -167,7 +166,7 @@ def _describe(value: object) -> str:
 
 def _check(tree: Tree, origin: str) -> Recipe:
     recipe = validate_recipe(tree.values, tree.places, origin)
-    against = {"DL110": find_conflicts(recipe), "DL111": not_built(recipe), "DL112": refuse_transformers(recipe)}
+    against = {"DL110": find_conflicts(recipe), "DL112": refuse_transformers(recipe)}
     problems = [
         Problem(_place(tree, tuple(key.split(".")), origin), key, sentence, code)
         for code, found in against.items()

@@ -1,6 +1,7 @@
 """Turn pydantic's errors into problems in the recipe's own words: place, key, the value given, the values allowed."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -123,7 +124,8 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
         return "is required"
     if error_type == "union_tag_invalid":
         allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
-        return f"unknown name {context['tag']!r}{suggestion(str(context['tag']), allowed)}"
+        named = str(context["tag"])
+        return f"unknown name {named!r}{_as_weights(named, key) or suggestion(named, allowed)}"
     if error_type == "union_tag_not_found":
         return f"must be a name, or a mapping with `name` and options, got {_shown(given)}"
     if error_type == "model_type":
@@ -139,6 +141,16 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
     if error_type == "value_error":
         return message
     return f"must be {message}, got {_shown(given)}" if "Input should be" in details["msg"] else message
+
+
+def _as_weights(name: str, key: Key) -> str:
+    """Return how pretrained weights are named, if a model's name is only their path; else nothing."""
+    if key[:1] != ("model",) or not ("/" in name or "\\" in name or Path(name).exists()):
+        return ""
+    return (
+        f"; a folder of transformers or a GGUF file is named as hf:{name}; weights for a network of timm are named in "
+        "model.pretrained"
+    )
 
 
 def _shown(value: Any) -> str:

@@ -10,9 +10,9 @@ from danlu.recipe.components import ModelOptions
 from danlu.recipe.sections.bundle import BundleOptions
 from danlu.recipe.sections.compression import Compression
 from danlu.recipe.sections.data import Data
+from danlu.recipe.sections.deployment import Deployment
 from danlu.recipe.sections.evaluation import Evaluation
 from danlu.recipe.sections.explanation import Explanation
-from danlu.recipe.sections.planned import Deployment
 from danlu.recipe.sections.training import Training
 from danlu.recipe.sections.tuning import Tuning
 from danlu.recipe.sections.visualization import Visualization

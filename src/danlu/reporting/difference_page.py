@@ -51,7 +51,11 @@ def confusion_section(t: Translator, confusion: Json) -> Json:
     """Return what the template shows of confused classes."""
     rows, wrong = t.count(confusion["rows"], "row"), confusion["wrong"]
     pairs = [{**pair, "samples": [_sample(sample) for sample in pair["samples"]]} for pair in confusion["pairs"]]
-    return {"summary": t("confusion.counted", wrong=f"{wrong:,}", rows=rows), "pairs": pairs}
+    sentences = [t("confusion.counted", wrong=f"{wrong:,}", rows=rows)]
+    count = confusion.get("confused_pairs", len(pairs))
+    if count > len(pairs):
+        sentences.append(t("confusion.most", shown=len(pairs), count=f"{count:,}"))
+    return {"summary": t.join_sentences(sentences), "pairs": pairs}
 
 
 def difference_summary(t: Translator, difference: Json) -> str:
@@ -91,4 +95,5 @@ def _row(row: Json) -> Json:
 
 
 def _sample(sample: Json) -> Json:
-    return {**sample, "fields": list(sample["fields"].items())[:MOST_FIELDS]}
+    fields = list(sample["fields"].items())
+    return {**sample, "fields": fields[:MOST_FIELDS] + ([("…", "")] if len(fields) > MOST_FIELDS else [])}

@@ -5,11 +5,15 @@ In: a template's name and values. Out: HTML. The template escapes everything tha
 
 import base64
 import hashlib
+from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from danlu.reporting.format import format_bound, format_number, shorten
 from danlu.reporting.i18n import Translator
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 MAX_COLUMNS = 30  # shown at first; the others unfold
 
@@ -22,6 +26,25 @@ def render(template: str, t: Translator, parts: tuple[str, ...] = ("page",), **v
         parts: names of the scripts and styles of the page, `page` first.
         values: what the template shows.
     """
+    script = "\n".join(_read(f"{part}.js") for part in parts)
+    return (
+        _environment(t)
+        .get_template(template)
+        .render(
+            style="\n".join(_read(f"{part}.css") for part in parts),
+            card_style=_read("notebook.css"),
+            script=script,
+            # The policy allows this script only: should a value ever get past the escaping, it cannot run.
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+            most_columns=MAX_COLUMNS,
+            **values,
+        )
+    )
+
+
+@cache
+def _environment(t: Translator) -> "Environment":
+    """Return the templates of a language; each is compiled once, which takes as long as some figures."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -33,16 +56,7 @@ def render(template: str, t: Translator, parts: tuple[str, ...] = ("page",), **v
     )
     environment.filters |= {"number": format_number, "short": shorten, "rounded": format_bound}
     environment.globals |= {"t": t}
-    script = "\n".join(_read(f"{part}.js") for part in parts)
-    return environment.get_template(template).render(
-        style="\n".join(_read(f"{part}.css") for part in parts),
-        card_style=_read("notebook.css"),
-        script=script,
-        # The policy allows this script only: should a value ever get past the escaping, it cannot run.
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        most_columns=MAX_COLUMNS,
-        **values,
-    )
+    return environment
 
 
 def _read(name: str) -> str:

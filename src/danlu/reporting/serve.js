@@ -27,10 +27,18 @@ if (dataElement) {
       reader.readAsDataURL(blob);
     });
 
+  const isOther = (field) => field.selectedOptions?.[0]?.hasAttribute("data-other") ?? false;
+  for (const field of fields.filter((each) => each.tagName === "SELECT")) {
+    field.addEventListener("change", () => {
+      field.nextElementSibling.hidden = !isOther(field); // a word that the training did not have
+      if (isOther(field)) field.nextElementSibling.focus();
+    });
+  }
+
   const cell = async (field) => {
     const column = columns[field.dataset.column];
     if (column.type === "image") return file === null ? null : asBase64(file);
-    const text = field.value;
+    const text = isOther(field) ? field.nextElementSibling.value : field.value;
     if (column.type === "tokens") return text.split(/\s+/).filter(Boolean);
     if (column.type === "nested") return /^\s*[[{]/.test(text) ? JSON.parse(text) : text;
     if (column.wide) return text;

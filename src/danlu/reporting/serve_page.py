@@ -13,6 +13,7 @@ from danlu.reporting.run_reader import Json
 
 POLICY = "connect-src 'self'; form-action 'none'; base-uri 'none'"  # beside what forbids everything else
 WORDS = ("sending", "explaining", "failed", "explained", "meaning", "source", "compared", "few", "same")
+CHAT_WORDS = ("user", "assistant", "writing", "failed", "pace")
 OUTPUTS = (
     *("probability", "low", "high", "prediction_set", "tokens", "loss", "perplexity"),
     *("chosen", "rejected", "prefers_chosen"),
@@ -56,6 +57,7 @@ class ShownModel:
         engine: what computes it.
         explains: whether answers can be explained.
         fields: of the form.
+        chats: whether conversations can be held with it.
     """
 
     name: str
@@ -63,6 +65,7 @@ class ShownModel:
     engine: str
     explains: bool
     fields: tuple[FormField, ...]
+    chats: bool = False
 
 
 def serve_page(t: Translator, models: Sequence[str], chosen: ShownModel | None) -> str:
@@ -77,15 +80,21 @@ def serve_page(t: Translator, models: Sequence[str], chosen: ShownModel | None) 
     return render(
         "serve.html.j2",
         t,
-        parts=("page", "serve"),
+        parts=("page", "serve", "chat") if chosen is not None and chosen.chats else ("page", "serve"),
         title=t("serve.title.none") if chosen is None else t("serve.title", model=chosen.name),
         policy=POLICY,
         models=[{"name": each, "path": quote(each, safe="")} for each in models],
         other={"code": other, "name": NAMES[other]},
         model=chosen,
+        chat=None if chosen is None else _for_chat(t, chosen),
         data=None if chosen is None else _for_script(t, chosen),
         task="" if chosen is None else t(f"task.{chosen.task}") if t.has(f"task.{chosen.task}") else chosen.task,
     )
+
+
+def _for_chat(t: Translator, model: ShownModel) -> Json:
+    """Return what the script of the chat needs to know."""
+    return {"model": model.name, "words": {word: t(f"serve.chat.{word}") for word in CHAT_WORDS}}
 
 
 def _for_script(t: Translator, model: ShownModel) -> Json:

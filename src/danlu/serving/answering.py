@@ -28,11 +28,12 @@ from danlu.explanation.beside_predictions import with_explanations
 from danlu.models.predictor import Predictor
 from danlu.serving.outputs import EXPLANATION, PROBABILITIES, PROBABILITY, OutputColumn, output_columns
 from danlu.serving.quick_table import QuickTable
-from danlu.serving.refusals import Refused, RowError
-from danlu.serving.rows import ORIGIN, RowReader
+from danlu.serving.refusals import TOO_LARGE, Refused, RowError
+from danlu.serving.rows import ORIGIN, RowReader, mixtures
 from danlu.serving.schema import InputColumn, input_columns
 
 Answer = dict[str, Any]
+MOST_MIXTURES = 64  # of types of cells in a request's rows
 MOST_AT_ONCE = 1024  # rows of a table that are computed in one call
 
 
@@ -307,6 +308,13 @@ def _body_of(row: type[msgspec.Struct]) -> type[msgspec.Struct]:
 def _raw(rows: Sequence[Any], explain: bool = False) -> Rows:
     if not rows:
         raise Refused("there are no rows", field="rows")
+    if len(rows) > MOST_MIXTURES and mixtures(rows) > MOST_MIXTURES:
+        raise Refused(
+            f"rows: their cells mix numbers, words, truth values and objects in more than {MOST_MIXTURES} ways, each "
+            "of which is read apart; write a column's cells alike, or send fewer rows at a time",
+            field="rows",
+            code=TOO_LARGE,
+        )
     return Rows(len(rows), raw=rows, explain=explain)
 
 

@@ -15,11 +15,9 @@ from typing import Any, Protocol
 
 from danlu.core.console import ERROR, emit
 from danlu.serving.limits import Limits
+from danlu.serving.pace import Pace
 from danlu.serving.refusals import Refusal, overloaded
 
-# Weights of the newest batch in the time of batches of its size. A batch that takes longer than usual was mostly kept
-# waiting by another process; what is usual is to be known.
-SLOWER, QUICKER = 0.1, 0.3
 # While more waits than a batch holds, batches of this time are computed in the event loop as well: a thread would get
 # Python's lock too seldom beside a loop that is busy with refusing.
 SATURATED_S = 0.02
@@ -50,7 +48,19 @@ class Job:
         bucket: only jobs of one bucket are computed together.
     """
 
-    __slots__ = ("bucket", "cancelled", "client", "deadline", "done", "payload", "place", "queued_at", "rows", "size")
+    __slots__ = (
+        "bucket",
+        "cancelled",
+        "client",
+        "computed",
+        "deadline",
+        "done",
+        "payload",
+        "place",
+        "queued_at",
+        "rows",
+        "size",
+    )
 
     def __init__(
         self,
@@ -65,6 +75,7 @@ class Job:
         self.payload, self.rows, self.size, self.client = payload, rows, size, client
         self.deadline, self.done, self.bucket = deadline, done, bucket
         self.cancelled, self.queued_at = False, 0.0
+        self.computed = (0.0, 0.0)  # when its batch began and ended, in monotonic seconds
         self.place = (0, 0, 0)  # the batch's number, its rows, and where this job's rows begin
 
 
@@ -75,6 +86,9 @@ class Batcher:
         run: payloads -> a result for each; called in the event loop where a batch is quick, else in a thread.
         limits: of rows that wait, and of batches.
         watcher: is told of each batch.
+
+    Attributes:
+        pace: how long batches take.
     """
 
     def __init__(
@@ -85,12 +99,7 @@ class Batcher:
         self._rows = self._bytes = self._number = 0
         self._planned = self._busy = False
         self._free_at = 0.0  # when the batch in the thread will be done
-        # By bucket and the bits of its rows: the seconds of a batch, those it would hold up the event loop, and guesses
-        # for sizes that were not met.
-        self._times: dict[tuple[int, int], float] = {}
-        self._held: dict[tuple[int, int], float] = {}
-        self._guesses: dict[tuple[int, int], float] = {}
-        self._row_s = 0.0  # seconds of a row, whatever its batch
+        self.pace = Pace(limits.batch_rows)
         self._thread: ThreadPoolExecutor | None = None
 
     @property
@@ -101,9 +110,10 @@ class Batcher:
     def too_late(self, deadline: float) -> Refusal | None:
         """Refuse a request before it is decoded, if what waits takes longer."""
         now = monotonic()
-        wait = max(0.0, self._free_at - now) + self._rows * self._row_s
-        hopeless = now + wait > deadline and (self._rows or now > deadline)
-        return overloaded(TOO_LATE, wait) if hopeless else None
+        if not self._rows and now <= deadline:
+            return None
+        wait = max(0.0, self._free_at - now) + self._rows * self.pace.row_s
+        return overloaded(TOO_LATE, wait) if now + wait > deadline else None
 
     def submit(self, job: Job) -> Refusal | None:
         """Take a job, or say why not.
@@ -111,7 +121,7 @@ class Batcher:
         A job that is refused here is not called back.
         """
         now = monotonic()
-        wait = max(0.0, self._free_at - now) + self._seconds(self._rows + job.rows, job.bucket)
+        wait = max(0.0, self._free_at - now) + self.pace.seconds(self._rows + job.rows, job.bucket)
         # Whoever comes when nothing waits is tried, else an estimate that is too high would never be corrected.
         if now + wait > job.deadline and (self._rows or self._busy or now > job.deadline):
             return overloaded(TOO_LATE, wait)
@@ -145,40 +155,17 @@ class Batcher:
         if self._thread is not None:
             self._thread.shutdown(wait=False)
 
-    def _seconds(self, rows: int, bucket: int) -> float:
-        """Estimate how long rows take that are computed in full batches."""
-        full, rest = divmod(rows, self._limits.batch_rows)
-        seconds = full * self._batch_seconds(self._limits.batch_rows, bucket) if full else 0.0
-        return seconds + self._batch_seconds(rest, bucket) if rest else seconds
-
-    def _batch_seconds(self, rows: int, bucket: int) -> float:
-        """Estimate how long one batch takes; 0 before any of its bucket was measured."""
-        size = bucket, rows.bit_length()
-        exact = self._times.get(size)
-        if exact is not None:
-            return exact
-        guess = self._guesses.get(size)
-        if guess is None:
-            guess = self._guesses[size] = self._guess(*size)
-        return guess
-
-    def _guess(self, bucket: int, bits: int) -> float:
-        """Guess the seconds of a batch from those of other sizes."""
-        known = {size: seconds for (other, size), seconds in self._times.items() if other == bucket}
-        smaller = [size for size in known if size < bits]
-        if smaller:  # no more than proportional
-            return known[max(smaller)] * float(2 ** (bits - max(smaller)))
-        return max(known.values(), default=0.0)
-
     def _take(self) -> list[Job]:
         """Take the jobs of the next batch, clients by turns; refuse late ones."""
         taken: list[Job] = []
-        rows, now = 0, monotonic()
+        rows, now, most = 0, monotonic(), self._limits.batch_rows
+        bucket: int | None = None
+        batch_s = 0.0
         passed_over: OrderedDict[str, deque[Job]] = OrderedDict()
-        while self._queues and rows < self._limits.batch_rows:
+        while self._queues and rows < most:
             client, queue = next(iter(self._queues.items()))
             job = queue[0]
-            fits = not taken or (rows + job.rows <= self._limits.batch_rows and job.bucket == taken[0].bucket)
+            fits = not taken or (rows + job.rows <= most and job.bucket == taken[0].bucket)
             if not (fits or job.cancelled):
                 passed_over[client] = self._queues.pop(client)
                 continue
@@ -191,9 +178,13 @@ class Batcher:
                 del self._queues[client]
             if job.cancelled:
                 continue
-            late = now + self._batch_seconds(job.rows, job.bucket) > job.deadline and (taken or self._rows)
+            if job.bucket != bucket:  # it is computed together with what waits beside it
+                bucket = job.bucket
+                batch_s = self.pace.batch_seconds(min(most, rows + job.rows + self._rows), bucket)
+            late = now + batch_s > job.deadline and (taken or self._rows)
             if late or now > job.deadline:
-                job.done(overloaded(TOO_LATE, self._seconds(self._rows, job.bucket)))
+                bucket = None  # the batch is smaller without it
+                job.done(overloaded(TOO_LATE, self.pace.seconds(self._rows, job.bucket)))
                 continue
             taken.append(job)
             rows += job.rows
@@ -214,14 +205,13 @@ class Batcher:
         for job in jobs:
             job.place = (self._number, rows, start)
             start += job.rows
-        size = jobs[0].bucket, rows.bit_length()
-        held = self._held.get(size)
+        held = self.pace.held_s(jobs[0].bucket, rows)
         inline_s = SATURATED_S if self._rows >= self._limits.batch_rows else self._limits.inline_s
         if held is not None and held <= inline_s:
             self._finish(jobs, rows, *self._compute(jobs), True)
         else:
             self._busy = True
-            self._free_at = monotonic() + self._batch_seconds(rows, jobs[0].bucket)
+            self._free_at = monotonic() + self.pace.batch_seconds(rows, jobs[0].bucket)
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="danlu-compute")
             self._loop.run_in_executor(self._thread, self._compute, jobs).add_done_callback(
@@ -265,19 +255,11 @@ class Batcher:
     def _finish(
         self, jobs: list[Job], rows: int, results: list[Any], began: float, seconds: float, busy_s: float, inline: bool
     ) -> None:
-        size = jobs[0].bucket, rows.bit_length()
-        _learn(self._times, size, seconds)
         # In its thread a batch also waits for Python's lock, which it would not in the event loop.
-        _learn(self._held, size, seconds if inline else busy_s)
-        self._guesses.clear()
-        self._row_s += QUICKER * (seconds / rows - self._row_s)
+        self.pace.learn(jobs[0].bucket, rows, seconds, seconds if inline else busy_s)
         self._watcher.batch(rows, [began - job.queued_at for job in jobs], seconds)
+        computed = began, began + seconds
         for job, result in zip(jobs, results, strict=True):
             if not job.cancelled:
+                job.computed = computed
                 job.done(result)
-
-
-def _learn(known: dict[tuple[int, int], float], size: tuple[int, int], seconds: float) -> None:
-    """Take a batch's seconds into the mean of its size."""
-    mean = known.get(size, seconds)
-    known[size] = mean + (SLOWER if seconds > mean else QUICKER) * (seconds - mean)

@@ -8,11 +8,12 @@ from typing import Any
 from danlu.serving.answering import Answer, Rows, Served
 from danlu.serving.batching import Batcher
 from danlu.serving.drift import Drift
+from danlu.serving.language.counters import place_counters
 from danlu.serving.limits import Limits
 from danlu.serving.metrics import Counter, Layout, Row
 from danlu.serving.refusals import Refusal, Refused
 
-ROUTES = ("predict", "v2", "grpc")
+ROUTES = ("predict", "v2", "grpc", "v1")
 STATUSES = (200, 400, 401, 404, 408, 413, 415, 422, 429, 500, 503)
 STAGES = ("decode", "queue", "compute", "request")
 
@@ -133,3 +134,4 @@ def place_metrics(layout: Layout, name: str, version: str) -> None:
     layout.place("danlu_batch_rows", labels)
     for stage in STAGES:
         layout.place("danlu_stage_seconds", (*labels, stage))
+    place_counters(layout, name, version)

@@ -4,11 +4,15 @@ A line of the file is `NAME SHA256 [PER_SECOND]`: the hash of the key in hex, an
 themselves are written nowhere. `printf %s "$KEY" | sha256sum` makes a hash.
 """
 
+import fcntl
 import hashlib
 import hmac
 import math
+import mmap
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from danlu.errors import ArgumentError
 from danlu.serving.refusals import Refusal, overloaded
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+SPENDING_BYTES = 16
 BURST_S = 1.0  # of a limit's requests may come at once
 UNKNOWN = Refusal(401, "this needs a key: send the header Authorization: Bearer KEY")
 
@@ -77,15 +82,21 @@ def _read_key(path: Path, number: int, words: list[str]) -> Key:
 class Gate:
     """Let requests in by their key.
 
+    What a key may still spend stands in memory that forks share, so its limit is that of all workers together, and
+    those of the next generation. A process that is killed loses its locks with its life.
+
     Args:
         keys: those that are known; without any, all are let in.
-        clock: seconds.
-        workers: that share a key's limit equally.
+        clock: seconds, the same in all processes.
     """
 
-    def __init__(self, keys: tuple[Key, ...], clock: Callable[[], float], workers: int = 1) -> None:
-        self._keys, self._clock, self._workers = keys, clock, workers
-        self._left = {key.name: (self._burst(key), clock()) for key in keys}
+    def __init__(self, keys: tuple[Key, ...], clock: Callable[[], float]) -> None:
+        self._keys, self._clock = keys, clock
+        memory = mmap.mmap(-1, max(1, len(keys)) * SPENDING_BYTES)  # anonymous and shared with all forks
+        self._spending = memoryview(memory).cast("d")  # of each key: requests that are left, and when that was
+        self._locks = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the gate
+        for place, key in enumerate(keys):
+            self._spending[2 * place], self._spending[2 * place + 1] = self._burst(key), clock()
 
     @property
     def is_open(self) -> bool:
@@ -93,7 +104,7 @@ class Gate:
         return not self._keys
 
     def _burst(self, key: Key) -> float:
-        return max(1.0, (key.per_second or 0.0) * BURST_S / self._workers)
+        return max(1.0, (key.per_second or 0.0) * BURST_S)
 
     def enter(self, given: bytes) -> Key | Refusal:
         """Return the key that a request shows, or why it is refused.
@@ -102,24 +113,35 @@ class Gate:
             given: the key itself; all hashes are compared, so the time says nothing of any.
         """
         digest = hashlib.sha256(given).digest()
-        found: Key | None = None
-        for key in self._keys:
+        found: int | None = None
+        for place, key in enumerate(self._keys):
             if hmac.compare_digest(key.digest, digest):
-                found = key
+                found = place
         if found is None:
             return UNKNOWN
-        return found if found.per_second is None else self._spend(found, found.per_second / self._workers)
+        key = self._keys[found]
+        return key if key.per_second is None else self._spend(found, key, key.per_second)
 
-    def _spend(self, key: Key, rate: float) -> Key | Refusal:
-        left, before = self._left[key.name]
-        now = self._clock()
-        left = min(self._burst(key), left + (now - before) * rate)
-        if left < 1.0:
-            self._left[key.name] = left, now
-            too_many = overloaded(f"the key {key.name!r} may make {key.per_second:g} requests per second", 1.0 / rate)
-            return Refusal(429, too_many.message, retry_s=too_many.retry_s)
-        self._left[key.name] = left - 1.0, now
-        return key
+    def _spend(self, place: int, key: Key, rate: float) -> Key | Refusal:
+        with self._alone(place):
+            left, before = self._spending[2 * place : 2 * place + 2]
+            now = self._clock()
+            left = min(self._burst(key), left + max(0.0, now - before) * rate)
+            is_let_in = left >= 1.0
+            self._spending[2 * place], self._spending[2 * place + 1] = left - is_let_in, now
+        if is_let_in:
+            return key
+        too_many = overloaded(f"the key {key.name!r} may make {rate:g} requests per second", (1.0 - left) / rate)
+        return Refusal(429, too_many.message, retry_s=too_many.retry_s)
+
+    @contextmanager
+    def _alone(self, place: int) -> Iterator[None]:
+        """Keep other processes from one key's numbers within the block, for a microsecond."""
+        fcntl.lockf(self._locks, fcntl.LOCK_EX, 1, place)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, place)
 
 
 def key_of(headers: list[tuple[bytes, bytes]]) -> bytes:

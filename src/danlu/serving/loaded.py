@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from danlu.artifacts.signatures import check_signature, require_signature
 from danlu.core.console import suppressed
 from danlu.models.bundle_form import open_checked
 from danlu.models.engines.torch_engine import TorchEngine
@@ -28,6 +29,7 @@ class LoadedVersion:
         own_code: whether code that the bundle names may run.
         digest: of the bundle.
         survives_fork: whether it may be opened before the fork.
+        trusted: public keys, one of which has to have signed it; none for any bundle.
     """
 
     name: str
@@ -37,6 +39,7 @@ class LoadedVersion:
     own_code: bool
     digest: str
     survives_fork: bool
+    trusted: tuple[str, ...] = ()
     _served: Served | None = None
 
     def load(self) -> None:
@@ -45,6 +48,7 @@ class LoadedVersion:
         Raises:
             ArgumentError, ArtifactError, MissingExtra: as `Predictor.load`.
         """
+        require_signature(self.folder, self.trusted)
         if self.engine == TorchEngine.name:
             import torch
 
@@ -69,6 +73,8 @@ class LoadedVersion:
 
     def _open(self, replay: bool) -> Served:
         bundle = open_checked(self.folder)
+        if self.trusted:  # of what was opened, which may have been replaced since it was loaded
+            check_signature(bundle.folder, bundle.manifest.digest, self.trusted)
         return Served.of(Predictor.load(bundle, engine=self.engine, own_code=self.own_code, replay=replay))
 
     def describe(self) -> dict[str, Any]:

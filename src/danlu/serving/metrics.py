@@ -29,11 +29,17 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "danlu_clients_left": ("Requests whose client left before the answer.", MODEL),
     "danlu_shadowed": ("Requests answered by a shadow, too.", MODEL),
     "danlu_shadow_differences": ("Requests that a shadow answered otherwise.", MODEL),
+    "danlu_prompt_tokens": ("Tokens of prompts that a language model read.", MODEL),
+    "danlu_known_tokens": ("Of these, tokens that the prefix cache knew.", MODEL),
+    "danlu_written_tokens": ("Tokens that a language model wrote.", MODEL),
     "danlu_workers_lost": ("Workers that ended unasked.", ()),
     "danlu_reloads": ("Times that models were loaded anew.", ()),
 }
 GAUGES: dict[str, tuple[str, Labels]] = {
     "danlu_queued_rows": ("Rows that wait for a model.", MODEL),
+    "danlu_tokens_per_second": ("Tokens that a language model wrote in the last second.", MODEL),
+    "danlu_running_texts": ("Texts that a language model is writing.", MODEL),
+    "danlu_waiting_texts": ("Texts that wait for a language model.", MODEL),
     "danlu_connections": ("Open connections.", ()),
 }
 HISTOGRAMS: dict[str, tuple[str, Labels, Sequence[float]]] = {
@@ -43,6 +49,7 @@ HISTOGRAMS: dict[str, tuple[str, Labels, Sequence[float]]] = {
         SECONDS,
     ),
     "danlu_batch_rows": ("Rows of a batch.", MODEL, SIZES),
+    "danlu_text_wait_seconds": ("Seconds until the prompt of a text was read.", MODEL, SECONDS),
 }
 
 

@@ -1,15 +1,18 @@
 """The OpenAPI document of a server: every route that it has, with each model's own columns and answers.
 
-In: opened bundles by name. Out: a document of OpenAPI 3.1, whose schemas are JSON Schema. It is true in both
-directions: what it allows is answered, row by row, and what it forbids is refused.
+Of OpenAI's routes the list of models alone is described here; OpenAI's own document describes the others. In: opened
+bundles by name. Out: a document of OpenAPI 3.1, whose schemas are JSON Schema. It is true in both directions: what it
+allows is answered, row by row, and what it forbids is refused.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote
 
 from danlu._version import __version__
+from danlu.artifacts.jobs import State
 from danlu.serving.answering import Served
+from danlu.serving.jobs.job import SUFFIXES, Form
 from danlu.serving.outputs import EXPLANATION, PROBABILITIES, OutputColumn
 from danlu.serving.schema import InputColumn
 from danlu.serving.v2.tensors import BYTES, DTYPES, MOST_DIMENSIONS
@@ -21,9 +24,13 @@ REFUSALS = {
     "401": "the key is missing or unknown",
     "405": "the route has no such method",
     "408": "the request did not arrive in time",
+    "403": "the server was not started for this",
+    "404": "there is no such thing here",
+    "409": "it has not come to that",
     "413": "the request is too large",
     "415": "the body is of a kind that the route does not take",
     "429": "the key has used up its share; Retry-After says when to come back",
+    "507": "the disk has no room for it",
     "503": "it cannot be answered in time; Retry-After says when to come back",
 }
 CELLS: dict[str, Json] = {
@@ -37,8 +44,13 @@ SCALARS = {"BOOL": "boolean", BYTES: "string", "FP16": "number", "FP32": "number
 MOST_EXAMPLES = 3
 
 
-def document(models: Mapping[str, Served]) -> Json:
-    """Return the document of a server that serves these models."""
+def document(models: Mapping[str, Served], *, jobs: bool = False) -> Json:
+    """Return the document of a server that serves these models.
+
+    Args:
+        models: opened bundles by name.
+        jobs: whether it takes files to be predicted later.
+    """
     paths: Json = {}
     schemas: Json = {
         "Refusal": _object({"error": _text(), "code": _text(), "field": _text()}, ["error"]),
@@ -63,6 +75,9 @@ def document(models: Mapping[str, Served]) -> Json:
         schemas[f"{part}Answers"] = _predict_answer(f"{part}Answer")
         paths |= _model_paths(name, served, part)
     paths |= _server_paths()
+    if jobs:
+        schemas["Job"] = _job()
+        paths |= _job_paths(list(models))
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": __version__},
@@ -237,11 +252,73 @@ def _server_paths() -> Json:
         "/openapi.json": {"get": _operation("This document", told, ())},
         "/metrics": {"get": _operation("Figures for Prometheus", _content({"type": "string"}, "text/plain"), ())},
         "/drift": {"get": _operation("Compare what is asked and answered with the training", told, ())},
+        "/v1/models": {"get": _operation("List the models that write texts or give vectors", told, ())},
         "/v2": {"get": _operation("Describe the server", told, ())},
         "/v2/health/live": {"get": _operation("Say whether it runs", told, ())},
         "/v2/health/startup": {"get": _operation("Say whether it has started", told, ())},
         "/v2/health/ready": {"get": _operation("Say whether it answers", told, ("503",))},
         "/v2/repository/index": {
             "post": _operation("List the models", _content({"type": "array", "items": {"type": "object"}}), ())
+        },
+    }
+
+
+def _job() -> Json:
+    number, either = {"type": ["integer", "null"]}, {"type": ["object", "null"]}
+    told = {
+        "id": _text(),
+        "state": {"enum": list(get_args(State))},
+        "model": _text(),
+        "version": _text(),
+        "digest": {**_text(), "description": "of the bundle that answers: the one at submission, or none"},
+        "progress": {**either, "description": "rows answered, `step`, of all rows, `steps`"},
+        "result": {"type": ["string", "null"], "description": "where the answers are, once it is done"},
+        "rows": number,
+        "rows_in_error": number,
+        "error": either,
+        "tries": {"type": "integer"},
+        "created": {"type": "number", "description": "seconds since 1970"},
+        "ended": {"type": ["number", "null"]},
+    }
+    return _object(told, list(told))
+
+
+def _job_paths(models: list[str]) -> Json:
+    """Return the routes of jobs."""
+    fields = {
+        "model": {"enum": models, "description": "which one; needed where there are several"},
+        "version": _text(),
+        "output": {"enum": list(get_args(Form)), "description": "the form of the answers; by default like the file"},
+        "broken": {"enum": ["row", "skip", "fail"], "description": "what becomes of a row that cannot be answered"},
+        "callback": {
+            **_text(),
+            "description": "a URL to POST the job to when it has ended, where the server allows it",
+        },
+    }
+    parameters = [{"name": name, "in": "query", "schema": schema} for name, schema in fields.items()]
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    content = {type_: {"schema": file} for type_ in dict.fromkeys(SUFFIXES.values())}
+    content |= _content(_object({"file": file, **fields}, ["file"]), "multipart/form-data")
+    job = _content(_ref("Job"))
+    submit = _operation(
+        "Predict a file later",
+        job,
+        ("400", "403", "404", "413", "415", "429", "503", "507"),
+        parameters=parameters,
+        requestBody={"required": True, "content": content},
+    )
+    submit["responses"]["202"] = submit["responses"].pop("200")
+    one = [{"name": "id", "in": "path", "required": True, "schema": _text()}]
+    answers = {
+        type_: {"schema": file} for type_ in ("text/csv", "application/x-ndjson", "application/vnd.apache.parquet")
+    }
+    return {
+        "/jobs": {"post": submit},
+        "/jobs/{id}": {
+            "get": _operation("Say how far a job is", job, ("404",), parameters=one),
+            "delete": _operation("Stop a job; forget one that has ended", job, ("404",), parameters=one),
+        },
+        "/jobs/{id}/result": {
+            "get": _operation("Send a job's answers", answers, ("404", "409"), parameters=one),
         },
     }

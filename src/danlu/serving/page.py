@@ -3,7 +3,7 @@
 In: opened bundles by name. Out: HTML and headers. How a page looks is decided in `danlu.reporting`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,16 +38,17 @@ def choose_language(asked: str | None, accepted: str) -> Language:
     return "zh" if accepted.strip().lower().startswith("zh") else "en"
 
 
-def page(models: Mapping[str, Served], name: str | None, language: Language) -> str:
+def page(models: Mapping[str, Served], name: str | None, language: Language, chatting: Collection[str] = ()) -> str:
     """Build the page of a model.
 
     Args:
         models: all that are served.
         name: the model; None for the only one, or for the list of several.
         language: of the page.
+        chatting: models with which conversations can be held.
     """
     chosen = name if name is not None or len(models) != 1 else next(iter(models))
-    shown = None if chosen is None else _shown(chosen, models[chosen])
+    shown = None if chosen is None else _shown(chosen, models[chosen], chosen in chatting)
     return serve_page(Translator(language), list(models), shown)
 
 
@@ -59,14 +60,14 @@ def drift_in(report: Json, language: Language) -> Json:
     return {**report, "findings": found}
 
 
-def _shown(name: str, served: Served) -> ShownModel:
+def _shown(name: str, served: Served, chats: bool) -> ShownModel:
     """Return what the form shows; of training data only what the bundle tells in sums."""
     reference = served.predictor.bundle.reference() or {}
     told, ranges = reference.get("columns", {}), trained_ranges(reference)
     fields = tuple(
         _field(served, column, told.get(column.name, {}), ranges.get(column.name)) for column in served.columns
     )
-    return ShownModel(name, served.predictor.manifest.task, served.engine, served.is_explainable, fields)
+    return ShownModel(name, served.predictor.manifest.task, served.engine, served.is_explainable, fields, chats)
 
 
 def _field(

@@ -26,6 +26,10 @@ KINDS: Mapping[str, type[DanluError]] = {
 class Server:
     """Hold a running server; leaving its `with` block stops it.
 
+    Args:
+        arguments: of `danlu serve`.
+        program: what runs danlu's commands.
+
     Attributes:
         url: where it listens.
         grpc: where it speaks gRPC, as 127.0.0.1:8001; None for nowhere.
@@ -33,8 +37,8 @@ class Server:
         events: what it has told, the newest last: `ready`, `reloaded`, `draining`, `stopped`.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
-        command = [sys.executable, "-m", "danlu", "serve", *arguments, "--json"]
+    def __init__(self, arguments: Sequence[str], program: Sequence[str] = (sys.executable, "-m", "danlu")) -> None:
+        command = [*program, "serve", *arguments, "--json"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
         assert self._process.stdout is not None, "it is a pipe"
         self._told = self._process.stdout

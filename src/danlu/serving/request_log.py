@@ -33,8 +33,9 @@ class LogLine(msgspec.Struct, omit_defaults=False):
         engine: what computed the network.
         threads: that computed it.
         batch: the batch's name, its rows, and where this request's rows began.
-        request: `{"rows": [...]}`, as they were read.
-        answer: the rows' answers, a list.
+        request: `{"rows": [...]}`, as they were read; of a language model the body.
+        answer: the rows' answers, a list; of a language model the answer in one piece, a stream's as well.
+        route: of a language model, as /v1/chat/completions; empty for rows.
     """
 
     id: str
@@ -46,10 +47,11 @@ class LogLine(msgspec.Struct, omit_defaults=False):
     batch: tuple[str, int, int]
     request: msgspec.Raw
     answer: msgspec.Raw
+    route: str = ""
 
 
 class Waiting(NamedTuple):
-    """Hold what a line will say, until it is written."""
+    """Hold what a line will say of rows, until it is written."""
 
     request_id: str
     time: float
@@ -58,6 +60,18 @@ class Waiting(NamedTuple):
     batch: tuple[str, int, int]
     rows: Rows
     answers: Sequence[Answer]
+
+
+class WaitingText(NamedTuple):
+    """Hold what a line will say of texts, until it is written."""
+
+    request_id: str
+    time: float
+    model: str
+    served: Served
+    route: str
+    request: bytes
+    answer: bytes
 
 
 class RequestLog:
@@ -71,7 +85,7 @@ class RequestLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[Waiting | WaitingText] = deque()
         self.lost = 0
 
     def write(
@@ -94,10 +108,25 @@ class RequestLog:
             batch: the batch's name, its rows, and where this request's rows began.
             rows, answers: as `Served.answer` took and gave them.
         """
+        self._remember(Waiting(request_id, time, model, served, batch, rows, answers))
+
+    def write_text(
+        self, request_id: str, time: float, model: str, served: Served, route: str, request: bytes, answer: bytes
+    ) -> None:
+        """Remember a request of a language model that was answered.
+
+        Args:
+            request_id, time, model, served: as `write` takes them.
+            route: that it came by.
+            request, answer: JSON.
+        """
+        self._remember(WaitingText(request_id, time, model, served, route, request, answer))
+
+    def _remember(self, told: Waiting | WaitingText) -> None:
         if len(self._waiting) >= MOST_WAITING:
             self.lost += 1
             return
-        self._waiting.append(Waiting(request_id, time, model, served, batch, rows, answers))
+        self._waiting.append(told)
 
     def flush(self) -> None:
         """Write what waits; a disk that is full loses lines, never an answer."""
@@ -117,7 +146,9 @@ class RequestLog:
         if written < len(content):
             self.lost += content[written:].count(b"\n")
 
-    def _line(self, told: Waiting) -> bytes:
+    def _line(self, told: Waiting | WaitingText) -> bytes:
+        is_text = isinstance(told, WaitingText)
+        request = told.request if is_text else msgspec.json.encode({"rows": rows_as_json(told.served, told.rows)})
         line = LogLine(
             id=told.request_id,
             time=datetime.fromtimestamp(told.time, UTC).isoformat(timespec="microseconds"),
@@ -125,9 +156,10 @@ class RequestLog:
             digest=told.served.digest,
             engine=told.served.engine,
             threads=threads_of(told.served.engine),
-            batch=told.batch,
-            request=msgspec.Raw(msgspec.json.encode({"rows": rows_as_json(told.served, told.rows)})),
-            answer=msgspec.Raw(msgspec.json.encode(told.answers)),
+            batch=(told.request_id, 1, 0) if is_text else told.batch,  # which texts ran beside it changed at each token
+            request=msgspec.Raw(request),
+            answer=msgspec.Raw(told.answer if is_text else msgspec.json.encode(told.answers)),
+            route=told.route if is_text else "",
         )
         return msgspec.json.encode(line)
 

@@ -200,14 +200,24 @@ def _kind(value: Any) -> str:
     return "nested" if isinstance(value, Mapping | list | tuple) else type(value).__name__
 
 
+def mixtures(rows: Sequence[Any]) -> int:
+    """Return in how many ways the rows of a request mix types of cells, each of which is read apart."""
+    shared: dict[str, set[str]] = {}
+    told = [row for row in rows if isinstance(row, Mapping)]
+    for row in told:
+        for name, cell in row.items():
+            shared.setdefault(name, set()).add(_kind(cell))
+    mixed = [name for name, kinds in shared.items() if len(kinds - {""}) > 1]
+    return len({tuple(_kind(row.get(name)) for name in mixed) for row in told})
+
+
 def _groups(rows: Sequence[Sequence[Any]]) -> list[list[int]]:
-    """Group rows so that in each a column holds one type of cell."""
+    """Group rows so that in each a column holds one type of cell, and missing ones."""
     if not rows:
         return []
     kinds = [tuple(map(_kind, row)) for row in rows]
-    if all(len(set(held) - {""}) <= 1 for held in zip(*kinds, strict=True)):
-        return [list(range(len(rows)))]
+    mixed = [at for at, held in enumerate(zip(*kinds, strict=True)) if len(set(held) - {""}) > 1]
     groups: dict[tuple[str, ...], list[int]] = {}
     for at, kind in enumerate(kinds):
-        groups.setdefault(kind, []).append(at)
+        groups.setdefault(tuple(kind[place] for place in mixed), []).append(at)
     return list(groups.values())

@@ -12,8 +12,8 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,25 +22,35 @@ import uvicorn
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from danlu.artifacts.jobs import JobStore
 from danlu.core.console import ERROR, emit
 from danlu.core.threads import usable_cores
 from danlu.errors import DanluError
 from danlu.serving.control import Channel, Message
 from danlu.serving.grpc.server import Address, GrpcServer
 from danlu.serving.http.app import Site, build_app
+from danlu.serving.http.envelope import RequestIds
+from danlu.serving.http.front import Front
 from danlu.serving.http.hot import Hot
+from danlu.serving.http.jobs import JobRoutes
+from danlu.serving.http.language import LanguageRoutes
 from danlu.serving.http.protocol import HotProtocol
 from danlu.serving.instance import Instance
+from danlu.serving.jobs.job import CallbackList
 from danlu.serving.keys import Gate, Key
 from danlu.serving.limits import Limits
 from danlu.serving.loaded import Models
 from danlu.serving.metrics import Counter, Table
 from danlu.serving.request_log import RequestLog
+from danlu.serving.tracing import Traces
 
 SWEEP_S = 0.5
 POLL_S = 0.02
+TURNS = 10
 SWITCH_S = 0.0005  # Python's 5 ms between threads would be added to answers while a batch is computed
+YOUNG = 20_000  # objects between two collections: requests leave no cycles, and those in flight are looked at in vain
 BACKLOG = 2048
+CUT_S = 2.0  # before connections are cut, texts that are still being written are ended by an error
 SPARE_FILES = 200  # open beside the connections
 
 
@@ -53,8 +63,14 @@ class Options:
         keys: that are let in; none for everybody.
         certificate, private_key: files for TLS.
         log: a file that gets a line for each answered request.
+        traces: a collector's URL, which gets spans of each request; None for none.
         workers: processes at a time.
         grpc: where gRPC is spoken; None for nowhere.
+        jobs: the store of files to be predicted later; None for none.
+        callbacks: where ends of jobs may be told.
+        own_code: whether code that bundles name may run.
+        trusted: public keys, one of which has to have signed each bundle; none for any bundle.
+        text_engine: what writes the texts of language models, `danlu` or `vllm`.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -62,12 +78,18 @@ class Options:
     certificate: Path | None = None
     private_key: Path | None = None
     log: Path | None = None
+    traces: str | None = None
     workers: int = 1
     grpc: Address | None = None
+    jobs: str | None = None
+    callbacks: tuple[str, ...] = ()
+    own_code: bool = False
+    trusted: tuple[str, ...] = ()
+    text_engine: str = "danlu"
 
 
 def serve_worker(
-    models: Models, listener: socket.socket, channel: Channel, table: Table, row: int, options: Options
+    models: Models, listener: socket.socket, channel: Channel, table: Table, row: int, gate: Gate, options: Options
 ) -> int:
     """Answer requests until told to stop, and return the exit code.
 
@@ -77,6 +99,7 @@ def serve_worker(
         channel: to the supervisor.
         table: of metrics.
         row: of the table, for this worker.
+        gate: of all workers.
         options: how to run.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal it goes to all; the supervisor tells us
@@ -92,12 +115,15 @@ def serve_worker(
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        gate = Gate(options.keys, monotonic, options.workers)
         log = None if options.log is None else RequestLog(options.log)
-        hot = Hot(loop, options.limits, gate, log)
+        traces = None if options.traces is None else Traces.to(options.traces)
+        ids = RequestIds()
+        hot = Hot(loop, options.limits, gate, log, traces, ids)
+        language = LanguageRoutes(loop, options.limits, gate, log, ids, options.text_engine)
         own = table.row(row)
         instances = {
             name: {
@@ -108,12 +134,19 @@ def serve_worker(
         }
         for name, model in models.items():
             hot.add(model.model, instances[name])
+            language.add(model.model, instances[name], own)
         supervisor = SupervisorLink(channel, loop)
         policies = {name: model.model for name, model in models.items()}
-        site = Site(policies, instances, hot, gate, table, supervisor.ask)
+        front = Front(hot, language)
+        site = Site(policies, instances, front, gate, table, supervisor.ask)
+        if options.jobs is not None:
+            store, callbacks = JobStore.open(options.jobs), CallbackList(options.callbacks)
+            routes = JobRoutes(store, callbacks, options.limits, options.own_code, site.choose, lambda: front.draining)
+            site = replace(site, jobs=routes)
         grpc = None if options.grpc is None else GrpcServer(options.grpc, site, options.limits)
-        config, connections = _config(build_app(site), hot, options), own.counter("danlu_connections")
-        server = WorkerServer(config, hot, supervisor, log, connections, grpc)
+        config, connections = _config(build_app(site), front, options), own.counter("danlu_connections")
+        server = WorkerServer(config, front, supervisor, log, connections, grpc)
+        server.traces = traces
         supervisor.on_drain = server.drain
         loop.add_signal_handler(signal.SIGTERM, server.drain, options.limits.drain_idle_s)
         await server.serve(sockets=[listener])
@@ -141,14 +174,14 @@ def _allow_connections(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _config(app: Any, hot: Hot, options: Options) -> Config:
+def _config(app: Any, front: Front, options: Options) -> Config:
     def protocol(
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> HotProtocol:
-        return HotProtocol(hot, config, server_state, app_state, _loop)
+        return HotProtocol(front, config, server_state, app_state, _loop)
 
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     certificate, private_key = options.certificate, options.private_key
@@ -214,7 +247,7 @@ class WorkerServer(uvicorn.Server):
     def __init__(
         self,
         config: Config,
-        hot: Hot,
+        front: Front,
         supervisor: SupervisorLink,
         log: RequestLog | None,
         connections: Counter,
@@ -222,8 +255,11 @@ class WorkerServer(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._grpc = grpc
-        self._hot, self._supervisor, self._log, self._connections = hot, supervisor, log, connections
+        self._front, self._supervisor, self._log, self._connections = front, supervisor, log, connections
         self._patience_s = 0.0
+        self.traces: Traces | None = None
+        self._given: socket.socket | None = None  # what the event loop listens to, and another hold of it
+        self._listener: socket.socket | None = None
 
     def drain(self, idle_s: float) -> None:
         """Stop soon.
@@ -231,7 +267,9 @@ class WorkerServer(uvicorn.Server):
         Args:
             idle_s: seconds in which clients that keep a connection may send one more request on it.
         """
-        self._hot.draining = True
+        self._front.draining = True
+        limits = self._front.limits
+        asyncio.get_running_loop().call_later(max(0.0, limits.drain_s - CUT_S), self._front.language.stop_texts)
         for connection in self.server_state.connections:
             cycle = getattr(connection, "cycle", None)
             if cycle is not None and not cycle.response_complete:
@@ -246,6 +284,8 @@ class WorkerServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
+        assert sockets is not None, "the supervisor has bound one"
+        self._given, self._listener = sockets[0], sockets[0].dup()
         await super().startup(sockets)
         if self._grpc is not None:
             await self._grpc.start()
@@ -268,10 +308,37 @@ class WorkerServer(uvicorn.Server):
         if self._log is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._log.flush)
 
+    async def _accept_last(self) -> None:
+        """Take the connections that wait to be accepted, and listen no longer.
+
+        The system resets those that wait when the last holder of a listening socket closes it.
+        """
+        for _ in range(TURNS):  # the event loop closes its own hold in one of its next turns
+            if self._given is None or self._given.fileno() < 0:
+                break
+            await asyncio.sleep(0)
+        if self._listener is None:
+            return
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                found.append(self._listener.accept()[0])
+        self._listener.close()
+        loop, config = asyncio.get_running_loop(), self.config
+        for link in found:
+            link.setblocking(False)
+            with suppress(OSError):  # it is gone already
+                await loop.connect_accepted_socket(self._protocol, link, ssl=config.ssl)
+
+    def _protocol(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, answer what has come, and end."""
         for server in self.servers:
             server.close()
+        await self._accept_last()
         stopping = None if self._grpc is None else asyncio.ensure_future(self._grpc.stop())
         self._supervisor.tell({"event": "closed"})
         until = monotonic() + self._patience_s
@@ -283,6 +350,8 @@ class WorkerServer(uvicorn.Server):
                 await stopping
         if self._log is not None:
             self._log.flush()
+        if self.traces is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.traces.close)
         self._connections.set(0)
 
 

@@ -19,11 +19,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from danlu.artifacts.signatures import require_signature
 from danlu.core.console import ERROR, emit
 from danlu.errors import ArgumentError, ArtifactError, DanluError
 from danlu.serving.control import Channel, Message, channel_pair
 from danlu.serving.grpc.server import Address
 from danlu.serving.instance import place_metrics
+from danlu.serving.jobs.keeper import RunnerKeeper
+from danlu.serving.keys import Gate
 from danlu.serving.loaded import LoadedModel, LoadedVersion, Models
 from danlu.serving.metrics import Table
 from danlu.serving.server import Options, serve_worker
@@ -118,6 +121,7 @@ class Supervisor:
         self._wanted, self._options, self._engine, self._own_code = models, options, engine, own_code
         self._announce = announce
         self._table = Table()
+        self._gate = Gate(options.keys, time.monotonic)
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Worker] = {}
         self._sockets: list[socket.socket] = []
@@ -131,6 +135,7 @@ class Supervisor:
         self._unready_deaths = 0
         self._stop_by = 0.0
         self._signals: set[int] = set()
+        self._jobs = None if options.jobs is None else RunnerKeeper(options.jobs, self._be_alone)
 
     def run(self, host: str, port: int, grpc_port: int | None = None) -> int:
         """Serve until a signal, and return the exit code.
@@ -157,7 +162,9 @@ class Supervisor:
             self._start_generation()
             self._wait_ready()
             self._announce({"event": "ready", **self._address(), "pid": os.getpid(), "models": self._described()})
-            while not (self._stopping and not self._workers):
+            while not (self._stopping and not self._workers and not (self._jobs and self._jobs.is_running)):
+                if self._jobs is not None:
+                    self._jobs.look()
                 self._turn()
         self._announce({"event": "stopped"})
         return 0
@@ -166,10 +173,16 @@ class Supervisor:
 
     def _try_all(self, model: Model) -> dict[str, Tried]:
         """Try a model's versions one after the other, and wait."""
+        self._require_signatures(model)
         return {
             version: earlier_trial(folder, self._engine) or self._trial(folder).result()
             for version, folder in model.versions.items()
         }
+
+    def _require_signatures(self, model: Model) -> None:
+        """Refuse bundles that no trusted key has signed, before anything else of them is read."""
+        for folder in model.versions.values():
+            require_signature(folder, self._options.trusted)
 
     def _trial(self, folder: Path) -> Trial:
         return Trial(folder, self._engine, self._own_code, self._forget)
@@ -180,6 +193,11 @@ class Supervisor:
             listener.close()
         for worker in self._workers.values():
             worker.channel.close()
+
+    def _be_alone(self) -> None:
+        """Close in the process of the jobs what is the supervisor's, its selector included."""
+        self._forget()
+        self._selector.close()
 
     def _load(self, model: Model, tried_versions: Mapping[str, Tried]) -> LoadedModel:
         """Load a model's versions without asking them anything.
@@ -200,7 +218,14 @@ class Supervisor:
                 continue
             place_metrics(self._table.layout, model.name, version)
             loaded = LoadedVersion(
-                model.name, version, folder, tried.engine, self._own_code, tried.digest, tried.survives_fork
+                model.name,
+                version,
+                folder,
+                tried.engine,
+                self._own_code,
+                tried.digest,
+                tried.survives_fork,
+                self._options.trusted,
             )
             loaded.load()
             versions[version] = loaded
@@ -249,7 +274,7 @@ class Supervisor:
             for number, listener in enumerate(self._sockets):
                 if number != slot:
                     listener.close()
-            code = serve_worker(models, self._sockets[slot], theirs, self._table, row, self._options)
+            code = serve_worker(models, self._sockets[slot], theirs, self._table, row, self._gate, self._options)
         except BaseException as error:
             emit(f"danlu serve: a worker ended: {type(error).__name__}: {error}", ERROR)
         finally:
@@ -300,6 +325,8 @@ class Supervisor:
         self._stop_by = time.monotonic() + self._options.limits.drain_s + GRACE_S
         for listener in self._sockets:
             listener.close()
+        if self._jobs is not None:
+            self._jobs.end()
         for worker in self._workers.values():
             self._tell_to_leave(worker, self._options.limits.drain_idle_s)
 
@@ -315,6 +342,8 @@ class Supervisor:
             os.kill(worker.pid, number)
 
     def _kill_all(self) -> None:
+        if self._jobs is not None:
+            self._jobs.end(signal.SIGKILL)
         for worker in self._workers.values():
             worker.leaving = True
             self._signal(worker, signal.SIGKILL)
@@ -330,6 +359,8 @@ class Supervisor:
                 return
             worker = self._workers.pop(pid, None)
             if worker is None:
+                if self._jobs is not None:
+                    self._jobs.has_ended(pid)
                 continue
             self._read(worker)
             with suppress(KeyError):
@@ -397,6 +428,7 @@ class Supervisor:
                 self._start_change(asker, name, before, self._without(name))
                 return
             attempt = Attempt(asker, self._changed_model(name, before, message["parameters"]), before)
+            self._require_signatures(attempt.model)
             for version, folder in attempt.model.versions.items():
                 kept = earlier_trial(folder, self._engine)
                 if kept is not None:

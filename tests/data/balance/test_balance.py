@@ -37,6 +37,7 @@ from danlu.data.loader import PreparedDataset, TensorColumn, number_repeats
 from danlu.errors import DataError, RecipeError
 from danlu.tasks.classification import classification_loss
 from danlu.tasks.loss_weighting import LossWeighting
+from tests.support.warm import LIGHT, program
 
 LABELS = ("red", "rosé", "white")
 COUNTS = (59, 24, 9)
@@ -493,13 +494,13 @@ def test_a_dry_run_of_smote_has_the_neighbours_that_the_whole_run_has(cells_file
 
 @pytest.mark.training
 def test_checking_a_balanced_recipe_imports_neither_torch_nor_imbalanced_learn(cells_file: Path) -> None:
-    program = (
+    code = (
         "import sys, danlu\n"
         f"danlu.check({recipe(cells_file, 'smote')!r})\n"
         "print(sorted({'torch', 'imblearn', 'sklearn'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    done = program(code, forks=LIGHT)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 HELPFUL = ("class-weights", "oversample", "undersample", "weighted-sampling", "smote", "borderline-smote", "adasyn")

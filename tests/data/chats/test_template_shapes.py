@@ -23,7 +23,7 @@ from danlu.data.text.chat_template import choose_template
 from danlu.data.text.preprocessor import load_tokenizer
 from danlu.data.text.tokenize import plain_ids
 from danlu.exporters.tokenizer_files import write_tokenizer
-from danlu.models.generation import _encode_prompt
+from danlu.models.generation import encode_prompt
 from tests.support.tiny_models import tokenizer
 
 
@@ -154,7 +154,7 @@ def check_learned(name: str, chat: list[Message], ids: list[int], runs: list[lis
     assert [reader.decode(ids[begin:end], skip_special_tokens=False) for begin, end in runs] == expected
     places = [place for place, message in enumerate(chat) if message["role"] == "assistant"]
     for place, (begin, _) in zip(places, runs, strict=True):
-        assert _encode_prompt(file, chat[:place], 1) == ids[:begin]
+        assert encode_prompt(file, chat[:place], 1) == ids[:begin]
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -68,6 +68,8 @@ def _column(*words: str | None) -> pl.DataFrame:
         (["2024年1月15日", "2024 年 1 月 15 日"], "%Y年%m月%d日"),
         (["2024年1月"], "%Y年%m月"),
         (["2024년 1월 15일"], "%Y년 %m월 %d일"),
+        (["2024. 1. 15."], "%Y. %m. %d."),
+        (["15. 1. 2024."], "%d. %m. %Y."),
         (["15/01/95", "22/04/95"], "%d/%m/%y"),
         (["01/15/95"], "%m/%d/%y"),
         (["15.01.95"], "%d.%m.%y"),
@@ -270,3 +272,22 @@ def test_numbers_are_dates_where_they_can_be_one_date_alone(number: int, expecte
     for layout in ("%Y%m%d", "%d/%m/%Y"):
         found = pl.select(parse_numbered_dates(pl.lit(number, dtype=kind), layout)).item()
         assert found == (None if expected is None else datetime.fromisoformat(expected)), layout
+
+
+@pytest.mark.parametrize(
+    ("words", "layout"),
+    [
+        (["15. ledna 2024", "3. listopadu 2023"], "%d. %B %Y"),  # Czech
+        (["15. siječnja 2024.", "3. studenoga 2023."], "%d. %B %Y."),  # Croatian
+        (["2024. január 15.", "2023. nov. 3."], "%Y. %B %d."),  # Hungarian
+        (["2024년 1월 15일", "2023년 11월 3일"], "%Y년 %m월 %d일"),
+    ],
+)
+def test_months_of_languages_with_a_point_or_a_sign_behind_each_part(words: list[str], layout: str) -> None:
+    assert layouts_of(*words) == (layout,)
+    assert read(layout, *words) == read("%Y-%m-%d", "2024-01-15", "2023-11-03")
+
+
+def test_a_month_that_is_another_in_another_language_is_read_by_its_language() -> None:
+    assert read("%d. %B %Y.", "3. listopada 2023.") == read("%Y-%m-%d", "2023-10-03")  # Croatian
+    assert layouts_of("15 listopada 2024") == ()  # Polish, November

@@ -50,4 +50,5 @@ def test_a_span_is_its_seconds(word: str, seconds: float | None) -> None:
 def test_numbers_for_durations_are_milliseconds_where_only_these_are_like_the_training(
     values: list[float | None], is_json: bool, unit: str | None
 ) -> None:
-    assert unit_of_numbers(pl.Series(values, dtype=pl.Float64), (0.0, 10_710.0), is_json) == unit
+    table = pl.DataFrame({"x": pl.Series(values, dtype=pl.Float64)})
+    assert unit_of_numbers(table, "x", (0.0, 10_710.0), is_json) == unit

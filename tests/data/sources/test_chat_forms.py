@@ -260,6 +260,18 @@ def test_calls_of_sharegpt_and_of_openais_older_form(tmp_path: Path) -> None:
     assert second.messages == [USER, calls, {**tool, "name": "weather"}, ANSWER]
 
 
+def test_calls_may_be_the_json_text_of_a_list(tmp_path: Path) -> None:
+    calls = called("weather", {"city": "Rome"})
+    written = {**calls, "tool_calls": json.dumps(calls["tool_calls"])}
+    empty = {**ANSWER, "tool_calls": "[]"}
+    found = chats(write_lines(tmp_path / "calls.jsonl", [{"messages": [USER, written]}, {"messages": [USER, empty]}]))
+    assert found[0].messages == [USER, calls]
+    assert found[1].messages == [USER, {**ANSWER, "tool_calls": []}]
+    for wrong, said in (("[{", "tool_calls is no JSON"), ('"weather"', "tool_calls is no list of calls")):
+        with pytest.raises(DataError, match=f"row 1, message 2: {said}"):
+            chats(write_lines(tmp_path / "wrong.jsonl", [{"messages": [USER, {**ANSWER, "tool_calls": wrong}]}]))
+
+
 LATER = [USER, ANSWER, MORE, OTHER]
 
 
@@ -313,6 +325,21 @@ def test_answers_that_are_not_to_be_learned(tmp_path: Path, row: dict[str, Any])
 def test_switches_that_cannot_be_followed_are_refused_by_name(tmp_path: Path, row: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=said):
         chats(write_lines(tmp_path / "chats.jsonl", [row]))
+
+
+@pytest.mark.parametrize("name", ["train_mask", "learned", "mask"])
+@pytest.mark.parametrize(
+    "row",
+    [{"messages": LATER}, {"prompt": "Hi", "completion": "Go"}, {"prompt": "Hi", "chosen": "Go", "rejected": "No"}],
+)
+@pytest.mark.parametrize("mask", [[0, 1], [False, True], "[0, 1]"])
+def test_a_mask_of_another_name_is_refused_wherever_it_stands(
+    tmp_path: Path, row: dict[str, Any], name: str, mask: Any
+) -> None:
+    rows = [row, {**row, name: None}, {**row, name: mask}]
+    with pytest.raises(DataError, match=rf"column '{name}' seems to say what .* \(row 3\).*loss_mask"):
+        chats(write_lines(tmp_path / "chats.jsonl", rows))
+    interpreted(write_lines(tmp_path / "others.jsonl", [{**row, name: 0.5}, {**row, name: 1}]))  # a number is no mask
 
 
 @pytest.mark.parametrize(
@@ -389,3 +416,15 @@ def test_the_columns_of_a_question_and_its_answer_are_read(asked: str, tmp_path:
     found = package.check({"data": {"source": str(write_lines(tmp_path / "a.jsonl", rows))}})
     unread = [one["figures"]["columns"] for one in found["findings"] if one["key"] == "unread-columns"]
     assert unread == [["score"]]
+
+
+def test_pairs_whose_answers_are_the_same_are_counted(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"is {n} on", "chosen": f"no {n} is off", "rejected": f"no {n} is off" if n % 2 else "on"}
+        for n in range(20)
+    ]
+    found = package.check({"data": {"source": str(write_lines(tmp_path / "a.jsonl", rows))}})
+    (equal,) = [one for one in found["findings"] if one["key"] == "equal-answers"]
+    figures = equal["figures"]
+    assert equal["severity"] == "warning" and "say the same" in equal["message"]
+    assert figures["of"] == found["splits"]["train"] and 0 < figures["rows"] <= 10 and figures["rows"] < figures["of"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.data.file_form import ReadOptions
-from danlu.data.sources import csv_survey, separated, tables
+from danlu.data.sources import csv_survey, scans, separated
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
 
@@ -143,8 +143,7 @@ def test_a_large_file_is_read_in_parts_and_says_the_same(tmp_path: Path, monkeyp
     )
     found = []
     for folder, large in (("held", 1 << 30), ("parts", 0)):
-        monkeypatch.setattr(separated, "LARGE", large)
-        monkeypatch.setattr(tables, "LARGE", large)
+        monkeypatch.setattr(scans, "LARGE", large)
         for suffix in ("csv", "parquet"):
             path = tmp_path / folder / f"table.{suffix}"
             path.parent.mkdir(exist_ok=True)

@@ -16,7 +16,9 @@ from danlu.data.sources.conversations import Message, dump_messages
 from danlu.data.text.chat_template import answer_beginnings, choose_template, exported_template, render_prompt
 from danlu.data.text.preprocessor import load_tokenizer
 from danlu.data.text.tokenize import plain_ids
-from danlu.models.generation import Sampling, _encode_prompt, _StoppingCriteria
+from danlu.models.generated_text import GeneratedText
+from danlu.models.generation import encode_prompt
+from danlu.models.sampling import Sampling
 from tests.support.tiny_models import CHATML, CHATML_TOKENS, tokenizer
 
 VICUNA = (
@@ -78,7 +80,7 @@ def test_generation_begins_where_training_did(tmp_path: Path, turns: int, unigra
 
     file = opened(tmp_path, VICUNA, unigram)
     ids, _ = learned(file, CHAT[: turns + 1])
-    prompt = _encode_prompt(file, CHAT[:turns], 1)
+    prompt = encode_prompt(file, CHAT[:turns], 1)
     assert ids[: len(prompt)] == prompt
     _, answer = learned(file, [*CHAT[:turns], CHAT[turns]])
     assert ids[len(prompt) :] == answer[-len(ids[len(prompt) :]) :]
@@ -92,11 +94,9 @@ def test_generation_begins_where_training_did(tmp_path: Path, turns: int, unigra
 def test_the_templates_blank_is_no_part_of_a_generated_text(tmp_path: Path) -> None:
     file, pieces = opened(tmp_path, VICUNA), list[str]()
     ids, _ = learned(file, CHAT[:2])
-    answer = ids[len(_encode_prompt(file, CHAT[:1], 1)) :]
-    watcher = _StoppingCriteria(file, (), [len(answer)], [file.blank], pieces.append)
-    for token in answer:
-        watcher._append_token(0, token)
-    found = watcher.result(0, CHAT[:1])
+    answer = ids[len(encode_prompt(file, CHAT[:1], 1)) :]
+    found = GeneratedText(file.open(), file, len(answer), blank=file.blank)
+    pieces += [found.append(token) for token in answer] + [found.finish()]
     assert found.text == "".join(pieces) == CHAT[1]["content"]
     assert found.ended == "end"
     assert Sampling().max_new_tokens == 128
@@ -167,7 +167,7 @@ def check_boundaries(name: str, file: TokenizerFile, said: list[str]) -> None:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (marked >= 0).astype(int), [0]]))).reshape(-1, 2)
     assert len(edges) == len(said)
     for place, (begin, end) in enumerate(edges.tolist()):
-        prompt = _encode_prompt(file, chat[: 2 * place + 1], 1)
+        prompt = encode_prompt(file, chat[: 2 * place + 1], 1)
         assert prompt == ids[:begin]
         answer = said[place].strip() if name == "trimming" else said[place]
         ending = "<|im_end|>" if "im_start" in HEADERS[name] else "</s>"
@@ -194,7 +194,7 @@ def test_an_unknown_character_beside_the_headers_new_line_is_part_of_the_prompt(
     file = opened(tmp_path, CHATML, unigram=True)
     chat: list[Message] = [{"role": "user", "content": "is it on"}, {"role": "assistant", "content": "屏 is the cable"}]
     ids, answer = learned(file, chat)
-    prompt = _encode_prompt(file, chat[:1], 1)
+    prompt = encode_prompt(file, chat[:1], 1)
     assert prompt[-1] == file.open().token_to_id("<unk>")  # the new line, which this tokenizer does not know
     assert ids == prompt + ids[len(prompt) :] and answer == ids[len(prompt) : len(prompt) + len(answer)]
     assert AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(chat, return_dict=False) == ids
@@ -231,7 +231,6 @@ def test_an_exported_template_keeps_its_white_space(tmp_path: Path, edge: str, d
 def test_an_end_of_several_tokens_is_no_part_of_a_streamed_text(tmp_path: Path) -> None:
     file, pieces = opened(tmp_path, VICUNA).model_copy(update={"blank": "T: "}), list[str]()
     answer = file.open().encode("T: is the cable</s>", add_special_tokens=False).ids
-    watcher = _StoppingCriteria(file, (), [len(answer)], ["T: "], pieces.append)
-    for token in answer:
-        watcher._append_token(0, token)
-    assert watcher.result(0, CHAT[:1]).text == "".join(pieces) == "is the cable"
+    text = GeneratedText(file.open(), file, len(answer), blank="T: ")
+    pieces += [text.append(token) for token in answer] + [text.finish()]
+    assert text.text == "".join(pieces) == "is the cable"

@@ -15,7 +15,7 @@ import danlu as package
 from danlu.data.descriptors import Origin, TokenizerFile
 from danlu.data.text.chat_template import choose_template, render
 from danlu.data.text.preprocessor import CorpusPreprocessor, load_tokenizer
-from danlu.models.generation import _encode_prompt
+from danlu.models.generation import encode_prompt
 from danlu.models.text.options import Transformer
 from tests.support.chatting import write_lines
 from tests.support.tiny_models import CHATML, CHATML_TOKENS, SENTENCES, folder, tokenizer
@@ -59,7 +59,7 @@ def test_perplexities_are_those_by_hand(tmp_path: Path, packing: bool) -> None:
     from transformers import AutoTokenizer
 
     own = AutoTokenizer.from_pretrained(exported)
-    assert _encode_prompt(reader, prompt, 1) == own(prompt)["input_ids"]
+    assert encode_prompt(reader, prompt, 1) == own(prompt)["input_ids"]
     assert own(prompt)["input_ids"][0] == own.bos_token_id
 
 
@@ -101,7 +101,7 @@ def test_several_tokens_may_begin_a_text(tmp_path: Path) -> None:
     assert file.begins == (ids["[gMASK]"], ids["<s>"])
     (block,) = read_blocks(file, ["the cat"], packed=False, longest=16)
     assert [given for given, _ in block] == tokens("the cat")["input_ids"]
-    assert _encode_prompt(file, "the cat", 1) == tokens("the cat")["input_ids"]
+    assert encode_prompt(file, "the cat", 1) == tokens("the cat")["input_ids"]
 
 
 @pytest.mark.parametrize("choice", ["plain", "chatml"])

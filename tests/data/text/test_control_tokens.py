@@ -17,7 +17,7 @@ from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor, l
 from danlu.data.text.special_tokens import count_held, is_mark
 from danlu.data.text.tagging import TaggingPreprocessor
 from danlu.data.text.tokenize import plain_ids
-from danlu.models.generation import _encode_prompt
+from danlu.models.generation import encode_prompt
 from tests.support.tiny_folders import SENTENCES
 from tests.support.tiny_models import CHATML, CHATML_TOKENS, tokenizer
 
@@ -68,7 +68,7 @@ def test_added_words_stay_tokens_with_their_ids(unigram: bool, tmp_path: Path) -
     assert ids.count(reader.token_to_id("covid19")) == 1
     if not unigram:  # which does not know the signs
         assert "my <think> covid19 screen" in reader.decode(ids, skip_special_tokens=False)
-    prompt = _encode_prompt(file, "the c++ <|im_end|> covid19", 1)
+    prompt = encode_prompt(file, "the c++ <|im_end|> covid19", 1)
     assert [prompt.count(reader.token_to_id(word)) for word in (*WORDS, "<|im_end|>")] == [1, 1, 0]
 
 
@@ -83,7 +83,7 @@ def test_tools_and_documents_are_written_by_others_too(tmp_path: Path) -> None:
     assert ids.count(reader.token_to_id("<|im_start|>")) == ids.count(reader.token_to_id("<|im_end|>")) == 2
     assert ids.count(reader.token_to_id("<tool_call>")) == 0
     row = ChatRow(CHAT[:1], {"documents": [{"text": "<|im_end|><|im_start|>system"}], "tools": tools})
-    assert _encode_prompt(file, row, 1) == ids[: len(_encode_prompt(file, row, 1))]
+    assert encode_prompt(file, row, 1) == ids[: len(encode_prompt(file, row, 1))]
 
 
 def test_characters_of_the_private_planes_come_back(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_documents_too(tmp_path: Path) -> None:
     )
     ids = [one for one in prepared.columns[0].take(np.arange(1))["target"][0].tolist() if one >= 0]
     assert (ids.count(file.open().token_to_id("<think>")), ids.count(file.end)) == (0, 1)
-    assert _encode_prompt(file, "the <think> is </s> here", 1)[1:] == ids[:-1]
+    assert encode_prompt(file, "the <think> is </s> here", 1)[1:] == ids[:-1]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from danlu.models.engines.numpy_engine import NumpyEngine
 from danlu.models.engines.torch_engine import TorchEngine
 from danlu.models.predictor import Predictor
 from tests.conftest import Command
+from tests.support.warm import LIGHT, program
 
 HEAVY = ("torch", "sklearn", "scipy", "lightgbm", "transformers", "pandas", "pyarrow")
 
@@ -119,7 +118,7 @@ def test_tables_are_predicted_without_torch(table_run: Path, table_file: Path, t
         "except SystemExit as end:\n    assert not end.code, end.code\n"
         f"print(*(name for name in {HEAVY!r} if name in sys.modules))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    done = program(code, forks=LIGHT)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
     assert pl.read_csv(tmp_path / "a.csv").height == 178
 

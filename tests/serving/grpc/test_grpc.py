@@ -1,6 +1,10 @@
 """gRPC over real sockets: the protocol's methods, answered from the same batches as over HTTP."""
 
+import http.client
 import json
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -249,6 +253,62 @@ def test_two_workers_answer_at_one_port_and_what_has_begun_is_answered_at_the_en
         for thread in threads:
             thread.join(PATIENCE_S)
         assert (answered[0], failures) == (wanted, [])
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here to make a certificate")
+def test_a_reload_over_tls_answers_on_a_channel_that_is_kept(
+    tumour_run: Path, other_run: Path, tumours: Rows, tmp_path: Path
+) -> None:
+    for version, run in (("1", tumour_run), ("2", other_run)):
+        shutil.copytree(run / "model", tmp_path / "store" / "tumour" / version)
+    (tmp_path / "store" / "tumour" / "serving.json").write_text('{"default": "1"}', encoding="utf-8")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 "
+            f"-keyout {key} -out {certificate}")  # fmt: skip
+    subprocess.run(made.split(), check=True, capture_output=True)
+    tls = ("--certificate", certificate, "--private-key", key)
+    with serving(tmp_path / "store", "--engine", "numpy", "--grpc-port", "0", "--workers", "2", *tls) as server:
+        trusted, versions, failures = certificate.read_bytes(), list[str](), list[Any]()
+        done = threading.Event()
+
+        def ask() -> None:
+            secrets = grpc.ssl_channel_credentials(trusted)
+            with grpc.secure_channel(server.events[0]["grpc"], secrets) as channel:
+                infer = channel.unary_unary(f"/{SERVICE.name}/ModelInfer", None, Response.FromString)
+                while not done.is_set():
+                    try:
+                        found = infer(typed(tumours[:1]).SerializeToString(), timeout=PATIENCE_S)
+                        versions.append(found.model_version)
+                    except grpc.RpcError as error:
+                        failures.append(error.code())
+                        time.sleep(0.1)
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        link = http.client.HTTPSConnection(
+            *server.address, timeout=PATIENCE_S, context=ssl.create_default_context(cadata=trusted.decode())
+        )
+        for version in ("2", "1"):
+            before = len(versions)
+            link.request("POST", "/v2/repository/models/tumour/load", json.dumps({"parameters": {"default": version}}))
+            answer = link.getresponse()
+            assert (answer.status, answer.read() != b"") == (200, True)
+            link.close()
+            until = time.monotonic() + PATIENCE_S
+            while (len(versions) == before or versions[-1] != version) and time.monotonic() < until:
+                time.sleep(0.02)
+        done.set()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        with pytest.raises(grpc.RpcError), grpc.insecure_channel(server.events[0]["grpc"]) as channel:
+            channel.unary_unary(f"/{SERVICE.name}/ServerLive")(b"", timeout=5)
+    # What reaches a worker as it stops is ended by gRPC's own server, honestly; clients try that again.
+    assert (
+        {*failures} <= {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
+        and set(versions) == {"1", "2"}
+        and versions[-1] == "1"
+    )
 
 
 def test_the_file_of_messages_is_read_as_it_stands() -> None:

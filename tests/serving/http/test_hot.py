@@ -36,7 +36,7 @@ async def answers(served: Served, request: bytes, times: int) -> tuple[bytes, in
     """Ask over one connection; the last answer, and how many objects were left to the garbage collector."""
     loop, table = asyncio.get_running_loop(), Table()
     place_metrics(table.layout, "m", "1")
-    hot = Hot(loop, Limits(inline_s=60), Gate((), monotonic, 1))
+    hot = Hot(loop, Limits(inline_s=60), Gate((), monotonic))
     instance = Instance("m", "1", served, loop, Limits(inline_s=60), table.row(1))
     hot.add(Model("m", {"1": Path()}, Policy(default="1")), {"1": instance})
     config = uvicorn.Config(nothing, lifespan="off", ws="none", log_config=None)

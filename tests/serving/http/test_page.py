@@ -53,11 +53,11 @@ def test_the_form_asks_for_each_column_and_shows_what_the_server_answers(browser
     labels = browser.run("[...document.querySelectorAll('.field label')].map((each) => each.textContent)")
     row = trial.get("/openapi.json").json["components"]["schemas"]["Model1Row"]
     assert labels == row["required"]
-    assert browser.run("[...document.querySelectorAll('.field input')].every((each) => each.value)")
+    assert browser.run("[...document.querySelectorAll('[data-column]')].every((each) => each.value)")
     browser.run("document.querySelector('[data-column]').value = '14.2'")
     browser.run(SEND)
     shown = browser.wait(ANSWERED)
-    cells = browser.run("[...document.querySelectorAll('.field input')].map((each) => each.value)")
+    cells = browser.run("[...document.querySelectorAll('[data-column]')].map((each) => each.value)")
     sent = dict(zip(labels, [_number(cell) for cell in cells], strict=True))
     (answer,) = trial.post("/predict/wine", {"rows": [sent]}).json["answers"]
     assert sent["alcohol"] == 14.2
@@ -70,6 +70,23 @@ def test_the_form_asks_for_each_column_and_shows_what_the_server_answers(browser
     assert sorted(explained) == sorted(labels)
     keep(browser, "wine")
     assert all(address.startswith(url(trial, "/")) for address in browser.requests())
+
+
+def test_a_category_is_chosen_from_the_known_words_or_written(browser: Browser, trial: Server) -> None:
+    browser.open(url(trial, "/models/wine"))
+    (name,) = browser.run("[...document.querySelectorAll('select')].map((each) => each.closest('.field').innerText)")
+    options = browser.run("[...document.querySelector('select').options].map((each) => each.text)")
+    known = trial.get("/openapi.json").json["components"]["schemas"]["Model1Row"]["properties"]
+    assert name.partition("\n")[0] in known and options[-2:] == ["(missing)", "another word …"] and len(options) > 3
+    other = "document.querySelector('.other')"
+    assert browser.run(f"{other}.hidden") is True
+    browser.run("""(() => { const select = document.querySelector('select');
+        select.selectedIndex = select.options.length - 1; select.dispatchEvent(new Event('change')); })()""")
+    assert browser.run(f"{other}.hidden") is False
+    browser.run(f"{other}.value = 'never seen'")
+    browser.run(SEND)
+    assert browser.wait(ANSWERED)
+    keep(browser, "other-word")
 
 
 def _number(cell: str) -> float | str:

@@ -45,6 +45,9 @@ class Handler:
     def is_pressed(self, exchange: Exchange) -> bool:
         return self.pressed
 
+    def refusal_body(self, target: bytes, refusal: Refusal) -> bytes:
+        return refusal.body()
+
 
 class Site:
     """A listening server, and what it knows of its connections."""

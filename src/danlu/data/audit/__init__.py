@@ -6,7 +6,7 @@ Each file is a family of checks; each check looks at an `AuditContext` and retur
 from collections.abc import Iterable
 
 from danlu.core.seeds import Seed
-from danlu.data.audit.conversations import unread_columns
+from danlu.data.audit.conversations import equal_answers, unread_columns
 from danlu.data.audit.drift import adversarial_validation, drifting_columns
 from danlu.data.audit.duplicates import contradicting_labels, near_copies, repeated_rows
 from danlu.data.audit.finding import MOST_ROWS, SEVERITIES, Check, Finding, audit_context
@@ -32,6 +32,7 @@ CHECKS: dict[str, Check] = {
     "unread-files": unread_files,
     "doubtful-encoding": doubtful_encoding,
     "unread-columns": unread_columns,
+    "equal-answers": equal_answers,
     "broken-images": broken_images,
     "gray-range": gray_range,
     "repeated-rows": repeated_rows,

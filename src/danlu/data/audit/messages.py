@@ -36,6 +36,9 @@ FINDINGS: dict[str, str] = {
     "unknown-tokens.cure": "choose a model whose tokenizer knows this language or writing",
     "unread-columns": "no part of the conversations, so the model never reads them: {columns}",
     "unread-columns.subject": "columns not read",
+    "equal-answers": "in {rows:,} of {of:,} training rows chosen and rejected say the same; such a row prefers nothing",
+    "equal-answers.subject": "equal answers",
+    "equal-answers.cure": "remove these rows, or correct one of the two answers",
     "repeated-rows": "{rows:,} of {of:,} {split} rows also stand in the training split; "
     "the figures flatter the model by as much",
     "repeated-rows.subject": "duplicates",

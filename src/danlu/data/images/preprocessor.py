@@ -4,7 +4,7 @@ Pixels stay uint8 until they reach the model, which normalises them itself; a qu
 forget when serving.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
@@ -96,6 +96,16 @@ class ImagePreprocessor(Preprocessor):
             side = max(side, min(stored_size, int(_median_shorter_side(headers))))
         pixels = LazyPixels(references, place.folder, side, self.channels, levels=self.levels, errors=place.errors)
         return PreparedDataset((ImageColumn(pixels, augment),))
+
+    def iter_arrays(
+        self, frame: pl.DataFrame, place: Origin, size: int
+    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray | None]]:
+        """Yield batches of images, [batch, channels, side, side] uint8; without torch."""
+        references = frame[self.column].to_list()
+        pixels = LazyPixels(references, place.folder, self.size, self.channels, levels=self.levels, errors=place.errors)
+        for start in range(0, len(pixels), size):
+            batch = pixels.many(np.arange(start, min(start + size, len(pixels))))
+            yield {"image": batch.transpose(0, 3, 1, 2)}, None
 
 
 def _median_shorter_side(headers: Sequence[Header]) -> float:

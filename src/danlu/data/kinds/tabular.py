@@ -34,6 +34,7 @@ class TabularKind(DataKind):
         outputs=2,
     )
     has_feature_columns = True
+    reads_rows_apart = True
     max_baseline_rows = 200_000
     starter_lines = ("  scale: standard        # standard | minmax | symmetric | robust | quantile | none",)
     row_noun = "row"

@@ -35,6 +35,7 @@ class TextKind(TokenizedKind):
     default_epochs = 10
     typical = TypicalSample("texts", TextInputs(vocabulary=30_000, longest=128, pad=0), "128 tokens", outputs=2)
     content_is_text = True
+    reads_rows_apart = True
     starter_lines = (VOCABULARY_LINE,)
     row_noun = "text"
 

@@ -2,7 +2,8 @@
 
 In: a layout in strptime's letters. Out: an expression whose groups hold the parts of a date, by the letter of each.
 Beyond strptime's own letters there are `%q`, the quarter of a year, and `%G-W%V`, the ISO week, which begins it. `%Y`
-stands for four digits, never fewer; `%b` for a short month name, `%B` for a short or a long one, in English.
+stands for four digits, never fewer; `%b` for a short month name, `%B` for a short or a long one, in English, and behind
+an ordinal's point (`15. ledna 2024`) in the languages of `OTHER_MONTHS`.
 """
 
 import re
@@ -10,6 +11,28 @@ from functools import cache
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _LONG = "january|february|march|april|may|june|july|august|september|october|november|december"
+# Names of months beside a day, in the genitive where a language has one: `listopad` is October in Croatian and November
+# in Czech. Only these languages write a point behind the day or the year; a Polish `15 listopada` is in November.
+OTHER_MONTHS = {
+    "Czech": "ledna února března dubna května června července srpna září října listopadu prosince",
+    "Croatian": "siječnja veljače ožujka travnja svibnja lipnja srpnja kolovoza rujna listopada studenoga prosinca",
+    "Hungarian": ("január február március április május június július augusztus szeptember október november december"),
+}
+MONTH_NUMBERS = {
+    **{name: number for names in OTHER_MONTHS.values() for number, name in enumerate(names.split(), 1)},
+    **{name: number for number, name in enumerate(_LONG.split("|"), 1)},
+    **{name: number for number, name in enumerate(MONTHS, 1)},
+    "sept": 9,
+    "studenog": 11,
+    "febr": 2,
+    "márc": 3,
+    "ápr": 4,
+    "máj": 5,
+    "jún": 6,
+    "júl": 7,
+    "szept": 9,
+    "okt": 10,
+}
 _SHORT = rf"(?:{'|'.join(MONTHS)}|sept)\.?"
 _WEEKDAY = r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?"
 _OFFSET = r"(?P<sign>[+-])(?P<zh>[0-9]{1,2})(?::?(?P<zm>[0-9]{2}))?(?:\[[\w/+-]+\])?"
@@ -113,6 +136,8 @@ def _letter(layout: str, letter: str, named: bool) -> str:
     """Return the expression of one letter."""
     if letter in tuple("mdHMS") and re.search("%:?[YymdHMS]%[YymdHMS]", layout):
         return _LETTERS[letter].replace("{1,2}", "{2}")  # nothing else tells where digits without a sign between end
+    if letter == "B" and re.search(r"%[dY]\. ", layout):
+        return rf"(?P<b>(?:{'|'.join(sorted(MONTH_NUMBERS, key=len, reverse=True))})\.?)"
     if letter == "d" and named:
         return _LETTERS[letter] + r"(?:st|nd|rd|th)?"
     return _LETTERS[letter]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from danlu.data.reading.date_patterns import MONTHS, bare, date_pattern, pattern_of, pattern_of_any
+from danlu.data.reading.date_patterns import MONTH_NUMBERS, bare, date_pattern, pattern_of, pattern_of_any
 
 # Which of them is meant is asked about where several fit all words and disagree.
 LAYOUTS = (
@@ -19,6 +19,7 @@ LAYOUTS = (
     *("%m/%d/%y", "%d/%m/%y", "%m-%d-%y", "%d-%m-%y", "%y-%m-%d", "%d.%m.%y"),
     *(f"%d{sign}%{letter}{sign}%Y" for letter in "bB" for sign in ("-", " ", "/", ".", "")),
     *(f"%d. %{letter} %Y" for letter in "bB"),
+    *("%d. %B %Y.", "%Y. %B %d.", "%d. %m. %Y", "%d. %m. %Y.", "%d.%m.%Y.", "%Y. %m. %d.", "%Y.%m.%d."),
     *(f"%d of %{letter} %Y" for letter in "bB"),
     *(f"%Y{sign}%{letter}{sign}%d" for letter in "bB" for sign in ("-", " ")),
     *("%b %d, %Y", "%B %d, %Y", "%b-%d-%Y", "%B-%d-%Y"),
@@ -47,7 +48,6 @@ TRIED_WORDS = 8  # looked at before the whole column is
 LARGEST_OFFSET = 14  # hours, as in Kiritimati
 PIVOT = 69  # the first of two-digit years in the twentieth century
 
-_MONTH_NUMBERS = {name: number for number, name in enumerate(MONTHS, 1)}
 Groups = Mapping[str, pl.Expr]
 
 
@@ -199,8 +199,8 @@ def _day(groups: Groups) -> pl.Expr:
     if "q" in groups:
         months.append(_number(groups, "q") * 3 - 2)
     if "b" in groups:
-        name = groups["b"].str.to_lowercase().str.slice(0, 3)
-        months.append(name.replace_strict(_MONTH_NUMBERS, default=None, return_dtype=pl.Int64))
+        name = groups["b"].str.to_lowercase().str.strip_suffix(".")
+        months.append(name.replace_strict(MONTH_NUMBERS, default=None, return_dtype=pl.Int64))
     month = pl.coalesce(months)
     day = pl.concat_str(_year(groups), month, _number(groups, "d", 1), separator="-")
     return day.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))

@@ -16,11 +16,12 @@ import polars as pl
 
 from danlu.data.descriptors import RawData
 from danlu.data.file_form import MISSING_WORDS
-from danlu.data.frames import Table, collect_like
+from danlu.data.frames import Table, collect_like, collect_streaming
 from danlu.data.reading.apply import describe_wanted, typed
 from danlu.data.reading.dates import parse_any_date
 from danlu.data.reading.formats import (
     POINT,
+    SHOWN_POINT,
     Formats,
     formats_of_numbers,
     plain_if_unsettled,
@@ -29,13 +30,14 @@ from danlu.data.reading.formats import (
 )
 from danlu.data.reading.infinity import LARGEST
 from danlu.data.reading.missing import without_missing
-from danlu.data.reading.numbers import NumberFormat
+from danlu.data.reading.numbers import NumberFormat, are_plain_numbers
 from danlu.data.reading.reading import Reading
 from danlu.data.reading.spans import MILLISECONDS, unit_of_numbers
 
 Range = tuple[float, float]
 FEW, MOST = 0.5, 0.9  # shares of values near those of the training that count against a way of writing, and for it
 NARROW = 0.1  # of the training's range: so far beyond it values speak against another reading than the model's own
+READ = "\0read "  # before a column's name: the column once it is read, beside its words
 ROW_ERROR = "\0error"  # a column beside the rows: why a row cannot be answered, with its code
 
 
@@ -54,7 +56,8 @@ def read_as_trained(
         ranges: the least and the largest training value of each column of numbers, where they are known.
 
     Returns:
-        the rows; where one of them cannot be read, with a column ROW_ERROR that is null for all others.
+        the rows; where one of them cannot be read, with a column ROW_ERROR that is null for all others. A table on disk
+        may have it without any.
     """
     if source.layout != "table":
         return source
@@ -76,16 +79,16 @@ def read_as_trained(
         for name in unclear
     ]
     errors += [
-        pl.when(change.is_null() & pl.col(name).is_not_null()).then(
+        pl.when(pl.col(READ + name).is_null() & pl.col(name).is_not_null()).then(
             pl.concat_str(
                 pl.lit(f"DL211: column {name!r}: "), name, pl.lit(f" is not {describe_wanted(*readings[name])}")
             )
         )
-        for name, change in changes.items()
+        for name in changes
     ]
     schema = frame.schema  # asked once: polars makes it anew each time, for all columns
     numbers = {
-        name: changes.get(name, pl.col(name)).cast(pl.Float64)  # decimals know no infinity
+        name: pl.col(READ + name if name in changes else name).cast(pl.Float64)  # decimals know no infinity
         for name, (type_, _) in readings.items()
         if type_ == "number" and (name in changes or schema[name].is_numeric())
     }
@@ -97,9 +100,14 @@ def read_as_trained(
     ]
     if not errors:
         return replace(source, frame=frame)
-    changed = frame.lazy().with_columns(pl.coalesce(errors).alias(ROW_ERROR), *changes.values())
-    together = collect_like(frame, changed)
-    if together[ROW_ERROR].null_count() == together.height:
+    # Each column is read once, and the errors look at what was read: a plan in which all errors hold all ways of
+    # reading takes polars far longer than the rows of a request do.
+    read = frame.lazy().with_columns(change.alias(READ + name) for name, change in changes.items())
+    told = read.with_columns(pl.coalesce(errors).alias(ROW_ERROR))
+    values = (pl.col(READ + name).alias(name) if name in changes else pl.col(name) for name in schema)
+    together = collect_like(frame, told.select(*values, ROW_ERROR))
+    # On disk nobody knows before the rows are read, for which polars would hold the whole column.
+    if isinstance(together, pl.DataFrame) and together[ROW_ERROR].null_count() == together.height:
         together = together.select([name for name in together.columns if name != ROW_ERROR])
     return replace(source, frame=together)
 
@@ -125,17 +133,17 @@ def _changes(
     """
     schema = frame.schema
     written = {
-        name: _formats(frame[name], reading)
+        name: _formats(frame, name, reading)
         for name, (type_, reading) in readings.items()
         if type_ == "number" and schema[name] == pl.String
     }
-    styles = styles_shown((formats, frame[name].drop_nulls()) for name, formats in written.items())
+    styles = styles_shown((formats, _with_point(frame, name)) for name, formats in written.items())
     own = {name: reading.number or NumberFormat() for name, (type_, reading) in readings.items() if type_ == "number"}
     pointed = {name for name in own if signed and schema[name].is_float()}
     styles |= {POINT} if pointed else set()
     settled = {name: settle_by_others(formats, styles) for name, formats in written.items()}
     settled = {
-        name: plain_if_unsettled(_as_in_training(frame[name], formats, ranges.get(name)))
+        name: plain_if_unsettled(_as_in_training(frame, name, formats, ranges.get(name)))
         for name, formats in settled.items()
     }
     shown = {formats[0].decimal for name, formats in settled.items() if _differs(formats, own[name])}  # type: ignore[union-attr]
@@ -144,7 +152,7 @@ def _changes(
     if len(shown) == 1:  # the file surely has another sign than the training file
         (decimal,) = shown
         settled = {
-            name: _otherwise(frame[name], formats, decimal, ranges.get(name)) for name, formats in settled.items()
+            name: _otherwise(frame, name, formats, decimal, ranges.get(name)) for name, formats in settled.items()
         }
     changes: dict[str, pl.Expr] = {}
     for name, (type_, reading) in readings.items():
@@ -167,7 +175,7 @@ def _spans(
     """Return how numbers for durations become seconds, and the columns whose unit is not clear."""
     schema = frame.schema
     units = {
-        name: unit_of_numbers(frame[name], ranges[name], is_json)
+        name: unit_of_numbers(frame, name, ranges[name], is_json)
         for name, (type_, reading) in readings.items()
         if type_ == "number" and reading.spans and schema[name].is_numeric() and name in ranges
     }
@@ -180,26 +188,26 @@ def _differs(formats: Formats, own: NumberFormat) -> bool:
     return len(formats) == 1 and isinstance(formats[0], NumberFormat) and formats[0].decimal != own.decimal
 
 
-def _otherwise(values: pl.Series, formats: Formats, decimal: str, trained: Range | None) -> Formats:
+def _otherwise(frame: Table, name: str, formats: Formats, decimal: str, trained: Range | None) -> Formats:
     """Return the format with a decimal sign where it alone fits the training values.
 
     As of `6.275` beside `0,5`, to a model that learned from 6275. Else the column's own formats.
     """
     if len(formats) != 1 or trained is None:
         return formats
-    found = formats_of_numbers(values.drop_nulls().unique())
+    found = formats_of_numbers(_distinct(frame, name))
     others = tuple(form for form in found if form.decimal == decimal and form not in formats)
-    likely = _as_in_training(values, (*formats, *others), trained, NARROW) if others else ()
+    likely = _as_in_training(frame, name, (*formats, *others), trained, NARROW) if others else ()
     return likely if len(likely) == 1 else formats
 
 
-def _as_in_training(values: pl.Series, formats: Formats, trained: Range | None, beyond: float = 1.0) -> Formats:
+def _as_in_training(frame: Table, name: str, formats: Formats, trained: Range | None, beyond: float = 1.0) -> Formats:
     """Return the one format whose values lie where the training values did.
 
     All of them where no single one does.
 
     Args:
-        values: words.
+        frame, name: a column of words.
         formats: that read them.
         trained: the range of the training values.
         beyond: how far values may lie beyond it, as a share of its width.
@@ -210,25 +218,45 @@ def _as_in_training(values: pl.Series, formats: Formats, trained: Range | None, 
     shares = []
     for form in formats:
         assert isinstance(form, NumberFormat)
-        numbers = values.to_frame("word").select(form.parse(pl.col("word"))).to_series().drop_nulls()
-        shares.append(float(numbers.is_between(trained[0] - room, trained[1] + room).mean() or 0.0))  # type: ignore[arg-type]
+        inside = form.parse(pl.col(name)).drop_nulls().is_between(trained[0] - room, trained[1] + room)
+        shares.append(float(collect_streaming(frame, frame.lazy().select(inside.mean())).item() or 0.0))
     likely = [form for form, share in zip(formats, shares, strict=True) if share > FEW]
     return tuple(likely) if len(likely) == 1 and max(shares) > MOST else formats
 
 
-def _formats(values: pl.Series, reading: Reading) -> Formats:
+def _formats(frame: Table, name: str, reading: Reading) -> Formats:
     """Return the ways in which a later file may write a column's numbers.
 
     The training file's way wherever it fits. Several where the file is not clear; its other columns may tell.
     """
     own = reading.number or NumberFormat()
-    words = values.drop_nulls().unique()
-    parsed = words.to_frame("word").select(own.parse(pl.col("word"))).to_series()
-    failed = words.filter(parsed.is_null())
+    if (
+        isinstance(frame, pl.DataFrame)
+        and own == NumberFormat()
+        and are_plain_numbers(frame[name].drop_nulls().unique())
+    ):
+        return (own,)
+    failed = _distinct(frame, name, own.parse(pl.col(name)).is_null())
     others = formats_of_numbers(failed.filter(failed.str.contains(r"\d"))) if len(failed) else ()
+    if not others:
+        return (own,)
+    words = _distinct(frame, name)
 
     def read(form: NumberFormat) -> int:
         return len(words) - int(words.to_frame("word").select(form.parse(pl.col("word")).null_count()).item())
 
     better = tuple(form for form in others if read(form) > len(words) - len(failed))
     return better or (own,)
+
+
+def _distinct(frame: Table, name: str, where: pl.Expr | None = None) -> pl.Series:
+    """Return the distinct words of a column, some of them where a condition says which."""
+    lazy = frame.lazy().select(name)
+    kept = lazy if where is None else lazy.filter(where)
+    return collect_streaming(frame, kept.drop_nulls().unique()).to_series()
+
+
+def _with_point(frame: Table, name: str) -> pl.Series:
+    """Return a word of a column that shows a decimal point, if there is one."""
+    shows = pl.col(name).str.contains(SHOWN_POINT)
+    return collect_streaming(frame, frame.lazy().select(name).filter(shows).head(1)).to_series()

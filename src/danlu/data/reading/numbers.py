@@ -163,6 +163,11 @@ def _plain_formats(words: pl.Series) -> tuple[NumberFormat, ...]:
     return (NumberFormat(), POINTED) if grouped else (NumberFormat(),)
 
 
+def are_plain_numbers(words: pl.Series) -> bool:
+    """Return whether the plain format surely reads all words; quicker than to read them by it."""
+    return bool((words.str.contains(PLAIN) & words.cast(pl.Float64, strict=False).is_finite()).all())
+
+
 def are_phone_numbers(words: pl.Series) -> bool:
     """Return whether words are international telephone numbers, which begin with + all of them.
 

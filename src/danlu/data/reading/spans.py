@@ -6,8 +6,9 @@ numbers. Files with a type for them need none of this.
 
 from typing import Literal
 
-import numpy as np
 import polars as pl
+
+from danlu.data.frames import Table, collect_streaming
 
 Unit = Literal["s", "ms"]
 MILLISECONDS = 1000.0
@@ -29,32 +30,42 @@ def parse_spans(words: pl.Expr) -> pl.Expr:
     return pl.coalesce(_seconds(words, CLOCK), _seconds(words, ISO))
 
 
-def unit_of_numbers(values: pl.Series, trained: tuple[float, float], is_json: bool) -> Unit | None:
+def unit_of_numbers(table: Table, name: str, trained: tuple[float, float], is_json: bool) -> Unit | None:
     """Return the unit of numbers for durations: seconds or milliseconds.
 
     Milliseconds, as pandas writes them into JSON, where only these lie in the range of the training. None where numbers
     in JSON may be either.
 
     Args:
-        values: as they were read.
+        table, name: a column of numbers, as they were read.
         trained: the least and the largest training value, in seconds.
         is_json: whether they come from JSON.
     """
-    numbers = values.cast(pl.Float64).drop_nulls().drop_nans().to_numpy()
-    numbers = numbers[numbers != 0]
     low, high = trained
-    if not len(numbers) or not (numbers == np.rint(numbers)).all():
-        return "s"
     room = high - low
-    as_seconds, as_milliseconds = (
-        float(((low - room <= each) & (each <= high + room)).mean()) for each in (numbers, numbers / MILLISECONDS)
+    number = pl.col(name)
+    asked = (
+        table.lazy()
+        .select(number.cast(pl.Float64))
+        .filter(number.is_not_null() & number.is_not_nan() & (number != 0))
+        .select(
+            pl.len().alias("count"),
+            (number == number.round()).all().alias("whole"),
+            number.is_between(low - room, high + room).mean().alias("s"),
+            (number / MILLISECONDS).is_between(low - room, high + room).mean().alias("ms"),
+            number.abs().max().alias("most"),
+        )
     )
+    told = collect_streaming(table, asked).row(0, named=True)
+    if not told["count"] or not told["whole"]:
+        return "s"
+    as_seconds, as_milliseconds = told["s"], told["ms"]
     if as_milliseconds <= 0.9 or (not is_json and as_seconds > 0.5):
         return "s"
     if as_seconds <= 0.5:
         return "ms"
-    if len(numbers) >= SEVERAL:
-        times = float(np.abs(numbers).max()) / max(abs(low), abs(high))
+    if told["count"] >= SEVERAL:
+        times = told["most"] / max(abs(low), abs(high))
         if 0.1 < times < 10:
             return "s"
         if 0.1 < times / MILLISECONDS < 10:

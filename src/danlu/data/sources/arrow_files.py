@@ -9,7 +9,7 @@ from danlu.data.frames import DiskFrame
 from danlu.data.sources.arrow_schema import read_arrow_schema
 from danlu.data.sources.hugging_face import METADATA_KEY, plain_features, said_features
 from danlu.data.sources.parquet import added_columns
-from danlu.data.sources.scans import LARGE
+from danlu.data.sources.scans import is_large
 from danlu.errors import DataError
 
 FILE_MAGIC = b"ARROW1"
@@ -32,7 +32,7 @@ def read_arrow(path: Path, options: ReadOptions) -> ReadTable:
         )
     with path.open("rb") as file:
         is_file = file.read(len(FILE_MAGIC)) == FILE_MAGIC
-    if is_file and path.stat().st_size > LARGE:
+    if is_file and is_large(path.stat().st_size, options):
         table: pl.DataFrame | DiskFrame = DiskFrame(pl.scan_ipc(path))
     else:
         table = pl.DataFrame(pl.read_ipc(path) if is_file else pl.read_ipc_stream(path))

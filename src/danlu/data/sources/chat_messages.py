@@ -162,6 +162,8 @@ def _message(value: Any, place: str) -> tuple[Message, bool]:
             "are learned",
             code="DL240",
         )
+    if isinstance(written := said.get("tool_calls"), str):
+        said = {**said, "tool_calls": _called(written, place)}
     if isinstance(call := said.get("function_call"), dict) and "tool_calls" not in said:  # OpenAI's older form
         said = {name: entry for name, entry in said.items() if name != "function_call"}
         said["tool_calls"] = [{"type": "function", "function": call}]
@@ -207,6 +209,17 @@ def _switch(name: str, value: Any, place: str) -> bool:
     if isinstance(value, bool | int | float) and value in (0, 1):
         return bool(value)
     raise DataError(f"{place}: {name} is {value!r}; a message is learned (1) or not (0)", code="DL240")
+
+
+def _called(text: str, place: str) -> list[Any]:
+    """Return the calls of which `tool_calls` is the JSON text; none of an empty one."""
+    try:
+        calls = json.loads(text) if text.strip() else []
+    except ValueError as error:
+        raise DataError(f"{place}: tool_calls is no JSON ({error})", code="DL240") from None
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise DataError(f"{place}: tool_calls is no list of calls; correct or remove it", code="DL240")
+    return calls
 
 
 def _calls(content: Any, place: str) -> list[Any]:

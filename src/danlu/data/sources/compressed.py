@@ -23,7 +23,7 @@ ARCHIVES = (".tar", ".tgz", ".tbz2", ".txz")
 
 
 @contextmanager
-def unpacked(path: Path, part: str | None) -> Iterator[Path]:
+def unpacked(path: Path, part: str | None, lasting: bool = False) -> Iterator[Path]:
     """Unpack a file into its own folder, under its name without the last suffix.
 
     A large one stays in the cache, from where its rows are read.
@@ -31,6 +31,7 @@ def unpacked(path: Path, part: str | None) -> Iterator[Path]:
     Args:
         path: of a suffix in OPENERS.
         part: the file of an archive that is meant; by default its only one.
+        lasting: whether it stays in the cache whatever its size.
 
     Raises:
         DataError: it is damaged, or it holds several files.
@@ -46,7 +47,7 @@ def unpacked(path: Path, part: str | None) -> Iterator[Path]:
             shutil.copyfileobj(packed, whole)
 
     try:
-        if path.stat().st_size * PACKED > LARGE:
+        if lasting or path.stat().st_size * PACKED > LARGE:
             yield _only_file(cached_dir("unpacked", [file_identity(path), part], unpack))
             return
         with tempfile.TemporaryDirectory(dir=scratch_folder(), ignore_cleanup_errors=True) as folder:

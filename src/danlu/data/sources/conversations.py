@@ -20,6 +20,7 @@ from danlu.data.sources.chat_forms import (
     HISTORY,
     JUDGEMENTS,
     KNOWN_FORMS,
+    LEARNED_BY_PLACE,
     MEDIA,
     MESSAGES,
     NAMES,
@@ -28,7 +29,14 @@ from danlu.data.sources.chat_forms import (
     PROMPT,
     REJECTED,
 )
-from danlu.data.sources.chat_messages import parsed, question_text, read_conversation, read_marked, read_turn
+from danlu.data.sources.chat_messages import (
+    SOUNDS_LEARNED,
+    parsed,
+    question_text,
+    read_conversation,
+    read_marked,
+    read_turn,
+)
 from danlu.data.sources.chat_rows import Message, dump_messages, kept_row, read_messages
 from danlu.data.sources.nested_json import looks_like_messages, without_nulls
 from danlu.data.sources.preference_rows import ANSWERS, pair_columns, read_pair, without_prompt
@@ -93,6 +101,7 @@ def conversations(source: RawData) -> RawData:
         _refuse_unknown(frame, source.origin)
         return source
     _refuse_judged(frame, source.origin)
+    _refuse_masks(frame, said, source.origin)
     told = frame if pair is None else without_repeated_texts(frame, pair[0], pair[2:])
     chats = []
     for place, row in iter_rows(told, said, source.origin):
@@ -114,6 +123,7 @@ def preferences(source: RawData) -> RawData:
     """
     frame = source.frame.lazy().collect()
     said = pair_columns(frame.columns, messages_column(frame, source.origin), source.origin)
+    _refuse_masks(frame, said, source.origin)
     found: dict[str, list[str]] = {name: [] for name in PREFERENCE}
     for place, row in iter_rows(without_repeated_texts(frame, said[0], ANSWERS), said, source.origin):
         prompt, *answers = read_pair(row, said, place)
@@ -252,6 +262,30 @@ def _refuse_judged(frame: pl.DataFrame, origin: str) -> None:
                 f"{KNOWN_FORMS}",
                 code="DL240",
             )
+
+
+def _refuse_masks(frame: pl.DataFrame, said: Sequence[str], origin: str) -> None:
+    """Raise if a column of another name than the known one seems to say what of a row is learned."""
+    for name in frame.columns:
+        if name in (*said, *NAMES) or not SOUNDS_LEARNED.search(name):
+            continue
+        row = next((row for row, value in enumerate(frame[name].to_list(), 1) if _is_mask(value)), None)
+        if row is not None:
+            raise DataError(
+                f"{origin}: column {name!r} seems to say what of a conversation is learned (row {row}), and is no name "
+                f"that danlu knows; rename it to {LEARNED_BY_PLACE}, one 0 or 1 a message, or remove it",
+                code="DL240",
+            )
+
+
+def _is_mask(value: Any) -> bool:
+    """Return whether a value is a list of 0 and 1, or its JSON text."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return False
+    return isinstance(value, list) and bool(value) and all(one in (0, 1) for one in value if one is not None)
 
 
 def _is_yes_or_no(values: pl.Series) -> bool:

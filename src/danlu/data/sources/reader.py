@@ -177,7 +177,7 @@ def _parsed(read: Callable[[Path, ReadOptions], ReadTable], path: Path, options:
 def _read_packed(path: Path, options: ReadOptions) -> RawData:
     """Read what a compressed file holds, under the name of that file."""
     in_archive = path.suffix.lower() == ".zip"
-    with unpacked(path, options.part if in_archive else None) as inner:
+    with unpacked(path, options.part if in_archive else None, options.most_bytes is not None) as inner:
         try:
             read = _read_file(inner, replace(options, part=None) if in_archive else options)
         except DataError as error:

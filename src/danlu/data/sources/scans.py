@@ -6,12 +6,18 @@ from pathlib import Path
 import polars as pl
 
 from danlu.artifacts.cache import cached_dir, file_identity
+from danlu.data.file_form import ReadOptions
 from danlu.data.frames import DiskFrame, Table, rows_within
 
 LARGE = 1 << 30  # bytes; a larger file is not read into memory
 BATCH_BYTES = 1 << 20  # of a cached table that polars reads at once, several in each of its threads
 PASS_BYTES = 1 << 28  # of parquet that are converted at once
 VERSION = 3  # of cached tables; another version is rebuilt
+
+
+def is_large(size_bytes: int, options: ReadOptions) -> bool:
+    """Return whether a table of this size is left on disk."""
+    return size_bytes > (LARGE if options.most_bytes is None else options.most_bytes)
 
 
 def collect(path: Path, scan: Callable[[], pl.LazyFrame], large: bool, options: list[object]) -> Table:

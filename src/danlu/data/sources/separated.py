@@ -16,7 +16,7 @@ from danlu.data.frames import Table, collect_like, describe_columns
 from danlu.data.sources.csv_copy import normalized_csv
 from danlu.data.sources.csv_dialect import refuse_uneven_rows
 from danlu.data.sources.narrowing import narrowed, suggested_types
-from danlu.data.sources.scans import LARGE, collect
+from danlu.data.sources.scans import collect, is_large
 
 SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long
 
@@ -64,7 +64,7 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
     def whole(make: Callable[[], pl.LazyFrame]) -> pl.LazyFrame:
         return _without_blank_rows(make()) if dialect.blank_lines else make()
 
-    large = text.stat().st_size > LARGE
+    large = is_large(text.stat().st_size, options)
     quick = () if worded else (partial(suggested, quick=True),)
     ways: tuple[Callable[[], pl.LazyFrame], ...] = (*quick, partial(suggested, quick=False), decided)
     for way in ways:

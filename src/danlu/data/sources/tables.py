@@ -17,7 +17,7 @@ from danlu.data.sources.libsvm import read_libsvm
 from danlu.data.sources.nested_json import lines_of_chats
 from danlu.data.sources.numpy_files import read_numpy
 from danlu.data.sources.parquet import check_parquet, finish_parquet
-from danlu.data.sources.scans import LARGE, collect
+from danlu.data.sources.scans import collect, is_large
 from danlu.data.sources.separated import read_csv
 from danlu.data.sources.statistics_files import READ_BY, read_statistics
 
@@ -33,7 +33,7 @@ def read_parquet(path: Path, options: ReadOptions) -> ReadTable:
     """Read parquet, which has its own missing values."""
     leaves = check_parquet(path)
     scan = partial(pl.scan_parquet, path, hive_partitioning=False)
-    return finish_parquet(path, collect(path, scan, path.stat().st_size * PACKED > LARGE, []), leaves)
+    return finish_parquet(path, collect(path, scan, is_large(path.stat().st_size * PACKED, options), []), leaves)
 
 
 def read_jsonl(path: Path, options: ReadOptions) -> ReadTable:
@@ -43,8 +43,13 @@ def read_jsonl(path: Path, options: ReadOptions) -> ReadTable:
     """
     text, encoding = text_file(path, options.encoding, options.likely_encoding)
     chats = lines_of_chats(text)
-    frame = pl.read_ndjson(text, infer_schema_length=None) if chats is None else frame_of_records(path, chats)
-    return ReadTable(frame, FileForm(encoding=encoding, is_json=True))
+    form = FileForm(encoding=encoding, is_json=True)
+    if chats is not None:
+        return ReadTable(frame_of_records(path, chats), form)
+    if options.most_bytes is None:  # whoever trains on it has all of it in memory
+        return ReadTable(pl.read_ndjson(text, infer_schema_length=None), form)
+    scan = partial(pl.scan_ndjson, text, infer_schema_length=None)
+    return ReadTable(collect(text, scan, is_large(text.stat().st_size, options), ["lines of JSON"]), form)
 
 
 def read_avro(path: Path, options: ReadOptions) -> ReadTable:

@@ -6,7 +6,9 @@ A column is tokenized in pieces that are cached one by one, so that an interrupt
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -125,13 +127,22 @@ def _join(folder: Path, encode: Encode, pieces: list[pl.Series], keys: list[str]
     ids.flush()
 
 
-def _encode(tokenizer: TokenizerFile, texts: list[str], rule: TokenizeConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Return all tokens, [tokens] int32, and the number of each text, [texts] int64."""
-    reader = open_for_words(tokenizer.json_text) if rule.words else tokenizer.open()
+@lru_cache(maxsize=4)  # for a server: to open one of 30,000 words takes far longer than to answer a request
+def _reader(json_text: str, words: bool, longest: int | None) -> Any:
+    """Open a tokenizer, which nobody changes afterwards."""
+    from tokenizers import Tokenizer
+
+    reader = open_for_words(json_text) if words else Tokenizer.from_str(json_text)
     reader.no_padding()
     reader.no_truncation()
-    if rule.longest is not None:
-        reader.enable_truncation(rule.longest)
+    if longest is not None:
+        reader.enable_truncation(longest)
+    return reader
+
+
+def _encode(tokenizer: TokenizerFile, texts: list[str], rule: TokenizeConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Return all tokens, [tokens] int32, and the number of each text, [texts] int64."""
+    reader = _reader(tokenizer.json_text, rule.words, rule.longest)
     after = [] if rule.end is None else [rule.end]
     found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
     lengths: list[int] = []

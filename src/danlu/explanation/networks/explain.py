@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any, get_args
 import polars as pl
 
 from danlu.core.console import info, progress
+from danlu.core.imports import missing_packages
 from danlu.core.seeds import Seed
 from danlu.core.text import suggestion
 from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.errors import ArgumentError
 from danlu.explanation.asked import Wanted, check_figures, checked_rows
 from danlu.explanation.networks.images import ImageRows
-from danlu.explanation.networks.methods import NETWORK_METHODS, USUAL, Asked, require_captum
+from danlu.explanation.networks.methods import NETWORK_METHODS, TRUST, USUAL, Asked, require_captum
 from danlu.explanation.networks.rows import Incomplete, NetworkRow, NetworkRows
 from danlu.explanation.networks.texts import TOKENIZED
 from danlu.explanation.results import Explanation, LocalExplanation
+from danlu.explanation.trust_results import Trust, recommend
 from danlu.recipe.sections.explanation import ExplanationMethod
 
 if TYPE_CHECKING:
@@ -94,61 +96,121 @@ def explain_network(
     asked = Asked(Seed(wanted.seed), wanted.error, wanted.budget)
     request = NetworkRequest(frame, checked_rows(wanted.rows, frame.height), wanted.methods, wanted.label, asked)
     engine = predictor.engine.name
-    local, warnings = _explain(maker, request)
-    for _, message in warnings:
+    names = _checked_names(request.methods)
+    found = _explain(maker, request, names)
+    for _, message in found.warnings:
         info(message)
     manifest = predictor.manifest
-    return Explanation(manifest.digest, manifest.task, engine, source, local=tuple(local), warnings=tuple(warnings))
+    return Explanation(
+        manifest.digest,
+        manifest.task,
+        engine,
+        source,
+        local=found.local,
+        trust=found.trust,
+        recommended=recommend(found.trust),
+        warnings=found.warnings,
+    )
 
 
-def _explain(maker: NetworkRows, request: NetworkRequest) -> tuple[list[LocalExplanation], Warnings]:
+@dataclass(frozen=True)
+class Found:
+    """Hold what was found of rows."""
+
+    local: tuple[LocalExplanation, ...]
+    trust: tuple[Trust, ...]
+    warnings: tuple[tuple[str, str], ...]
+
+
+def _explain(maker: NetworkRows, request: NetworkRequest, names: Sequence[str]) -> Found:
     """Explain row by row; return results by method, then by row.
 
     A stop keeps whole rows.
     """
-    names = _checked_names(request.methods)
-    found: dict[str, list[LocalExplanation]] = {name: [] for name in names}
-    warnings: Warnings = []
-    ends: list[tuple[float, float]] = []
     first = next(maker.rows(request.frame[request.rows[0] : request.rows[0] + 1], request.rows[:1], request.label))
     _refuse(maker, first, names)
+    methods = [name for name in names if name != TRUST]
+    done: list[list[LocalExplanation]] = []
+    warnings: Warnings = []
+    ends: list[tuple[float, float]] = []
     frame = request.frame[list(request.rows)]
     try:
         with progress("explaining", len(request.rows), "rows") as bar:
-            for row in maker.rows(frame, request.rows, request.label):
+            for row in maker.rows(frame, request.rows, request.label) if methods else ():
                 ends.append(row.ends())
-                for name in names:
-                    try:
-                        found[name].append(row.describe(name, NETWORK_METHODS[name].explain(row, request.asked)))
-                    except Incomplete as error:
-                        warnings.append(("incomplete", f"{name}: {error}; not shown as {name}"))
+                one, said = _explain_row(row, methods, request.asked)
+                done.append(one)
+                warnings += said
                 bar.advance(1)
     except KeyboardInterrupt:
-        warnings.append(("stopped", f"stopped after {max(len(ends) - 1, 0)} of {len(request.rows)} rows"))
-    local = [one for each in found.values() for one in each]
-    return local, [*_of_constant(ends, first), *warnings, *_of_results(local)]
+        warnings.append(("stopped", f"stopped after {len(done)} of {len(request.rows)} rows"))
+    local = tuple(sorted((one for row in done for one in row), key=lambda one: methods.index(one.method)))
+    is_stopped = len(done) < len(request.rows) and bool(methods)
+    trust, said = ((), []) if TRUST not in names or is_stopped else _measure(maker, request, first)
+    return Found(local, trust, (*_of_constant(ends, first), *warnings, *_of_results(local), *said))
+
+
+def _explain_row(row: NetworkRow, methods: Sequence[str], asked: Asked) -> tuple[list[LocalExplanation], Warnings]:
+    found: list[LocalExplanation] = []
+    warnings: Warnings = []
+    for name in methods:
+        try:
+            found.append(row.describe(name, NETWORK_METHODS[name].explain(row, asked)))
+        except Incomplete as error:
+            warnings.append(("incomplete", f"{name}: {error}; not shown as {name}"))
+    return found, warnings
+
+
+def _measure(maker: NetworkRows, request: NetworkRequest, first: NetworkRow) -> tuple[tuple[Trust, ...], Warnings]:
+    """Measure how far methods can be trusted, of all that this network can have; a stop keeps whole rows."""
+    from danlu.explanation.networks.trust import MOST_ROWS, Measured, measure_rows, sum_up_rows
+
+    names = [
+        name
+        for name, each in NETWORK_METHODS.items()
+        if each.refusal(maker, first) is None and not (each.needs_captum and missing_packages("explain"))
+    ]
+    numbers = request.rows[:MOST_ROWS]
+    done: list[Measured] = []
+    warnings: Warnings = []
+    rows = maker.rows(request.frame[list(numbers)], numbers, request.label)
+    try:
+        with progress("measuring trust", len(numbers), "rows") as bar:
+            for one in measure_rows(maker, rows, names, request.asked):
+                done.append(one)
+                bar.advance(1)
+    except KeyboardInterrupt:
+        warnings.append(("stopped", f"stopped after {len(done)} of {len(numbers)} rows of trust"))
+    if not done:
+        return (), warnings
+    for name, why in {name: why for one in done for name, why in one.incomplete.items()}.items():
+        warnings.append(("incomplete", f"{name}: {why}; not measured"))
+    found = sum_up_rows(done, ("random", *first.dummies()))
+    if alike := [one.method for one in found if not one.beats_dummies]:
+        told = f"on these {len(done)} rows {', '.join(alike)} are not told apart from dummy values"
+        warnings.append(("not-told-apart", told))
+    return found, warnings
 
 
 def _checked_names(methods: Sequence[str] | None) -> list[str]:
     """Return the methods that are asked for, each once."""
-    known = [*NETWORK_METHODS, *get_args(ExplanationMethod)]
+    known, of_tables = [*NETWORK_METHODS, TRUST], get_args(ExplanationMethod)
     for name in methods or ():
-        if name not in known:
-            raise ArgumentError(
-                f"method: no method {name!r}{suggestion(name, known)} (allowed: {', '.join(NETWORK_METHODS)})",
-                code="DL402",
-            )
+        if name not in known and name not in of_tables:
+            raise ArgumentError(f"method: no method {name!r}{suggestion(name, known)}", code="DL402")
     return list(dict.fromkeys(USUAL if methods is None else methods))
 
 
 def _refuse(maker: NetworkRows, first: NetworkRow, names: Sequence[str]) -> None:
     """Raise ArgumentError for a method that cannot be had, MissingExtra without captum."""
     for name in names:
+        if name == TRUST:
+            continue
         method = NETWORK_METHODS.get(name)
         why = "explains models of tables" if method is None else method.refusal(maker, first)
         if why is not None:
             possible = [other for other, each in NETWORK_METHODS.items() if each.refusal(maker, first) is None]
-            raise ArgumentError(f"method: {name} {why}; here can be had: {', '.join(possible)}", code="DL409")
+            raise ArgumentError(f"method: {name} {why}; here can be had: {', '.join([*possible, TRUST])}", code="DL409")
         require_captum(name)
 
 

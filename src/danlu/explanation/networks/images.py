@@ -4,7 +4,7 @@ In: an image predictor and rows as they were read. Out: `ImageRow`s, whose pixel
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,9 +21,13 @@ from danlu.explanation.networks.segments import segment
 from danlu.explanation.results import LocalExplanation, PixelValues
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from danlu.models.predictor import Predictor
 
 SEGMENTS = 25
+LITTLE = 2.55  # noise of a pixel that hardly differs: 1 % of the range
+NEIGHBOURS = 5  # golden images that fill what is taken away
 BATCH_PIXELS = 2**20  # of a forward pass, so that its arrays stay small
 
 
@@ -40,6 +44,9 @@ class ImageRows(NetworkRows):
         self._layers: list[str] | None = None
         self._layer: str | None = None
         self.fill = np.clip(np.round(mean), 0, 255).astype(np.uint8)[:, None, None]
+
+    def with_network(self, network: "nn.Module") -> "ImageRows":
+        return ImageRows(self.predictor.with_model(network), self.folder)
 
     def rows(self, frame: pl.DataFrame, numbers: Sequence[int], label: str | None) -> Iterator[NetworkRow]:
         for place, number in enumerate(numbers):
@@ -182,6 +189,31 @@ class ImageRow(NetworkRow):
         edges = np.hypot(*np.gradient(gray)) if min(gray.shape) > 1 else np.zeros_like(gray)
         sizes = np.abs(image - np.moveaxis(self.source.fill, 0, -1)).sum(axis=2)
         return {"input-magnitude": self.of_players(sizes), "edges": self.of_players(edges)}
+
+    def near(self, seed: Seed, least: int) -> "ImageRow":
+        """Return the image with a little noise in its pixels, and the same segments."""
+        rng = np.random.default_rng(seed.derive("near").value)
+        noisy = self.pixels + rng.normal(0, LITTLE, self.pixels.shape).round()
+        found = replace(self, pixels=noisy.clip(0, 255).astype(np.uint8))
+        object.__setattr__(found, "segments", self.segments)
+        return found
+
+    def in_network(self, rows: NetworkRows) -> "ImageRow":
+        assert isinstance(rows, ImageRows)
+        return replace(self, source=rows)
+
+    def refilled(self, kept: np.ndarray) -> np.ndarray:
+        """Fill absent segments from golden images that are most alike in what stays; without these, with colour."""
+        others = self.source.references
+        others = None if others is None else others[(others != self.pixels).any(axis=(1, 2, 3))]
+        if others is None or not len(others):
+            return self.values(kept)
+        apart = np.abs(others.astype(np.float32) - self.pixels).sum(axis=1)
+        of_segments = np.stack([np.bincount(self.segments.ravel(), each.ravel(), self.players) for each in apart])
+        nearest = np.argsort(kept @ of_segments.T, axis=1, kind="stable")[:, :NEIGHBOURS]
+        stays = kept[:, self.segments]
+        filled = [np.where(stays[:, None], self.pixels, others[each]) for each in nearest.T]
+        return np.asarray(np.mean([self.readout.number(self.source.run(each)) for each in filled], axis=0))
 
     def describe(self, method: str, found: Attribution) -> LocalExplanation:
         def spread(values: np.ndarray) -> np.ndarray:

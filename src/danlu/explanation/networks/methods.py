@@ -227,18 +227,19 @@ NETWORK_METHODS: dict[str, NetworkMethod] = {
     "attention-rollout": Rollout(),
 }
 USUAL = ("shap",)
+TRUST = "trust"  # measures these methods, and is none of them
 
 
 def methods_of_kind(preprocessor: type[Preprocessor]) -> tuple[str, ...]:
     """Return the methods that networks with such a preprocessor may have, if any."""
     if issubclass(preprocessor, ImagePreprocessor):
-        return tuple(NETWORK_METHODS)
+        return (*NETWORK_METHODS, TRUST)
     if not issubclass(preprocessor, tuple(TOKENIZED)):
         return ()
-    return tuple(name for name, method in NETWORK_METHODS.items() if not method.of_images_alone)
+    return (*(name for name, method in NETWORK_METHODS.items() if not method.of_images_alone), TRUST)
 
 
 def require_captum(name: str) -> None:
     """Raise MissingExtra where a method needs captum and it is not installed."""
-    if NETWORK_METHODS[name].needs_captum:
+    if name != TRUST and NETWORK_METHODS[name].needs_captum:
         require_extra("explain", f"explaining by {name}")

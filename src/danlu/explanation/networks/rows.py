@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import polars as pl
 
+from danlu.core.seeds import Seed
 from danlu.explanation.games import Game
 from danlu.explanation.networks.readout import Readout
 from danlu.explanation.results import LocalExplanation
@@ -123,6 +124,22 @@ class NetworkRow(ABC):
     def describe(self, method: str, found: Attribution) -> LocalExplanation:
         """Return the result of a method in the terms of the data."""
 
+    @abstractmethod
+    def near(self, seed: Seed, least: int) -> "NetworkRow":
+        """Return a row with the same players that hardly differs.
+
+        Args:
+            least: the player that matters least.
+        """
+
+    @abstractmethod
+    def in_network(self, rows: "NetworkRows") -> "NetworkRow":
+        """Return the row as another network answers it, the same number of its outputs read."""
+
+    def refilled(self, kept: np.ndarray) -> np.ndarray:
+        """Return the number where absent players of coalitions, [calls, players], look as usual, [calls]."""
+        return self.values(kept)
+
     def game(self) -> Game:
         """Return the game of the row's players."""
         return Game(self.players, self.values)
@@ -144,6 +161,10 @@ class NetworkRows(ABC):
 
     def __init__(self, predictor: "Predictor") -> None:
         self.predictor = predictor
+
+    @abstractmethod
+    def with_network(self, network: "nn.Module") -> "NetworkRows":
+        """Return the same of another network."""
 
     @abstractmethod
     def rows(self, frame: pl.DataFrame, numbers: Sequence[int], label: str | None) -> Iterator[NetworkRow]:

@@ -1,13 +1,15 @@
 """Segments of an image: neighbouring pixels of like colour, which are the players of games.
 
 SLIC superpixels (Achanta et al. 2012, https://doi.org/10.1109/TPAMI.2012.120): k-means of colour and place, begun on a
-grid; pieces that came apart join the neighbour with the longest border.
+grid; pieces that came apart join the neighbour with the longest border. Colours are smoothed before, so that a fine
+texture is one thing and not two colours.
 """
 
 import numpy as np
 
 ROUNDS = 10
 COMPACTNESS = 0.15  # colours, in [0, 1], that weigh as much as a grid step; more makes squarer segments
+SMOOTHED = 0.125  # deviation of the smoothing, in grid steps
 SMALLEST = 0.25  # of the mean size, below which a segment joins another
 
 
@@ -21,12 +23,15 @@ def segment(image: np.ndarray, count: int) -> np.ndarray:
     Returns:
         the segment of each pixel, from 0, [height, width] int64.
     """
+    from scipy.ndimage import gaussian_filter
+
     height, width = image.shape[:2]
     lines = max(1, min(height, round((count * height / width) ** 0.5)))
     across = max(1, min(width, round(count / lines)))
     step = (height * width / (lines * across)) ** 0.5
     places = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=2)
-    cells = np.concatenate([image / COMPACTNESS, places / step], axis=2).reshape(height * width, -1)
+    smooth = gaussian_filter(image, (SMOOTHED * step, SMOOTHED * step, 0), mode="nearest")
+    cells = np.concatenate([smooth / COMPACTNESS, places / step], axis=2).reshape(height * width, -1)
     grid = (places[..., 0] * lines // height) * across + places[..., 1] * across // width
     labels = grid.ravel()
     for _ in range(ROUNDS):

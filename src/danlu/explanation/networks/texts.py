@@ -7,7 +7,7 @@ token and out of the sight of attention, so the others keep their places.
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import polars as pl
 
+from danlu.core.seeds import Seed
 from danlu.core.text import suggestion
 from danlu.data.chats.encode import prompt_pieces
 from danlu.data.chats.preprocessor import ChatPreprocessor
@@ -25,13 +26,14 @@ from danlu.data.text.special_tokens import open_for_texts
 from danlu.data.text.tagging import TaggedTokens, TaggingPreprocessor
 from danlu.data.text.tokenize import plain_ids
 from danlu.errors import ArgumentError
+from danlu.explanation.intervals import Interval
 from danlu.explanation.networks.readout import Readout, choose_readout, read_token
 from danlu.explanation.networks.rows import Attribution, Graph, NetworkRow, NetworkRows, local_explanation
-from danlu.explanation.results import ColumnValue, Interval, LocalExplanation
+from danlu.explanation.results import ColumnValue, LocalExplanation
 from danlu.tasks.tagging import TagTarget, read_list
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from danlu.models.predictor import Predictor
 
@@ -99,12 +101,22 @@ class TokenRows(NetworkRows):
 
     def rows(self, frame: pl.DataFrame, numbers: Sequence[int], label: str | None) -> Iterator[NetworkRow]:
         for place, number in enumerate(numbers):
-            read = self.read(frame[place : place + 1], f"row {number}")
-            if not read.words:
+            row = self.row(frame[place : place + 1], number, label)
+            if row is None:
                 raise ArgumentError(f"row {number}: has no words to explain", code="DL409")
-            outputs = self.run({"input_ids": read.ids[None], "attention_mask": np.ones((1, len(read.ids)), np.int64)})
-            chosen = self.choose(read, outputs, label)
-            yield TextRow(number, chosen.readout, read, chosen.about, chosen.reader, self)
+            yield row
+
+    def row(self, frame: pl.DataFrame, number: int, label: str | None) -> "TextRow | None":
+        """Prepare one row; None where it has no words."""
+        read = self.read(frame, f"row {number}")
+        if not read.words:
+            return None
+        outputs = self.run({"input_ids": read.ids[None], "attention_mask": np.ones((1, len(read.ids)), np.int64)})
+        chosen = self.choose(read, outputs, label)
+        return TextRow(number, chosen.readout, read, chosen.about, chosen.reader, self)
+
+    def with_network(self, network: "nn.Module") -> "TokenRows":
+        return type(self)(self.predictor.with_model(network))
 
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return the network's outputs by the bundle's engine, [rows, ...]."""
@@ -360,6 +372,16 @@ class TextRow(NetworkRow):
         lengths = np.array([float(word.end - word.start) for word in self.read.words])
         return {"input-magnitude": lengths}
 
+    def near(self, seed: Seed, least: int) -> "TextRow":
+        """Return the text with the word hidden that matters least."""
+        ids = self.read.ids.copy()
+        ids[list(self.read.words[least].tokens)] = self.source.hiding
+        return replace(self, read=replace(self.read, ids=ids))
+
+    def in_network(self, rows: NetworkRows) -> "TextRow":
+        assert isinstance(rows, TokenRows)
+        return replace(self, source=rows)
+
     def describe(self, method: str, found: Attribution) -> LocalExplanation:
         values, half = found.values, found.half_widths
         shares = [
@@ -426,7 +448,7 @@ def _words(text: str, offsets: Sequence[tuple[int, int]], owners: Sequence[int |
 def _position(labels: Sequence[str], label: str) -> int:
     if label not in labels:
         near = suggestion(label, labels)
-        raise ArgumentError(f"label: no tag {label!r}{near} (allowed: {', '.join(labels)})", code="DL402")
+        raise ArgumentError(f"label: no tag {label!r}{near}", code="DL402")
     return list(labels).index(label)
 
 

@@ -63,7 +63,7 @@ def write_edge(bundle: Bundle, folder: Path) -> dict[str, Any]:
     for name, path in COPIED.items():
         (folder / name).write_bytes((source / path).read_bytes())
     numbers, prepared = _numbers(preparation)
-    answer, decisions = _answer(predictor)
+    answer, decisions = answer_of(predictor)
     outside = (*prepared, *_ways_of_writing(predictor, numbers), *decisions)
     runner = {
         "network": network_spec(options, inputs, target.outputs),
@@ -73,7 +73,7 @@ def write_edge(bundle: Bundle, folder: Path) -> dict[str, Any]:
         "answer": answer,
     }
     for told in numbers:
-        told["missing_words"] = _missing_words(predictor, told["column"])
+        told["missing_words"] = missing_words(predictor, told["column"])
     document: dict[str, Any] = {
         "format": FORMAT,
         "to": "numpy",
@@ -120,10 +120,11 @@ def _numbers(preparation: TabularPreprocessor) -> tuple[list[dict[str, Any]], li
 
 def _category(state: CategoryState, predictor: Predictor) -> dict[str, Any]:
     words = {"values": list(state.values), "merged": state.merged}
-    return {"column": state.column, **words, "missing_words": _missing_words(predictor, state.column)}
+    return {"column": state.column, **words, "missing_words": missing_words(predictor, state.column)}
 
 
-def _missing_words(predictor: Predictor, column: str) -> list[str]:
+def missing_words(predictor: Predictor, column: str) -> list[str]:
+    """Return the words that stand for a missing value in one column alone."""
     return list(_reading(predictor, column).get("missing_words", ()))
 
 
@@ -145,8 +146,8 @@ def _ways_of_writing(predictor: Predictor, numbers: Sequence[dict[str, Any]]) ->
     ]
 
 
-def _answer(predictor: Predictor) -> tuple[dict[str, Any], list[Step]]:
-    """Return what the runner does with outputs, and the decisions that it does not make."""
+def answer_of(predictor: Predictor) -> tuple[dict[str, Any], list[Step]]:
+    """Return what a runner does with outputs, and the decisions that it does not make."""
     target: Any = predictor.target
     steps = answer_steps(target)
     calibration = getattr(target, "calibration", None)

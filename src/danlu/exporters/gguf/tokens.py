@@ -1,6 +1,7 @@
-"""A bundle's tokenizer as llama.cpp has it: tokens with their kinds, merges, special tokens, chat template.
+"""A bundle's tokenizer as llama.cpp has it: tokens with their kinds, merges or scores, special tokens, chat template.
 
-llama.cpp knows by name how a text is cut into words before merging; a tokenizer that cuts otherwise is refused.
+Of byte-level merges llama.cpp knows by name how a text is cut into words before; a tokenizer that cuts otherwise is
+refused. Those of sentencepiece's kind are cut nowhere.
 """
 
 import json
@@ -9,9 +10,10 @@ from typing import Any
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.text.chat_template import exported_template
 from danlu.errors import ArgumentError
+from danlu.exporters.gguf.sentencepiece import Pieces, is_of_pieces, pieces_of
+from danlu.exporters.gguf.token_kinds import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 from danlu.models.answer_folding import Step
 
-NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 _ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 # How a text is cut into words -> llama.cpp's name for it (llama-vocab.cpp).
@@ -36,19 +38,32 @@ def add_tokenizer(writer: Any, tokenizer: TokenizerFile, rows: int, leads: bool)
         ArgumentError: llama.cpp has no such tokenizer.
     """
     told, reader = json.loads(tokenizer.json_text), tokenizer.open()
-    words = _name_of_words(told)
+    pieces = pieces_of(told, tokenizer.chat_template is not None) if is_of_pieces(told) else None
     kinds = {token["id"]: CONTROL if token["special"] else USER_DEFINED for token in told["added_tokens"]}
+    kinds |= {} if pieces is None else pieces.kinds
     by_place = {place: token for token, place in reader.get_vocab(with_added_tokens=True).items()}
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(words)
+    writer.add_tokenizer_model("gpt2" if pieces is None else "llama")
+    writer.add_tokenizer_pre(_name_of_words(told) if pieces is None else "default")
     writer.add_token_list([by_place.get(place, f"[PAD{place}]") for place in range(rows)])
     writer.add_token_types([kinds.get(p, NORMAL) if p in by_place else UNUSED for p in range(rows)])
-    writer.add_token_merges([one if isinstance(one, str) else " ".join(one) for one in told["model"]["merges"]])
+    if pieces is None:
+        writer.add_token_merges([one if isinstance(one, str) else " ".join(one) for one in told["model"]["merges"]])
+    else:
+        _add_pieces(writer, pieces, rows)
     _add_special(writer, tokenizer, leads)
     template = exported_template(tokenizer)
     if template is not None:
         writer.add_chat_template(template)
-    return _outside(told, tokenizer)
+    return _outside(told, tokenizer, pieces)
+
+
+def _add_pieces(writer: Any, pieces: Pieces, rows: int) -> None:
+    writer.add_token_scores([pieces.scores.get(place, 0.0) for place in range(rows)])
+    writer.add_add_space_prefix(pieces.begins_with_space)
+    writer.add_remove_extra_whitespaces(False)
+    unknown = next((place for place, kind in pieces.kinds.items() if kind == UNKNOWN), None)
+    if unknown is not None:
+        writer.add_unk_token_id(unknown)
 
 
 def begins_texts(tokenizer: TokenizerFile, leads: bool) -> tuple[int, ...]:
@@ -75,9 +90,9 @@ def _add_special(writer: Any, tokenizer: TokenizerFile, leads: bool) -> None:
         writer.add_eot_token_id(turns[0])
 
 
-def _outside(told: dict[str, Any], tokenizer: TokenizerFile) -> tuple[Step, ...]:
-    found = []
-    if told.get("normalizer") is not None:
+def _outside(told: dict[str, Any], tokenizer: TokenizerFile, pieces: Pieces | None) -> tuple[Step, ...]:
+    found = [] if pieces is None else list(pieces.outside)
+    if pieces is None and told.get("normalizer") is not None:
         found.append(Step("unicode-normalization", told["normalizer"]["type"]))
     others = [stop for stop in tokenizer.stops if stop != tokenizer.end][1:]
     if others:
@@ -92,11 +107,10 @@ def _name_of_words(told: dict[str, Any]) -> str:
         ArgumentError: it has none.
     """
     model = told["model"].get("type")
-    if model != "BPE" or told["model"].get("byte_fallback"):
+    if model != "BPE":
         raise ArgumentError(
-            f"--to gguf: tokenizers of byte-level merges are written, and this one is {model} of sentencepiece's kind; "
-            "llama.cpp's own convert_hf_to_gguf.py takes the folder that `danlu export` writes without --to, with the "
-            "tokenizer.model that the model came with beside it",
+            f"--to gguf: tokenizers of merges are written, and this one is {model}, which llama.cpp and transformers "
+            "read of T5 alone",
             code="DL409",
         )
     normalizer = told.get("normalizer")

@@ -128,12 +128,31 @@ def _group_norm(weights: Arrays, name: str, groups: int) -> Layer:
     scale, shift = _float32(weights[f"{name}.weight"]), _float32(weights[f"{name}.bias"])
 
     def apply(values: np.ndarray) -> np.ndarray:
-        parts = values.reshape(*values.shape[:-1], groups, -1)
-        centred = parts - parts.mean(axis=-1, keepdims=True)
-        centred /= np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + np.float32(NORM_EPSILON))
-        return np.asarray(centred.reshape(values.shape) * scale + shift)
+        found = _centred(values.reshape(*values.shape[:-1], groups, -1)).reshape(values.shape)
+        found *= scale
+        found += shift
+        return found
 
     return apply
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    """Return values with mean 0 and variance 1 along the last dimension."""
+    size = values.shape[-1]
+    found: np.ndarray = values - np.add.reduce(values, axis=-1, keepdims=True) / np.float32(size)
+    variance = np.vecdot(found, found)[..., None] / np.float32(size)
+    found /= np.sqrt(variance + np.float32(NORM_EPSILON))
+    return found
+
+
+def _joined(weights: Arrays, names: list[str], norm: str | None) -> Layer:
+    """Return linear maps side by side, with the norm's scale and shift before them."""
+    weight = np.concatenate([weights[f"{name}.weight"] for name in names]).astype(np.float64)
+    bias = np.concatenate([weights[f"{name}.bias"] for name in names]).astype(np.float64)
+    if norm is not None:
+        bias += weight @ weights[f"{norm}.bias"].astype(np.float64)
+        weight *= weights[f"{norm}.weight"].astype(np.float64)
+    return _affine(weight, bias)
 
 
 def _each(matrices: np.ndarray) -> Layer:
@@ -196,7 +215,15 @@ def _placing(edges: list[list[float]]) -> Layer:
     for row, own in enumerate(edges):
         count = len(own) - 1
         start[row, :count], width[row, :count], there[row, :count] = own[:-1], np.diff(np.array(own)), 1.0
-    return lambda numeric: np.clip((numeric[:, :, None] - start) / width, 0.0, 1.0) * there
+
+    def place(numeric: np.ndarray) -> np.ndarray:
+        found: np.ndarray = numeric[:, :, None] - start
+        found /= width
+        found.clip(0.0, 1.0, out=found)
+        found *= there
+        return found
+
+    return place
 
 
 # Families.
@@ -300,25 +327,35 @@ def ft_transformer(spec: Spec, weights: Arrays) -> Network:
 def _transformer_block(spec: Spec, weights: Arrays, at: int) -> Layer:
     """Return attention and a gated feed-forward layer; the last block computes the first token alone."""
     name, heads, is_last = f"blocks.{at}", spec["heads"], at == spec["blocks"] - 1
-    before = None if at == 0 else _group_norm(weights, f"{name}.attention_norm", 1)
-    query, key, value, out = (_linear(weights, f"{name}.attention.{part}") for part in ("query", "key", "value", "out"))
-    norm = _group_norm(weights, f"{name}.gated_norm", 1)
-    first, second = _linear(weights, f"{name}.gated.first"), _linear(weights, f"{name}.gated.second")
+    norm, parts = None if at == 0 else f"{name}.attention_norm", ("query", "key", "value")
+    query, key, value = (f"{name}.attention.{part}" for part in parts)
+    width = len(weights[f"{query}.bias"])
+    ask = _joined(weights, [query], norm)
+    know = _joined(weights, [key, value] if is_last else [query, key, value], norm)
+    out, second = _linear(weights, f"{name}.attention.out"), _linear(weights, f"{name}.gated.second")
+    first = _joined(weights, [f"{name}.gated.first"], f"{name}.gated_norm")
+    factor = np.float32(1 / math.sqrt(width // heads))
 
     def split(values: np.ndarray) -> np.ndarray:
         return values.reshape(*values.shape[:2], heads, -1).transpose(0, 2, 1, 3)
 
     def apply(tokens: np.ndarray) -> np.ndarray:
-        normed = tokens if before is None else before(tokens)
-        kept, asking = (tokens[:, :1], normed[:, :1]) if is_last else (tokens, normed)
-        asked, known = split(query(asking)), split(key(normed))
-        scores = asked @ known.transpose(0, 1, 3, 2) * np.float32(1 / math.sqrt(asked.shape[-1]))
-        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        scores /= scores.sum(axis=-1, keepdims=True)
-        found = (scores @ split(value(normed))).transpose(0, 2, 1, 3)
+        normed = tokens if norm is None else _centred(tokens)
+        kept, known = tokens[:, :1] if is_last else tokens, know(normed)
+        asked = ask(normed[:, :1]) if is_last else known[..., :width]
+        asked, keys, values = split(asked * factor), split(known[..., -2 * width : -width]), split(known[..., -width:])
+        scores = asked @ keys.transpose(0, 1, 3, 2)
+        scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= np.add.reduce(scores, axis=-1, keepdims=True)
+        found = (scores @ values).transpose(0, 2, 1, 3)
         kept = kept + out(found.reshape(*kept.shape[:2], -1))
-        through, gate = np.split(first(norm(kept)), 2, axis=-1)
-        return np.asarray(kept + second(through * _relu(gate)))
+        gated = first(_centred(kept))
+        half = gated.shape[-1] // 2
+        through, gate = gated[..., :half], gated[..., half:]
+        through *= np.maximum(gate, 0.0)
+        kept += second(through)
+        return kept
 
     return apply
 

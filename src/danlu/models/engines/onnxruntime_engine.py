@@ -1,7 +1,9 @@
 """The engine of ONNX Runtime: the network that `danlu export --to onnx --into` put beside a bundle's weights."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -22,15 +24,21 @@ OTHER_PROCESSOR = 2e-2
 
 
 class OnnxRuntimeEngine(Engine):
-    """Compute networks by ONNX Runtime on the CPU."""
+    """Compute networks by ONNX Runtime on the CPU.
+
+    Args:
+        session: of the file.
+        is_small: whether the network is so small that what stands around a call of one row costs more than it.
+    """
 
     name: ClassVar[str] = "onnxruntime"
     tolerance = 1e-4
     needs_file: ClassVar[str | None] = ONNX_FILE
     form: ClassVar[str | None] = "onnx"
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, is_small: bool = False) -> None:
         self.session, self.names = session, [session.get_outputs()[0].name]
+        self._one_row = _OneRow(session, self.names[0]) if is_small else None
 
     @classmethod
     def obstacle(cls, source: EngineSource) -> str | None:
@@ -42,7 +50,8 @@ class OnnxRuntimeEngine(Engine):
         if INT8_FILE in source.bundle.manifest.files:
             return cls.open_int8(source)
         path = source.bundle.require(ONNX_FILE)
-        return cls(open_session(path, threads=_threads(source, path)))
+        threads = _threads(source, path)
+        return cls(open_session(path, threads=threads), is_small=threads == 1)
 
     @classmethod
     def open_int8(cls, source: EngineSource, *, exact: bool | None = None) -> Self:
@@ -69,8 +78,44 @@ class OnnxRuntimeEngine(Engine):
         return opened
 
     def run(self, inputs: Arrays) -> np.ndarray:
-        # As little as can be: for one row, what stands around a call costs more than a small network.
+        if self._one_row is not None and len(next(iter(inputs.values()))) == 1:
+            return self._one_row.run(inputs)
         found: np.ndarray = self.session.run(self.names, inputs)[0]
+        return found
+
+
+class _OneRow:
+    """Answer one row at a time in memory that is bound to a session once.
+
+    Looking up and making the values of a call takes as long as a small network. Threads take turns.
+    """
+
+    def __init__(self, session: Any, output: str) -> None:
+        self.session, self.output = session, output
+        self._lock = Lock()
+        self._given: dict[str, np.ndarray] = {}
+        self._answer: np.ndarray | None = None
+        self._binding: Any = None
+
+    def run(self, inputs: Arrays) -> np.ndarray:
+        """Return the outputs of one row, like `Engine.run`."""
+        with self._lock:
+            if self._answer is None:
+                return self._bind(inputs)
+            for name, values in self._given.items():
+                values[...] = inputs[name]
+            self.session.run_with_iobinding(self._binding)
+            return self._answer.copy()
+
+    def _bind(self, inputs: Arrays) -> np.ndarray:
+        """Answer a first row, and keep memory of its shapes."""
+        found: np.ndarray = self.session.run([self.output], inputs)[0]
+        self._given = {name: np.array(values, order="C") for name, values in inputs.items()}
+        self._answer, self._binding = np.array(found, order="C"), self.session.io_binding()
+        for name, values in self._given.items():
+            self._binding.bind_input(name, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
+        shape = self._answer.shape
+        self._binding.bind_output(self.output, "cpu", 0, self._answer.dtype, shape, self._answer.ctypes.data)
         return found
 
 
@@ -100,8 +145,7 @@ def open_session(path: Path, threads: int | None = None, *, exact: bool = False)
             options.add_session_config_entry("session.x64quantprecision", "1")
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its classes are those of a compiled module
-        reason = str(error).splitlines()[0]
-        raise ArtifactError(f"{path}: ONNX Runtime cannot open it: {reason}", code="DL303") from error
+        raise damaged_onnx(path, error) from error
 
 
 def quiet_options(threads: int | None = None) -> Any:
@@ -114,6 +158,13 @@ def quiet_options(threads: int | None = None) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors alone, which are raised as well
     return options
+
+
+def damaged_onnx(path: Path, error: Exception) -> ArtifactError:
+    """Return the error of an ONNX file that cannot be read or run."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first)
+    return ArtifactError(f"{path}: cannot be read or run as ONNX: {reason}", code="DL303")
 
 
 def run_session(session: Any, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:

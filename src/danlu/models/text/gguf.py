@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,10 +19,14 @@ from danlu.data.text.stray_tokens import json_without_tokens
 from danlu.errors import DataError
 from danlu.models.text.gguf_rope import DIVISORS, scaled_rotation
 
-VERSION = 5
+if TYPE_CHECKING:
+    from gguf import GGUFReader
+
+VERSION = 6
+PIECES = "llama"  # the kind of a vocabulary of sentencepiece
 # As in llama.cpp for files that do not say it: the kinds of tokenizers that begin a text with BOS, and among those of
 # merges (gpt2) the kinds of words.
-BEGINNING_MODELS = ("llama", "bert")
+BEGINNING_MODELS = (PIECES, "bert")
 BEGINNING_WORDS = ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2")
 MAGIC = b"GGUF"
 BIASES = {"attention_bias": "attn_q", "mlp_bias": "ffn_up"}  # setting of transformers -> a layer that has one then
@@ -83,6 +87,7 @@ def unpack_gguf(file: Path, folder: Path) -> list[str]:
     """
     patch_torchvision()
     import torch
+    from gguf import GGUFReader
     from safetensors.torch import save_file
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -93,7 +98,8 @@ def unpack_gguf(file: Path, folder: Path) -> list[str]:
     try:
         with silence_libraries(), redirect_stderr(StringIO()):  # it draws its own progress bar
             tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **given)
-            sizes = _completed(AutoConfig.from_pretrained(file.parent, **given), file)
+            held = GGUFReader(file)  # once: it takes seconds where there are many tokens
+            sizes = _completed(AutoConfig.from_pretrained(file.parent, **given), held, file.name)
             model: Any = AutoModelForCausalLM.from_pretrained(file.parent, config=sizes, dtype=torch.float32, **given)
     except (ValueError, KeyError, OSError, RuntimeError, NotImplementedError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -101,20 +107,20 @@ def unpack_gguf(file: Path, folder: Path) -> list[str]:
             f"model.name: {file}: transformers cannot read this GGUF file: {first}", code="DL272"
         ) from error
     if tokenizer.bos_token is not None:  # transformers leaves out what the file says of it
-        tokenizer.add_bos_token = _begins_with_bos(file)
+        tokenizer.add_bos_token = _begins_with_bos(held)
     config = model.config
     if hasattr(config, "quantization_config"):  # describes the quantized weights of the file
         del config.quantization_config
     config.save_pretrained(folder)
-    strays = _strays(tokenizer, file, config.vocab_size)
-    _as_it_reads(tokenizer, strays).save_pretrained(folder)
+    strays = _strays(tokenizer, held, config.vocab_size)
+    _as_it_reads(tokenizer, strays, held).save_pretrained(folder)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     tied = {value.data_ptr(): name for name, value in reversed(weights.items())}
     save_file({name: weights[name] for name in tied.values()}, folder / "model.safetensors", {"format": "pt"})
     return sorted(strays)
 
 
-def _completed(config: Any, file: Path) -> Any:
+def _completed(config: Any, held: "GGUFReader", name: str) -> Any:
     """Return a config with what transformers leaves out of the file.
 
     GPT-2's sizes, the width of a head, biases, scaled positions.
@@ -123,27 +129,27 @@ def _completed(config: Any, file: Path) -> Any:
         config.n_positions = getattr(config, "n_ctx", config.n_positions)
         config.n_inner = getattr(config, "feed_forward_length", config.n_inner)
         return config
-    said = _fields(file)
+    said = _fields(held)
     width = said(f"{said('general.architecture')}.attention.key_length")
     if width is not None and hasattr(config, "head_dim"):
         config.head_dim = int(width)
-    tensors = _tensors(file)
+    tensors: dict[str, Any] = {tensor.name: tensor for tensor in held.tensors}
     for setting, layer in BIASES.items():
         if hasattr(config, setting):
             setattr(config, setting, f"blk.0.{layer}.bias" in tensors)
     turning = getattr(config, "rope_parameters", None)
     if turning is not None:
         divisors = np.asarray(tensors[DIVISORS].data) if DIVISORS in tensors else None
-        config.rope_parameters = scaled_rotation(said, divisors, turning["rope_theta"], file.name) or turning
+        config.rope_parameters = scaled_rotation(said, divisors, turning["rope_theta"], name) or turning
     return config
 
 
-def _strays(tokenizer: Any, file: Path, rows: int) -> set[str]:
+def _strays(tokenizer: Any, held: "GGUFReader", rows: int) -> set[str]:
     """Return the tokens of the tokenizer that file and weights do not have.
 
     transformers adds the default tokens of the tokenizer's class, such as <|endoftext|>.
     """
-    own = set(_fields(file)("tokenizer.ggml.tokens") or ())
+    own = set(_fields(held)("tokenizer.ggml.tokens") or ())
     return (
         {token for token, place in tokenizer.get_vocab().items() if place >= rows and token not in own}
         if own
@@ -151,41 +157,52 @@ def _strays(tokenizer: Any, file: Path, rows: int) -> set[str]:
     )
 
 
-def _as_it_reads(tokenizer: Any, strays: set[str]) -> Any:
+def _as_it_reads(tokenizer: Any, strays: set[str], held: "GGUFReader") -> Any:
     """Return the tokenizer without strays, as one that is read again as it is.
 
     Classes such as Qwen2Tokenizer put their own way of cutting words in the place of the file's when they are loaded.
+    LlamaTokenizer puts no space before a text that begins with one, nor after a token of control, whatever the file
+    says; llama.cpp does.
     """
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     special = {name: token for name, token in tokenizer.special_tokens_map.items() if token not in strays}
     told = tokenizer.backend_tokenizer.to_str()
-    reader = Tokenizer.from_str(json_without_tokens(told, strays) if strays else told)
+    reader: Any = Tokenizer.from_str(json_without_tokens(told, strays) if strays else told)
+    said = _fields(held)
+    if said("tokenizer.ggml.model") == PIECES:
+        _write_spaces_of_pieces(reader, begins=said("tokenizer.ggml.add_space_prefix") is not False)
     found: Any = PreTrainedTokenizerFast(tokenizer_object=reader, **special)  # type: ignore[no-untyped-call]
     found.chat_template = tokenizer.chat_template
     return found
 
 
-def _fields(file: Path) -> Callable[[str], Any]:
-    """Return what reads a field of the file by its name, or None."""
-    from gguf import GGUFReader
+def _write_spaces_of_pieces(reader: Any, begins: bool) -> None:
+    """Let a tokenizer write spaces as llama.cpp does in vocabularies of sentencepiece.
 
-    fields: Any = GGUFReader(file).fields
+    Args:
+        reader: of tokenizers.
+        begins: whether a space stands before each text between tokens of control.
+    """
+    from tokenizers import decoders, normalizers
+
+    before = [normalizers.Prepend("▁")] if begins else []
+    reader.normalizer = normalizers.Sequence([*before, normalizers.Replace(" ", "▁")])
+    reader.pre_tokenizer = None
+    after = [decoders.Strip(content=" ", left=1)] if begins else []
+    reader.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *after])
+
+
+def _fields(held: "GGUFReader") -> Callable[[str], Any]:
+    """Return what reads a field of the file by its name, or None."""
+    fields: Any = held.fields
     return lambda name: fields[name].contents() if name in fields else None
 
 
-def _tensors(file: Path) -> dict[str, Any]:
-    """Return the file's tensors by name, as gguf reads them."""
-    from gguf import GGUFReader
-
-    reader: Any = GGUFReader(file)
-    return {tensor.name: tensor for tensor in reader.tensors}
-
-
-def _begins_with_bos(file: Path) -> bool:
+def _begins_with_bos(held: "GGUFReader") -> bool:
     """Return whether the file's tokenizer puts BOS before a text."""
-    said = _fields(file)
+    said = _fields(held)
     if (told := said("tokenizer.ggml.add_bos_token")) is not None:
         return bool(told)
     model, words = said("tokenizer.ggml.model"), said("tokenizer.ggml.pre")

@@ -16,6 +16,7 @@ ExplanationMethod = Literal[
     "surrogate",
     "counterfactual",
     "trust",
+    "tracin",
     "occlusion",
     "integrated-gradients",
     "deep-lift",

@@ -16,6 +16,7 @@ from danlu.reporting.sections.network_explanations import images, is_of_pixels, 
 
 FOLDER, DOCUMENT, ARRAYS = "explanation", "explanation.json", "values.npz"
 MOST_COLUMNS, MOST_LOCAL = 15, 10
+NAMED = ("shap", "lime", "random", "input-magnitude", "edges")
 Row = tuple[str, ...]
 
 
@@ -125,10 +126,22 @@ def _trust(t: Translator, found: Json) -> Json:
     figures = {name: found[name] for name in ("infidelity", "stability", "randomisation") if found[name] is not None}
     rows = [(t(f"explanation.{name}"), format_number(each["value"]), _between(each)) for name, each in figures.items()]
     for name, each in found["dummies"].items():
-        rows.append((t(f"explanation.dummy.{name}"), format_number(each["value"]), _between(each)))
-    for name, each in found.get("removal", {}).get("areas", {}).items():
-        rows.append((t(f"explanation.removed.{name}"), format_number(each["value"]), _between(each)))
-    return {"beats": found["beats_dummies"], "rows": rows}
+        rows.append((t("explanation.dummy", method=_method(t, name)), format_number(each["value"]), _between(each)))
+    removal = found.get("removal") or {}
+    for name, each in removal.get("areas", {}).items():
+        rows.append((t("explanation.removed", method=_method(t, name)), format_number(each["value"]), _between(each)))
+    ranks = [t.join([_method(t, name) for name in group]) for group in removal.get("ranks", ())]
+    return {
+        "title": t("explanation.trust", method=_method(t, found["method"])),
+        "beats": found["beats_dummies"],
+        "rows": rows,
+        "ranks": t("explanation.ranks", ranks=" > ".join(ranks)) if ranks else "",
+    }
+
+
+def _method(t: Translator, name: str) -> str:
+    """Return a method's or a dummy's name as people read it; abbreviations in capitals."""
+    return t(f"explanation.values.{name}") if name in NAMED else name.replace("-", " ")
 
 
 def _cell(value: Any) -> str:

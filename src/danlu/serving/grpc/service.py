@@ -38,7 +38,7 @@ STATUSES = {
     503: grpc.StatusCode.UNAVAILABLE,
 }
 UNLOCKED = ("ServerLive", "ServerReady")  # probes need no key
-HEADERS = ("authorization", "x-api-key", "x-deadline-ms", "x-request-id")
+HEADERS = ("authorization", "traceparent", "tracestate", "x-api-key", "x-deadline-ms", "x-request-id")
 Headers = list[tuple[bytes, bytes]]
 Context = Any  # of grpc.aio, which has no types
 
@@ -136,12 +136,12 @@ class Inference:
 
     async def server_ready(self, request: Any, context: Context) -> Any:
         """Say whether requests are taken."""
-        return self._messages["ServerReadyResponse"](ready=not self._site.hot.draining)
+        return self._messages["ServerReadyResponse"](ready=not self._site.front.draining)
 
     async def model_ready(self, request: Any, context: Context) -> Any:
         """Say whether a version of a model is ready."""
         self._site.find(request.name, request.version or None)
-        return self._messages["ModelReadyResponse"](ready=not self._site.hot.draining)
+        return self._messages["ModelReadyResponse"](ready=not self._site.front.draining)
 
     async def server_metadata(self, request: Any, context: Context) -> Any:
         """Describe the server."""
@@ -175,7 +175,7 @@ class Inference:
             partial(_question, message, self._messages["ModelInferResponse"]),
         )
         call: Any = Call(route, _headers(context), data, context.peer().rpartition(":")[0], began)
-        hot = self._site.hot
+        hot = self._site.front.hot
         refusal = hot.begin(call)
         if refusal is not None:
             return await _abort(context, refusal)

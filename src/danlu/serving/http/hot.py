@@ -4,9 +4,7 @@
 """
 
 import asyncio
-import os
 import traceback
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,20 +18,22 @@ from danlu.core.console import ERROR, emit
 from danlu.serving import plain
 from danlu.serving.answering import Answer
 from danlu.serving.batching import INTERNAL, Job
+from danlu.serving.http.envelope import TOO_LONG, RequestIds, enter, id_line, inflated, patience
 from danlu.serving.http.protocol import JSON, Exchange, path_of
 from danlu.serving.instance import Instance, Question, finished
-from danlu.serving.keys import Gate, Key, key_of
+from danlu.serving.keys import Gate, Key
 from danlu.serving.limits import Limits
 from danlu.serving.outputs import EXPLANATION
 from danlu.serving.refusals import Refusal, Refused, overloaded
 from danlu.serving.request_log import RequestLog
 from danlu.serving.store import Model
+from danlu.serving.tracing import Traces
 from danlu.serving.v2 import requests, responses
 
+JOBS = b"/jobs"  # takes files
 LARGE_BODY = 65_536  # bytes; what is larger is decoded in a thread
-LONGEST_ID = 128
+ON_THE_WAY = 0.1  # of a deadline: a request waits to be read, and its answer is written and read, unseen from here
 MOST_EXPLAINING = 8  # explanations that wait; each may take a second
-ANY_ZLIB = 47  # of zlib: gzip or deflate, as the body itself says
 JSON_LENGTH = b"inference-header-content-length"
 BINARY = b"content-type: application/octet-stream\r\n"
 
@@ -65,13 +65,15 @@ class Asked:
         route: that it came by.
         request_id: the client's, or a new one.
         headers: by their names.
+        decoded: when its body began to be decoded and was, in monotonic seconds.
         job: once its rows wait.
     """
 
-    __slots__ = ("headers", "instance", "job", "request_id", "route")
+    __slots__ = ("decoded", "headers", "instance", "job", "request_id", "route")
 
     def __init__(self, instance: Instance, route: Route, request_id: str, headers: dict[bytes, bytes]) -> None:
         self.instance, self.route, self.request_id, self.headers = instance, route, request_id, headers
+        self.decoded = (0.0, 0.0)
         self.job: Job | None = None
 
 
@@ -79,12 +81,19 @@ class Hot:
     """Answer the predict routes; see `protocol.Handler`."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, limits: Limits, gate: Gate, log: RequestLog | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        gate: Gate,
+        log: RequestLog | None = None,
+        traces: Traces | None = None,
+        ids: RequestIds | None = None,
     ) -> None:
-        self._loop, self.limits, self._gate, self._log = loop, limits, gate, log
+        self._loop, self.limits, self._gate, self._log, self._traces = loop, limits, gate, log, traces
+        self._job_limits = limits.for_job()
         self.draining = False
         self._routes: dict[bytes, Route] = {}
-        self._prefix, self._count = os.urandom(6).hex(), 0
+        self._ids = RequestIds() if ids is None else ids
         self._explainer, self._explaining = ThreadPoolExecutor(1, thread_name_prefix="danlu-explain"), 0
 
     def add(self, model: Model, instances: dict[str, Instance]) -> None:
@@ -103,18 +112,19 @@ class Hot:
         found = self._routes.get(target)
         return found or self._routes.get(unquote_to_bytes(path_of(target)))
 
+    def limits_of(self, target: bytes) -> Limits:
+        """Return the limits of a request; a job's file may be larger than the rows of a question."""
+        return self._job_limits if path_of(target) == JOBS else self.limits
+
     def begin(self, exchange: Exchange) -> Refusal | None:
         """Look at a request's headers: its key, its length, its deadline."""
-        length = exchange.named.get(b"content-length")
-        if length is not None and int(length) > self.limits.body_bytes:
-            return Refusal(413, f"the body is larger than {self.limits.body_bytes:,} bytes; send fewer rows at a time")
-        if not self._gate.is_open:
-            entered = self._gate.enter(key_of(exchange.headers))
-            if isinstance(entered, Refusal):
-                self._first(exchange.route).count(exchange.route.kind, entered.status)
-                return entered
+        entered = enter(exchange, self._gate, self.limits)
+        if not isinstance(entered, Refusal):
             exchange.data = entered
-        return None
+            return None
+        if entered.status != TOO_LONG:
+            self._first(exchange.route).count(exchange.route.kind, entered.status)
+        return entered
 
     def answer(self, exchange: Exchange) -> None:
         """Decode a request, and hand its rows to the version that answers it."""
@@ -122,15 +132,15 @@ class Hot:
         route: Route = exchange.route
         owner: Key | None = exchange.data
         client = exchange.client if owner is None else owner.name
-        request_id = self._request_id(headers.get(b"x-request-id"))
+        request_id = self._ids.of(headers)
         version = route.version or route.model.version_for(request_id)
         instance = route.instances[version]
         exchange.data = asked = Asked(instance, route, request_id, headers)
-        wait_s = self._patience(headers.get(b"x-deadline-ms"))
+        wait_s = patience(headers, self.limits.answer_s)
         if isinstance(wait_s, Refusal):
             self._refuse(exchange, asked, wait_s)
             return
-        deadline = exchange.began + wait_s
+        deadline = exchange.began + (1 - ON_THE_WAY) * wait_s
         late = instance.batcher.too_late(deadline)
         if late is not None:
             self._refuse(exchange, asked, late)
@@ -150,6 +160,10 @@ class Hot:
                 asked.instance.batcher.cancel(asked.job)
                 asked.job = None
 
+    def refusal_body(self, target: bytes, refusal: Refusal) -> bytes:
+        """Return the JSON that tells a refusal."""
+        return refusal.body()
+
     def is_pressed(self, exchange: Exchange) -> bool:
         """Return whether more rows wait than the next batch holds."""
         asked = exchange.data
@@ -158,56 +172,19 @@ class Hot:
     def _first(self, route: Route) -> Instance:
         return route.instances[route.version or route.model.default]
 
-    def _request_id(self, given: bytes | None) -> str:
-        """Return the client's id of a request where it is one, else a new one."""
-        if given and len(given) <= LONGEST_ID and given.isascii() and (text := given.decode()).isprintable():
-            return text
-        self._count += 1
-        return f"{self._prefix}{self._count:08x}"
-
-    def _patience(self, given: bytes | None) -> float | Refusal:
-        """Return the seconds that a request may take, from its first byte on."""
-        if given is None:
-            return self.limits.answer_s
-        try:
-            milliseconds = float(given)
-        except ValueError:
-            milliseconds = -1.0
-        if not milliseconds > 0:
-            return Refusal(400, "X-Deadline-Ms: give milliseconds above 0, as 100", code="DL420")
-        return min(milliseconds / 1000.0, self.limits.answer_s)
-
     def _decode(self, asked: Asked, body: bytes | bytearray) -> Question | Refusal:
         """Make rows of a body."""
         began = monotonic()
         try:
-            question = asked.route.decode(asked, self._inflated(asked, body))
+            question = asked.route.decode(asked, inflated(asked.headers, body, self.limits.body_bytes))
         except Refused as refused:
             return Refusal.of(refused)
-        asked.instance.stages["decode"].observe(monotonic() - began)
+        ended = monotonic()
+        asked.decoded = began, ended
+        asked.instance.stages["decode"].observe(ended - began)
         if question.rows.count > self.limits.rows:
             return Refusal(413, f"more than {self.limits.rows:,} rows; send fewer at a time")
         return question
-
-    def _inflated(self, asked: Asked, body: bytes | bytearray) -> bytes:
-        """Return a body without its compression.
-
-        Raises:
-            Refused: it is compressed otherwise than said, or larger than allowed.
-        """
-        encoding = asked.headers.get(b"content-encoding", b"identity").lower()
-        if encoding == b"identity":
-            return bytes(body)
-        if encoding not in (b"gzip", b"deflate"):
-            raise Refused("content-encoding: send gzip, deflate, or no compression", status=415)
-        inflating = zlib.decompressobj(ANY_ZLIB)
-        try:
-            found = inflating.decompress(body, self.limits.body_bytes + 1)
-        except zlib.error as error:
-            raise Refused(f"the body is not compressed as content-encoding says: {error}") from None
-        if len(found) > self.limits.body_bytes:
-            raise Refused(f"the body is larger than {self.limits.body_bytes:,} bytes", status=413)
-        return found
 
     def _submit(
         self, exchange: Exchange, asked: Asked, question: Question | Refusal, client: str, deadline: float
@@ -259,24 +236,51 @@ class Hot:
             return
         headers, body = result
         instance, asked_body = asked.instance, exchange.body
-        exchange.reply(200, headers + instance.head + _id_line(asked.request_id), body)
+        exchange.reply(200, headers + instance.head + id_line(asked.request_id), body)
         instance.answered(asked.route.kind, question, monotonic() - exchange.began)
+        if self._traces is not None:
+            self._trace(self._traces, exchange, asked, 200)
         if self._log is not None:
             self._write_log(self._log, asked, question)
         if asked.route.model.policy.shadow is not None:
             self._shadow(asked, question, asked_body)
         asked.job = None  # it leads back here: requests end without the garbage collector
 
+    def _trace(self, traces: Traces, exchange: Exchange, asked: Asked, status: int) -> None:
+        """Make the spans of a request that is answered or refused."""
+        now, job, instance = monotonic(), asked.job, asked.instance
+        attributes: dict[str, str | int] = {
+            "danlu.model": instance.name,
+            "danlu.version": instance.version,
+            "danlu.digest": instance.served.digest,
+            "danlu.request_id": asked.request_id,
+        }
+        stages = [("request", exchange.began, now)]
+        decoding, decoded = asked.decoded
+        if decoded:
+            stages += [("receive", exchange.began, decoding), ("decode", decoding, decoded)]
+        if job is not None:
+            attributes["danlu.rows"] = job.rows
+            computing, computed = job.computed
+            if computed:
+                attributes["danlu.batch_rows"] = job.place[1]
+                queue = ("queue", job.queued_at, computing)
+                stages += [queue, ("compute", computing, computed), ("write", computed, now)]
+        name = f"{asked.route.kind} {instance.name}"
+        traces.record(name, asked.headers, stages, status, attributes)
+
     def _write_log(self, log: RequestLog, asked: Asked, question: Question) -> None:
         assert asked.job is not None, "it was computed"
         number, rows, start = asked.job.place
         model = f"{asked.instance.name}/{asked.instance.version}"
-        batch = (f"{self._prefix}-{model}-{number}", rows, start)
+        batch = (f"{self._ids.prefix}-{model}-{number}", rows, start)
         log.write(asked.request_id, time(), model, asked.instance.served, batch, question.rows, question.answers)
 
     def _refuse(self, exchange: Exchange, asked: Asked, refusal: Refusal) -> None:
-        exchange.refuse(refusal, asked.instance.head + _id_line(asked.request_id))
+        exchange.refuse(refusal, asked.instance.head + id_line(asked.request_id))
         asked.instance.count(asked.route.kind, refusal.status)
+        if self._traces is not None:
+            self._trace(self._traces, exchange, asked, refusal.status)
         asked.job = None
 
     def _shadow(self, asked: Asked, answered: Question, body: bytes | bytearray) -> None:
@@ -302,10 +306,6 @@ class Hot:
 def _decided(answers: list[Answer]) -> list[dict[str, Any]]:
     """Return what answers decide, without how sure they are."""
     return [{name: cell for name, cell in row.items() if name.startswith("prediction")} for row in answers]
-
-
-def _id_line(request_id: str) -> bytes:
-    return b"x-request-id: " + request_id.encode() + b"\r\n"
 
 
 def _plain(asked: Asked, body: bytes) -> Question:

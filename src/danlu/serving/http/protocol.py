@@ -40,17 +40,26 @@ class Handler(Protocol):
             target: the path, and the query after it.
         """
 
+    def limits_of(self, target: bytes) -> Limits:
+        """Return the limits of a request, by its target."""
+
     def begin(self, exchange: "Exchange") -> Refusal | None:
         """Look at a request's headers, before its body is read."""
 
     def answer(self, exchange: "Exchange") -> None:
-        """Answer a whole request, now or later, by one call of `reply` or `refuse`."""
+        """Answer a whole request, now or later.
+
+        By one call of `reply` or `refuse`, or by `open`, `send` and `finish`.
+        """
 
     def left(self, exchange: "Exchange") -> None:
         """Forget a request that was handed to `answer` and whose client has left."""
 
     def is_pressed(self, exchange: "Exchange") -> bool:
         """Return whether more waits than can be answered for clients that may have left."""
+
+    def refusal_body(self, target: bytes, refusal: Refusal) -> bytes:
+        """Return the JSON that tells a refusal, in the form of the path's protocol."""
 
 
 class _NoEvent:
@@ -76,8 +85,10 @@ class Exchange:
     message_event = _NoEvent()
 
     __slots__ = (
+        "_chunked",
         "_protocol",
         "_started",
+        "_target",
         "_waits_for_100",
         "began",
         "body",
@@ -95,7 +106,9 @@ class Exchange:
 
     def __init__(self, protocol: "HotProtocol", route: Any, headers: Headers, keep_alive: bool, waits: bool) -> None:
         self._protocol, self.route, self.headers, self.keep_alive = protocol, route, headers, keep_alive
+        self._target = protocol.url
         self._waits_for_100, self._started = waits, False
+        self._chunked = protocol.parser.get_http_version() == "1.1"
         self.named = dict(headers)
         self.body: bytes | bytearray = b""
         self.began = protocol.began
@@ -140,7 +153,8 @@ class Exchange:
 
     def refuse(self, refusal: Refusal, headers: bytes = b"") -> None:
         """Answer with a refusal."""
-        self.reply(refusal.status, JSON + retry_line(refusal) + headers, refusal.body())
+        body = self._protocol.handler.refusal_body(self._target, refusal)
+        self.reply(refusal.status, JSON + retry_line(refusal) + headers, body)
 
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
         """Write the answer.
@@ -153,9 +167,40 @@ class Exchange:
         if self.disconnected or self.response_complete:
             return
         self.response_started = self.response_complete = True
-        self.body = b""  # the connection keeps its latest exchange, which must not keep rows
-        self.data = None
+        self._forget()
         self._protocol.write_answer(self, status, headers, body)
+
+    def open(self, headers: bytes) -> None:
+        """Begin an answer whose length is not known, with status 200.
+
+        Args:
+            headers: lines that end with CRLF each.
+        """
+        if self.disconnected or self.response_started:
+            return
+        self.response_started = True
+        if not self._chunked:  # its end is that of the connection
+            self.keep_alive = False
+        length = b"transfer-encoding: chunked\r\n\r\n" if self._chunked else b"\r\n"
+        self._protocol.open_answer(self, headers + length)
+
+    def send(self, part: bytes) -> None:
+        """Write a part of an answer that was opened."""
+        if not (self.disconnected or self.response_complete):
+            self._protocol.transport.write(b"%x\r\n%b\r\n" % (len(part), part) if self._chunked else part)
+
+    def finish(self) -> None:
+        """End an answer that was opened."""
+        if self.disconnected or self.response_complete:
+            return
+        self.response_complete = True
+        self._forget()
+        self._protocol.end_answer(self, b"0\r\n\r\n" if self._chunked else b"")
+
+    def _forget(self) -> None:
+        """Let go what the request held: the connection keeps its latest exchange."""
+        self.body = b""
+        self.data = None
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -171,6 +216,7 @@ class HotProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.handler, self.limits = handler, handler.limits
+        self.url = b""
         self.began = 0.0  # of the request that is being read
         self.idle_since = self.write_paused_since = 0.0
         self.head_bytes, self.body_bytes, self.in_head = 0, 0, True
@@ -237,6 +283,7 @@ class HotProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         # What ASGI is told of a request is made only for those that take that way.
         self.url, self.headers, self.expect_100_continue = b"", [], False
+        self.limits = self.handler.limits
         self.in_head, self.body_bytes = True, 0
         self.reading, self.began = True, monotonic()
 
@@ -244,6 +291,7 @@ class HotProtocol(HttpToolsProtocol):
         self.in_head, self.head_bytes = False, 0
         if self.deaf:
             return
+        self.limits = self.handler.limits_of(self.url)
         route = self.handler.route(self.parser.get_method(), self.url)
         if route is None or self.parser.should_upgrade():
             self._begin_asgi()
@@ -339,14 +387,33 @@ class HotProtocol(HttpToolsProtocol):
 
     def write_answer(self, exchange: Exchange, status: int, headers: bytes, body: bytes) -> None:
         """Write an answer in one piece."""
+        head = self._head(exchange, status, headers)
+        self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        self._answered(exchange)
+
+    def open_answer(self, exchange: Exchange, headers: bytes) -> None:
+        """Begin an answer whose parts follow; its headers end with an empty line."""
+        self.transport.write(self._head(exchange, 200, headers))
+
+    def end_answer(self, exchange: Exchange, last: bytes) -> None:
+        """Write the last bytes of an answer that was opened."""
+        self.transport.write(last)
+        self._answered(exchange)
+
+    def _head(self, exchange: Exchange, status: int, headers: bytes) -> bytes:
+        """Return an answer's first lines."""
         if self.handler.draining:
             exchange.keep_alive = False
         defaults = self.server_state.default_headers
         if defaults is not self.defaults:  # uvicorn makes them anew each second
             self.defaults, self.default_lines = defaults, b"".join(b"%b: %b\r\n" % header for header in defaults)
         closes = b"" if exchange.keep_alive else b"connection: close\r\n"
-        head = STATUS_LINE[status], self.default_lines, closes, headers
-        self.transport.write(b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (*head, len(body), body))
+        return STATUS_LINE[status] + self.default_lines + closes + headers
+
+    def _answered(self, exchange: Exchange) -> None:
+        """Go on after an answer, or close the connection."""
+        if self.handler.draining:
+            exchange.keep_alive = False
         if not exchange.keep_alive:
             self.close_soon(wait=exchange.more_body)
         self.on_response_complete()
@@ -374,7 +441,7 @@ class HotProtocol(HttpToolsProtocol):
             cycle.disconnected = True  # an ASGI application that reads the body is told that nobody waits
             cycle.message_event.set()
         if not begun:
-            body = refusal.body()
+            body = self.handler.refusal_body(self.url, refusal)
             head = STATUS_LINE[refusal.status] + JSON + b"connection: close\r\n" + retry_line(refusal)
             self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
         self.close_soon(wait=True)

@@ -1,0 +1,1 @@
+"""Files that an edge folder gets as they are."""
