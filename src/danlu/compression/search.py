@@ -28,6 +28,7 @@ from danlu.core.console import info, suppressed
 from danlu.errors import ArgumentError, DataError, Stopped
 from danlu.experiment.run_evaluation import write_pages
 from danlu.models.engines.onnxruntime_engine import ONNX_FILE
+from danlu.models.predictor import Predictor
 from danlu.recipe.sections.compression import Budget, Target
 from danlu.training.stop_signals import catch_stop_signals
 
@@ -195,10 +196,23 @@ class _Search:
         info(f"   {self.options.budget.metric} {found.drop.value:.4g} worse on searched rows; speed {speed}")
 
     def _start(self, proposal: Proposal) -> Candidate:
-        """Return what further steps go on from; after an interruption it is made again."""
+        """Return what further steps go on from; after an interruption its bundle is read again."""
         if proposal.label not in self._made:
-            self._made[proposal.label] = apply_steps(self.material, proposal.steps)
+            self._made[proposal.label] = self._reopened(self._kept.tries[proposal.label])
         return self._made[proposal.label]
+
+    def _reopened(self, tried: Tried) -> Candidate:
+        manifest, model = tried.bundle.manifest, self.material.context.model
+        opened = Predictor.load(tried.bundle, engine="torch", recipe_model=model, replay=False)
+        network = opened.model.cpu().float().eval()
+        return Candidate(
+            opened.options,
+            network,
+            manifest.structure,
+            engines=manifest.engines,
+            steps=manifest.steps,
+            notes=tried.notes,
+        )
 
     def _free_name(self) -> str:
         """Return a name that no bundle of the run has."""
