@@ -118,7 +118,7 @@ def test_a_drop_of_accuracy_is_exact_and_that_of_other_metrics_has_the_right_sig
 
 @pytest.mark.training
 def test_given_steps_are_measured_one_by_one_and_those_that_cost_too_much_are_rolled_back(
-    run: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = command(run, steps=STEPS, budget="accuracy=0.3", as_json=True)
     told = json.loads(capsys.readouterr().out)
@@ -143,6 +143,7 @@ def test_given_steps_are_measured_one_by_one_and_those_that_cost_too_much_are_ro
     assert "守住了承诺" in (run / "report.html").read_text(encoding="utf-8")
     assert danlu.load(told["points"][2]["bundle"]).bundle.manifest.steps[0]["amount"] == 0.2
 
+    _without_onnx(monkeypatch)
     # A budget that so few rows cannot promise: the best is still written, and what could be promised is said.
     code = command(run, steps="prune={amount: 0.2, what: weights}", budget="accuracy=0.01", output=run.parent / "out")
     out = capsys.readouterr().out
@@ -152,6 +153,11 @@ def test_given_steps_are_measured_one_by_one_and_those_that_cost_too_much_are_ro
     assert "so few rows can promise" in out
     ids = [[Path(point["bundle"]).name for point in found["points"][1:]] for found in (told, again)]
     assert not set(ids[0]) & set(ids[1])  # no bundle of an earlier search is written over
+
+
+def _without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the file of ONNX Runtime, which takes most of a search's time."""
+    monkeypatch.setattr("danlu.compression.once.with_onnx", lambda candidate, _: candidate)
 
 
 def _interrupt(monkeypatch: pytest.MonkeyPatch, at: int, how: Callable[[], None]) -> list[int]:
@@ -181,6 +187,7 @@ def _told(found: CompressionResult) -> list[Any]:
 def test_an_interrupted_search_goes_on_and_finds_the_same(
     run: Path, monkeypatch: pytest.MonkeyPatch, how: Callable[[], None]
 ) -> None:
+    _without_onnx(monkeypatch)
     whole = danlu.compress(run, steps=STEPS, budget="accuracy=0.3")
     with monkeypatch.context() as patched:
         _interrupt(patched, 3, how)  # the first moves the original to ONNX Runtime

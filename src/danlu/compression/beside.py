@@ -56,7 +56,7 @@ def compare_with_original(material: Material, judge: Judge, bundle: Bundle, boun
 
 
 def _row_costs(before: Predictions, after: Predictions) -> np.ndarray | None:
-    """Return how much worse each row is answered, [rows]; None where a row has no cost by itself."""
+    """Return how much worse each row is answered, [rows]; None where that is undefined."""
     if before.y_true.dtype == object or before.y_pred.dtype == object:
         return None
     if before.y_true.ndim == 1 and before.y_pred.ndim == 2 and before.text_bytes is None:
@@ -69,7 +69,7 @@ def _row_costs(before: Predictions, after: Predictions) -> np.ndarray | None:
 
 
 def _slices(material: Material, before: Predictions, after: Predictions) -> list[Json]:
-    """Return the slices of the test split that lose most beside the rest, with simultaneous intervals."""
+    """Return the test split's slices that lose most beside the rest, with simultaneous intervals."""
     costs = _row_costs(before, after)
     if costs is None:
         return []
@@ -127,7 +127,7 @@ def _flips(material: Material, before: Predictions, after: Predictions) -> list[
 
 
 def _layers(material: Material, bundle: Bundle) -> Json:
-    """Return the layers side by side; empty where their networks cannot be run side by side."""
+    """Compare the networks layer by layer; empty where they cannot be."""
     subject = run_subject_of(material.context, material.run, LAYER_ROWS)
     # An 8-bit file rounds activations too, which the torch network of the same bundle does not.
     other = bundle.folder / INT8_FILE if INT8_FILE in bundle.manifest.files else bundle.folder

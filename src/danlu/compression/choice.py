@@ -17,7 +17,7 @@ LARGE_BATCH = 32
 
 
 def cost(tried: Tried, target: Target) -> float:
-    """Return what a search makes small: relative time of a batch, bytes of the file, or of memory."""
+    """Return what a search makes small: a batch's relative time, or bytes."""
     if target == "latency":
         return 1.0 / tried.speed[LARGE_BATCH].speedup.value
     if target == "size":
@@ -26,9 +26,9 @@ def cost(tried: Tried, target: Target) -> float:
 
 
 def front(tries: Sequence[Tried], target: Target) -> list[Tried]:
-    """Return those that nothing beats in both drop and cost, from the safest to the cheapest.
+    """Return those that nothing beats in both drop and cost.
 
-    Models that are slower than the original are left out.
+    From the safest to the cheapest. Models that are slower than the original are left out.
     """
     found: list[Tried] = []
     for tried in sorted((each for each in tries if not each.is_slower), key=lambda each: _safety(each, target)):
@@ -38,7 +38,9 @@ def front(tries: Sequence[Tried], target: Target) -> list[Tried]:
 
 
 def choose(ordered: Sequence[Tried], max_drop: float, drops: Mapping[str, Drop]) -> Tried | None:
-    """Return the last candidate before the first one whose drop may exceed the budget; None where the first does.
+    """Return the last candidate before the first one whose drop may exceed the budget.
+
+    None where the first one's may.
 
     Args:
         ordered: from the safest on, as `front` gives them.

@@ -30,7 +30,9 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Drop:
-    """Hold how much worse a model is than its original, in the metric's own units; positive is worse.
+    """Hold how much worse a model is than its original; positive is worse.
+
+    In the metric's own units.
 
     Attributes:
         value: as observed.
@@ -101,7 +103,7 @@ class Judge:
         return {name: Figure(each["value"], each.get("low"), each.get("high")) for name, each in measured.items()}
 
     def closest_bound(self, original: Predictions, compressed: Predictions) -> str:
-        """Return the bound that is closest on these rows, by name; it is then used on others."""
+        """Return the name of the bound that is closest here, for use on others."""
         if not self.is_exact:
             return BOOTSTRAP
         return closest_bound(count_flips(original, compressed), self.budget.confidence)

@@ -45,7 +45,7 @@ def compare_engines(first: Bundle, second: Bundle, material: Material, part: Spl
 
 
 def peak_memory(bundle: Bundle) -> int | None:
-    """Return the most bytes that a process of its own holds while it opens a bundle and answers golden samples.
+    """Return the peak bytes of a process that opens a bundle and answers golden samples.
 
     None where the system does not say, it takes too long, or the bundle needs code that is not danlu's.
     """

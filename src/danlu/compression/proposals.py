@@ -19,7 +19,10 @@ FULL_PRECISION = "original in ONNX Runtime"
 
 @dataclass(frozen=True)
 class Proposal:
-    """Hold steps to try, in order; the last one is new. Without any, the original moves to ONNX Runtime."""
+    """Hold steps to try, in order; the last one is new.
+
+    Without any, the original moves to ONNX Runtime.
+    """
 
     steps: tuple[Step, ...] = ()
 

@@ -116,7 +116,7 @@ class _Search:
         self._kept = Kept()
 
     def run(self, steps: Sequence[Step], *, resume: bool) -> None:
-        """Try what is proposed, or given, until nothing is left or the time is used up.
+        """Try what is proposed, or given, while there is time.
 
         Raises:
             Stopped: a signal asked to stop.
@@ -146,7 +146,10 @@ class _Search:
         return f"{self.material.bundle.manifest.digest} {budget.metric} {budget.confidence} {rows}"
 
     def _begin(self) -> None:
-        """Measure the original, as it is and in ONNX Runtime; the faster of both is what times are compared with."""
+        """Measure the original, as it is and in ONNX Runtime.
+
+        The faster of both is what times are compared with.
+        """
         original, plain = self._kept.tries.get(UNTOUCHED), self._kept.tries.get(Proposal().label)
         if original is not None and (plain is not None or _is_baseline(original)):
             self.tries = [each for each in (original, plain) if each is not None]
@@ -267,7 +270,7 @@ def _is_baseline(tried: Tried) -> bool:
 
 
 def _faster_first(original: Tried, plain: Tried) -> tuple[Tried, Tried]:
-    """Return the original and itself in ONNX Runtime, with times beside the one that is faster at the largest batch.
+    """Return both with times beside the one that is faster at the largest batch.
 
     Args:
         original: not timed yet.

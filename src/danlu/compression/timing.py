@@ -21,7 +21,7 @@ CALL_SECONDS = 1e-3  # of calls that are timed together: below, the clock and th
 
 @dataclass(frozen=True)
 class SpeedComparison:
-    """Hold how long two take for the same, and the ratio of the first to the second.
+    """Hold how long two take for the same, and the ratio of both.
 
     Attributes:
         first, second: their times.
@@ -41,7 +41,9 @@ class SpeedComparison:
 def compare_speed(
     first: Callable[[], object], second: Callable[[], object], *, confidence: float = 0.95, seconds: float = SECONDS
 ) -> SpeedComparison:
-    """Time two calls in turn until the ratio is known to some per cent, or the time is used up.
+    """Time two calls in turn until the ratio is known to some per cent.
+
+    Or until the time is used up.
 
     Args:
         first: to be compared with.
@@ -76,7 +78,7 @@ def compare_speed(
 
 
 def median_interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
-    """Return the interval of the median whose ends are two of the values, by the binomial distribution.
+    """Return the interval of the median whose ends are two of the values.
 
     It holds for whatever distribution the values have (Thompson 1936, https://doi.org/10.1214/aoms/1177732502).
     """

@@ -103,7 +103,10 @@ def keep_tried(folder: Path, tries: Sequence[Tried], refused: Sequence[Refused],
 
 
 def read_tried(folder: Path, key: str, original: Bundle) -> Kept:
-    """Return what an earlier search of the same key has done; bundles that are gone or changed are left out."""
+    """Return what an earlier search of the same key has done.
+
+    Bundles that are gone or changed are left out.
+    """
     file = folder / TRIED
     if not file.is_file():
         return Kept()

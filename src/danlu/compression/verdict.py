@@ -109,7 +109,7 @@ class Verdict:
 
 
 def _with_gains(tried: Tried, tries: Sequence[Tried], drops: Mapping[str, Drop]) -> tuple[AppliedStep, ...]:
-    """Return the steps, each with what it gained over the try that it went on from."""
+    """Return the steps, each with what it alone has gained."""
     # Of the two tries without steps the later one is in ONNX Runtime, as compressed networks are.
     by_steps = {_key(each.steps): each for each in tries}
     found: list[AppliedStep] = []
@@ -125,7 +125,10 @@ def _key(steps: Sequence[object]) -> str:
 
 
 def _gain(own: Tried, before: Tried, drops: Mapping[str, Drop]) -> dict[str, Figure]:
-    """Return the speed-up at the largest batch, the metric's gain (above 0 is better) and the share of bytes left."""
+    """Return what a step gained over what it went on from.
+
+    Speed-up at the largest batch, the metric's gain (above 0 is better) and the share of bytes left.
+    """
     size = max(own.speed)
     return {
         "latency": Figure(own.speed[size].speedup.value / before.speed[size].speedup.value),
