@@ -171,15 +171,15 @@ def originals(options: argparse.Namespace) -> dict[str, tuple[dict[str, Any], pl
     found: dict[str, tuple[dict[str, Any], pl.DataFrame | None, str]] = {"gpt": (GPT, None, "perplexity")}
     if options.adult:
         rows = adult(options.adult)
-        data = {"target": "income", **by}
-        mlp = {"name": "mlp", "hidden": [256, 256]}
+        data: dict[str, Any] = {"target": "income", **by}
+        mlp: dict[str, Any] = {"name": "mlp", "hidden": [256, 256]}
         found["mlp"] = ({"data": data, "model": mlp, "training": {"epochs": 3, "batch_size": 256}}, rows, "accuracy")
         found["boosting"] = ({"data": data, "model": {"name": "boosting", "rounds": 100}}, rows, "accuracy")
     if options.fashion:
-        training = {"epochs": options.epochs, "batch_size": 64, "optimizer": {"lr": 2e-3}}
-        data = {"target": "label", "image_size": 28, **by}
+        training: dict[str, Any] = {"epochs": options.epochs, "batch_size": 64, "optimizer": {"lr": 2e-3}}
+        images = {"target": "label", "image_size": 28, **by}
         rows = fashion(options.fashion, options.images, 2000, 4000)
-        found["resnet"] = ({"data": data, "model": "small-resnet", "training": training}, rows, "accuracy")
+        found["resnet"] = ({"data": images, "model": "small-resnet", "training": training}, rows, "accuracy")
     return found
 
 
@@ -321,7 +321,7 @@ def small_recipes(options: argparse.Namespace) -> dict[str, tuple[dict[str, Any]
 def promise(options: argparse.Namespace) -> str:
     """Return the table of the promise."""
     rows, broken, slower, kept = [], 0, 0, 0
-    measured.compare_speed = partial(compare_speed, seconds=options.seconds)
+    measured.compare_speed = partial(compare_speed, seconds=options.seconds)  # type: ignore[attr-defined]
     recipes = small_recipes(options)
     for seed in SEEDS:
         for name, (recipe, frame) in recipes.items():

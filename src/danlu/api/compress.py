@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, PositiveFloat, ValidationError
+from pydantic import Field, PositiveFloat
 
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.ownership import RECIPE
@@ -92,14 +92,12 @@ def compress(
 
 def _budget(written: str | Mapping[str, float], confidence: float | None) -> Budget:
     """Return a budget as a command line or a caller has it."""
-    if isinstance(written, str):
-        metric, _, drop = written.partition("=")
-    else:
-        metric, drop = next(iter(written.items()), ("", ""))
+    limits = dict([written.split("=", 1)] if "=" in written else []) if isinstance(written, str) else dict(written)
     sure = {} if confidence is None else {"confidence": confidence}
     try:
+        ((metric, drop),) = limits.items()
         return Budget.model_validate({"metric": metric.strip(), "max_drop": drop, **sure})
-    except ValidationError:
+    except ValueError:  # pydantic's errors are such, and so is another number of limits
         raise ArgumentError(
             f"budget: {written!r} is none; write METRIC=DROP with a drop of 0 or more, as accuracy=0.005", code="DL402"
         ) from None

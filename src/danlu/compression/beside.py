@@ -61,10 +61,10 @@ def _row_costs(before: Predictions, after: Predictions) -> np.ndarray | None:
         return None
     if before.y_true.ndim == 1 and before.y_pred.ndim == 2 and before.text_bytes is None:
         right = [each.predicted_classes == each.y_true for each in (before, after)]
-        return right[0].astype(np.float64) - right[1]
+        return np.asarray(right[0].astype(np.float64) - right[1])
     if before.y_true.shape == before.y_pred.shape:  # numbers, or a probability for each label
         costs = [np.abs(each.y_pred - each.y_true) for each in (before, after)]
-        return (costs[1] - costs[0]).reshape(len(before), -1).mean(axis=1)
+        return np.asarray((costs[1] - costs[0]).reshape(len(before), -1).mean(axis=1))
     return None
 
 
