@@ -208,12 +208,13 @@ def test_every_task_is_searched(
     source: str, metric: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "compare_engines", lambda *_: {1: TWICE, 32: TWICE})
+    monkeypatch.setattr(search, "peak_memory", lambda _: None)
     if source == "diabetes":
-        recipe = {"name": "d", "data": "builtin:diabetes", "model": "mlp", "training": {"epochs": 2}}
+        recipe = {"name": "d", "data": {"source": "builtin:diabetes"}, "model": "mlp", "training": {"epochs": 2}}
         run = danlu.run(recipe, output=tmp_path).path
     else:
         run = Path(shutil.copytree(request.getfixturevalue(f"{source}_run"), tmp_path / "run"))
-    found = danlu.compress(run, budget={metric: 1e6 if metric != "accuracy" else 0.5}, minutes=0.05)
+    found = danlu.compress(run, budget={metric: 1e6 if metric != "accuracy" else 0.5}, minutes=0.2)
     assert len(found.points) >= 2 and found.points[0].metrics[metric].low is not None
     assert found.points[-1].drop is not None and (found.points[-1].flipped is None) == (source != "text")
     assert open_bundle(found.bundle).manifest.files
