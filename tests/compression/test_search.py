@@ -21,7 +21,8 @@ from danlu.compression.acceptance import smallest_promise
 from danlu.compression.choice import choose, front
 from danlu.compression.halves import split_in_halves
 from danlu.compression.judge import BOOTSTRAP, Drop, Judge
-from danlu.compression.material import open_material
+from danlu.compression.material import first_candidate, open_material
+from danlu.compression.proposals import Proposal, propose
 from danlu.compression.results import CompressionResult, Figure, Latency
 from danlu.compression.timing import SpeedComparison
 from danlu.compression.tried import Tried
@@ -117,6 +118,22 @@ def test_a_drop_of_accuracy_is_exact_and_that_of_other_metrics_has_the_right_sig
 
 
 @pytest.mark.training
+def test_a_chain_of_proposals_ends_where_it_costs_too_much_and_8_bits_follow_its_strongest(run: Path) -> None:
+    with open_material(run) as material:
+        first = first_candidate(material)
+
+        def works(proposal: Proposal) -> bool:
+            return "amount=0.5" not in proposal.label
+
+        labels = [each.label for each in propose(material, first, works)]
+    assert labels[:2] == ["quantize", "quantize scheme=int8-dynamic"]
+    pruned = [label for label in labels if label.startswith("prune")]
+    assert [label.partition(" epochs")[0] for label in pruned[:2]] == ["prune amount=0.3", "prune amount=0.5"]
+    assert pruned[2] == f"{pruned[0]}, quantize"
+    assert labels[-1] == "distill size=small, quantize" and len(set(labels)) == len(labels)
+
+
+@pytest.mark.training
 def test_given_steps_are_measured_one_by_one_and_those_that_cost_too_much_are_rolled_back(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,9 +220,17 @@ def test_an_interrupted_search_goes_on_and_finds_the_same(
 
 @pytest.mark.training
 @pytest.mark.slow
-@pytest.mark.parametrize(("source", "metric"), [("diabetes", "rmse"), ("corpus", "perplexity"), ("text", "accuracy")])
+@pytest.mark.parametrize(
+    ("source", "metric", "steps"),
+    [("diabetes", "rmse", None), ("corpus", "perplexity", "quantize=int8-weights"), ("text", "accuracy", "quantize")],
+)
 def test_every_task_is_searched(
-    source: str, metric: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str,
+    metric: str,
+    steps: str | None,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(search, "compare_engines", lambda *_: {1: TWICE, 32: TWICE})
     monkeypatch.setattr(search, "peak_memory", lambda _: None)
@@ -214,7 +239,7 @@ def test_every_task_is_searched(
         run = danlu.run(recipe, output=tmp_path).path
     else:
         run = Path(shutil.copytree(request.getfixturevalue(f"{source}_run"), tmp_path / "run"))
-    found = danlu.compress(run, budget={metric: 1e6 if metric != "accuracy" else 0.5}, minutes=0.2)
+    found = danlu.compress(run, budget={metric: 1e6 if metric != "accuracy" else 0.5}, steps=steps, minutes=0.1)
     assert len(found.points) >= 2 and found.points[0].metrics[metric].low is not None
     assert found.points[-1].drop is not None and (found.points[-1].flipped is None) == (source != "text")
     assert open_bundle(found.bundle).manifest.files
