@@ -33,9 +33,9 @@ def compress(
     output: str | Path | None = None,
     own_code: bool = False,
 ) -> "CompressionResult":
-    """Make a run's model smaller or faster, by steps in order or by a search within a budget, and write it as a bundle.
+    """Make a run's model smaller or faster, and write it as a bundle.
 
-    The bundle is used as every other is. Its golden samples are its own answers; preparation, calibration and
+    By steps, in order, or by a search within a budget. The bundle is used as every other is. Its golden samples are its own answers; preparation, calibration and
     threshold are the original's. compression.json in the run says what came out.
 
     With a budget one half of the validation rows is searched on, and the other half judges: the promise is kept where

@@ -83,7 +83,7 @@ def _promise(found: "CompressionResult") -> str:
     promise = found.promise
     assert promise is not None
     rows = f"on {found.accepted:,} rows that were not searched"
-    limit = f"{promise.metric} falls by at most {promise.max_drop:g}, with {promise.confidence:.0%} confidence, {rows}"
+    limit = f"{promise.metric} is at most {promise.max_drop:g} worse, with {promise.confidence:.0%} confidence, {rows}"
     if promise.kept:
         return f"kept: {found.chosen}: {limit}"
     few = ""

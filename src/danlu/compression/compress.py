@@ -52,7 +52,10 @@ def compress_by_steps(
 
 
 def _free_folder(run: RunDirectory, source: Path) -> Path:
-    """Return where the new bundle goes: RUN/compressed/p1, or the next free number where p1 is what is compressed."""
+    """Return where the new bundle goes.
+
+    RUN/compressed/p1, or the next free number where a bundle of the run is compressed.
+    """
     if source.resolve() == run.model.resolve():
         return run.path / COMPRESSED / FIRST
     return next(folder for number in count(1) if not (folder := run.path / COMPRESSED / f"p{number}").exists())
@@ -60,7 +63,7 @@ def _free_folder(run: RunDirectory, source: Path) -> Path:
 
 @contextmanager
 def without_leftovers(run: RunDirectory) -> Iterator[None]:
-    """Delete what a compression that was killed has left in a run, which this process holds."""
+    """Delete what a killed compression has left in a run that this process holds."""
     for folder in run.path.glob(f"{SCRATCH}*"):
         shutil.rmtree(folder, ignore_errors=True)
     yield
