@@ -228,7 +228,8 @@ def peers(material: Material, plain: Bundle, folder: Path) -> Iterator[tuple[str
     openvino.save_model(whole, path)
 
     def opened() -> Run:
-        compiled = openvino.Core().compile_model(path, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        one_thread = {"INFERENCE_NUM_THREADS": 1} if "numeric" in batches[0] else {}
+        compiled = openvino.Core().compile_model(path, "CPU", {"PERFORMANCE_HINT": "LATENCY", **one_thread})
         request = compiled.create_infer_request()
         return lambda inputs: request.infer(inputs)[0].copy()
 

@@ -35,11 +35,12 @@ def compress(
 ) -> "CompressionResult":
     """Make a run's model smaller or faster, and write it as a bundle.
 
-    By steps, in order, or by a search within a budget. The bundle is used as every other is. Its golden samples are its own answers; preparation, calibration and
-    threshold are the original's. compression.json in the run says what came out.
+    By steps, in order, or by a search within a budget. The bundle is used as every other is. Its golden samples are its
+    own answers; preparation, calibration and threshold are the original's. compression.json in the run says what came
+    out, and the report shows it.
 
     With a budget one half of the validation rows is searched on, and the other half judges: the promise is kept where
-    the upper bound of the drop on rows that were not searched is within the budget. Test rows are not looked at.
+    the upper bound of the drop on rows that were not searched is within the budget. Test rows are only reported on.
 
     Args:
         run: a run, or a bundle inside one, such as RUN/compressed/p1, which is compressed further.
