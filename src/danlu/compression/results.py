@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from danlu.recipe.sections.compression import step_label
+
 FORMAT = 1
 RESULT_FILE = "compression.json"
-MAIN_OPTIONS = ("amount", "energy", "parameters", "scheme", "size")  # one of a step
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,12 @@ class AppliedStep:
     @property
     def label(self) -> str:
         """The step with its main option, as prune=0.5."""
-        return step_label(self.step)
+        return step_label(str(self.step["name"]), self.step)
 
     def to_json(self) -> dict[str, Any]:
         """Return the step under its name, and its gain."""
         options = {key: value for key, value in self.step.items() if key != "name"}
         return {str(self.step["name"]): options, "gain": {name: each.to_json() for name, each in self.gain.items()}}
-
-
-def step_label(step: Mapping[str, Any]) -> str:
-    """Return a step's name with the option that says how much, as prune=0.5."""
-    said = next((step[key] for key in MAIN_OPTIONS if step.get(key) is not None), None)
-    return str(step["name"]) if said is None else f"{step['name']}={said}"
 
 
 @dataclass(frozen=True)

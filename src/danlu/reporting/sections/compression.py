@@ -5,6 +5,7 @@ In: `compression.json` of a run. Out: sentences, rows of tables and figures for 
 
 from danlu.artifacts.files import read_json
 from danlu.artifacts.run import RunDirectory
+from danlu.recipe.sections.compression import step_label
 from danlu.reporting.difference_page import difference_section
 from danlu.reporting.figures.compression import front_figure
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed
@@ -13,7 +14,6 @@ from danlu.reporting.run_reader import Json
 from danlu.reporting.sections.evaluation import slice_name
 
 DOCUMENT = "compression.json"
-MAIN_OPTIONS = ("amount", "energy", "parameters", "scheme", "size")  # one of a step
 BATCHES = ("1", "32")
 BYTES_A_MIB = 2**20
 MOST_FIELDS = 8  # of a row
@@ -118,9 +118,7 @@ def _gains(point: Json) -> list[tuple[str, str, str, str, str]]:
 def _label(step: Json) -> str:
     """Return a step's name with the option that says how much, as prune=0.5."""
     name = step.get("name") or next(key for key in step if key != "gain")
-    options = step if "name" in step else step[name]
-    said = next((options[key] for key in MAIN_OPTIONS if options.get(key) is not None), None)
-    return str(name) if said is None else f"{name}={said}"
+    return step_label(str(name), step if "name" in step else step[name])
 
 
 def _beside(t: Translator, found: Json) -> Json:
