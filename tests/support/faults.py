@@ -78,7 +78,7 @@ def command(*arguments: str | Path, die_at: int | None = None, call: str = "test
         try:
             done = WARM.run("tests.support.faults:watched", call, str(counted), die_at, *words, timeout=PATIENCE_S)
         except subprocess.TimeoutExpired as late:
-            return Ended(-1, 0, f"hangs: {late.stderr}")
+            return Ended(-1, 0, f"hangs: {late.stderr!r}")
         changes = counted.stat().st_size if counted.exists() else 0
         return Ended(done.returncode, changes, done.stderr)
 

@@ -55,6 +55,12 @@ class Column(Frozen):
     reading: Reading = Reading()
 
 
+@cache
+def _no_words() -> pl.Series:
+    """Return an empty column, made once: tables may have tens of thousands."""
+    return pl.Series(dtype=pl.String)
+
+
 @dataclass(frozen=True)
 class Guess:
     """Hold what a column seems to be.
@@ -68,13 +74,7 @@ class Guess:
     reason: str
     used: bool = True
     formats: Formats = ()
-    words: pl.Series = field(default_factory=lambda: _no_words())
-
-
-@cache
-def _no_words() -> pl.Series:
-    """Return an empty column, made once: tables may have tens of thousands."""
-    return pl.Series(dtype=pl.String)
+    words: pl.Series = field(default_factory=_no_words)
 
 
 def infer_columns(

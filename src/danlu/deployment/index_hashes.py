@@ -17,8 +17,10 @@ from danlu.errors import ArgumentError
 
 # Machines of the usual nodes; a wheel for any Linux says one of these tags, or `any`.
 MACHINES = ("x86_64", "aarch64")
-TAGS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014", "manylinux_2_5")
-TAGS = (*TAGS, "manylinux2010", "manylinux1", "linux")
+TAGS = (
+    *("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014", "manylinux_2_5"),
+    *("manylinux2010", "manylinux1", "linux"),
+)
 PATIENCE_S = 600
 
 
