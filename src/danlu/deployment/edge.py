@@ -147,7 +147,7 @@ def rows_for_runner(predictor: Predictor, rows: pl.DataFrame, runner: dict[str, 
     An image becomes numbers from 0 to 255, [channels, side, side].
     """
     names = list(runner["inputs"])
-    if predictor.manifest.kind == "image":
+    if predictor.kind.shows_pictures:
         batches = predictor.preprocessor.iter_arrays(rows, Origin("golden samples", Path.cwd()), rows.height)
         return [{names[0]: image.tolist()} for inputs, _ in batches for image in inputs["image"]]
     if not set(names) <= set(rows.columns):  # parts of dates, topics of texts

@@ -300,7 +300,7 @@ class Predictor:
         return documents
 
     def unseen(self, source: RawData) -> list[str]:
-        """Return a sentence for each column whose values mean less to the model than to whoever wrote them.
+        """Return a sentence for each column whose values the model cannot use.
 
         No category of it occurred in training, or numbers are infinite.
         """

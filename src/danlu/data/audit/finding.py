@@ -107,7 +107,9 @@ class AuditContext:
 
     @cached_property
     def values(self) -> dict[str, pl.Series]:
-        """The sampled training rows by column: polars finds one by its name in longer than some checks take."""
+        """The sampled training rows by column.
+
+        Polars finds a column by its name in longer than some checks take."""
         return {series.name: series for series in self.train}
 
     @cached_property

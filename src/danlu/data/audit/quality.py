@@ -102,7 +102,7 @@ def _number(column: Column, values: np.ndarray) -> list[Finding]:
 
 
 def _largest_count(values: pl.Series) -> int:
-    """Return how often the commonest value occurs, if more than half of all are it; 0 without any."""
+    """Return how often a value occurs that more than half are; else 0."""
     if values.dtype.is_float() and len(values):
         numbers = values.to_numpy()
         middle = np.partition(numbers, len(numbers) // 2)[len(numbers) // 2]  # the commonest of more than half is it

@@ -265,7 +265,7 @@ def _refuse_judged(frame: pl.DataFrame, origin: str) -> None:
 
 
 def _refuse_masks(frame: pl.DataFrame, said: Sequence[str], origin: str) -> None:
-    """Raise if a column of another name than the known one seems to say what of a row is learned."""
+    """Raise if an unknown column seems to say what of a row is learned."""
     for name in frame.columns:
         if name in (*said, *NAMES) or not SOUNDS_LEARNED.search(name):
             continue

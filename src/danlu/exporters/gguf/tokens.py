@@ -61,7 +61,7 @@ def _add_pieces(writer: Any, pieces: Pieces, rows: int) -> None:
     writer.add_token_scores([pieces.scores.get(place, 0.0) for place in range(rows)])
     writer.add_add_space_prefix(pieces.begins_with_space)
     writer.add_remove_extra_whitespaces(False)
-    unknown = next((place for place, kind in pieces.kinds.items() if kind == UNKNOWN), None)
+    unknown = next((place for place, type_ in pieces.kinds.items() if type_ == UNKNOWN), None)
     if unknown is not None:
         writer.add_unk_token_id(unknown)
 
