@@ -144,4 +144,4 @@ class Prune(Step):
         return replace(candidate, notes=(*candidate.notes, *notes))
 
     def _tuning(self, sparsity: Sparsity | None) -> Tuning:
-        return Tuning(self.epochs, self.lr_factor, self.distill, sparsity)
+        return Tuning(self.epochs, self.lr_factor, self.distill, sparsity=sparsity)

@@ -92,7 +92,7 @@ class Quantize(Step):
                 self.epochs, self.lr_factor, self.distill, weight_bits=self.bits, group=self.inputs_per_scale
             )
             candidate = fine_tune(candidate, material, tuning, seed.derive("aware"))
-        rounded = prunable_weights(candidate.network) | embedding_weights(candidate.network)
+        rounded = {**prunable_weights(candidate.network), **embedding_weights(candidate.network)}
         stored = replace(candidate, coding=WeightBits(self.bits, self.inputs_per_scale, tuple(rounded)))
         if self.scheme in FILES:
             from danlu.compression.int8 import Int8, quantized
