@@ -164,7 +164,7 @@ QUERY, KEYS, VALUES = (
 
 
 def attention_heads(network: nn.Module) -> dict[nn.Module, int]:
-    """Return the layers that make queries, keys and values of transformers' models, with their number of heads."""
+    """Return the layers that make queries, keys and values, with their heads."""
     config: Any = getattr(getattr(network, "network", None), "config", None)
     if config is None:
         return {}

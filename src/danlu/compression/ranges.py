@@ -120,7 +120,9 @@ def _entropy(counts: np.ndarray, ends: Range) -> Range:
 
 
 def _divergence(sizes: np.ndarray, last: int, levels: int) -> float:
-    """Return how far bins up to `last`, with all beyond in the last, are from their mean over as many levels."""
+    """Return how far bins up to `last` are from their mean over levels.
+
+    What is beyond counts to the last."""
     kept = sizes[:last]
     whole = kept.copy()
     whole[-1] += sizes[last:].sum()
