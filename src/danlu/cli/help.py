@@ -1,0 +1,48 @@
+"""`--help` in the language of the terminal's user."""
+
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from danlu.cli.show import shown
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
+    from rich.console import Console, ConsoleOptions
+
+
+class TranslatedHelp:
+    """Render help as cyclopts does, its texts translated before."""
+
+    def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
+        from cyclopts.help.formatters import DefaultFormatter
+
+        told = copy(panel)
+        told.title = shown(panel.title) if isinstance(panel.title, str) else panel.title
+        told.entries = [copy(entry) for entry in panel.entries]
+        for entry in told.entries:
+            entry.description = _translated(entry.description)
+        DefaultFormatter()(console, options, told)
+
+    def render_description(self, console: "Console", options: "ConsoleOptions", description: Any) -> None:
+        from cyclopts.help.formatters import DefaultFormatter
+
+        DefaultFormatter().render_description(console, options, _translated(description))
+
+    def render_usage(self, console: "Console", options: "ConsoleOptions", usage: Any) -> None:
+        from cyclopts.help.formatters import DefaultFormatter
+
+        DefaultFormatter().render_usage(console, options, usage)
+
+
+def _translated(description: Any) -> Any:
+    """Return a description with its text translated, and what cyclopts adds to it (defaults, choices) as it is."""
+    from cyclopts.help import InlineText
+    from rich.markdown import Markdown
+
+    if not isinstance(description, InlineText) or not isinstance(description.primary_renderable, Markdown):
+        return description
+    told = InlineText(
+        Markdown(shown(description.primary_renderable.markup)), force_empty_end=description.force_empty_end
+    )
+    told.texts = description.texts
+    return told
