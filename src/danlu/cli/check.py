@@ -138,4 +138,4 @@ def _print_questions(found: dict[str, Any]) -> None:
 def _verdict(found: dict[str, Any]) -> str:
     if found["questions"]:
         return "nothing is trained before these questions are answered"
-    return "the recipe is right" + ("" if found["findings"] else "; the audit found nothing")
+    return "the recipe is right" if found["findings"] else "the recipe is right; the audit found nothing"

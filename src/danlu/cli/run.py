@@ -22,7 +22,7 @@ from danlu.cli.options import (
     recipe_to_run,
     resolve_restarts,
 )
-from danlu.cli.show import metric_rows, print_document, print_table, say
+from danlu.cli.show import print_document, print_evaluation, say
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.errors import ArgumentError
@@ -80,6 +80,6 @@ def run(
     if json:
         print_document({"run": str(directory.path), "evaluation": evaluation})
         return 0
-    print_table(metric_rows(evaluation))
+    print_evaluation(evaluation)
     say(f"\nreport  {directory.path / 'report.html'}\nmodel   {directory.model}")
     return 0

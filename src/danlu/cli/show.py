@@ -80,3 +80,25 @@ def metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
             row[f"{baseline} (test)"] = figures["test"].get(name, {}).get("value")
         rows.append(row)
     return rows
+
+
+def fold_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Convert a cross-validation's figures to rows: metric, mean, deviation and interval; none without folds."""
+    return [
+        {
+            "metric": name,
+            "mean": figure["mean"],
+            "deviation": figure["std"],
+            "interval": f"{format_value(figure['low'])} to {format_value(figure['high'])}",
+        }
+        for name, figure in evaluation.get("folds", {}).get("metrics", {}).items()
+    ]
+
+
+def print_evaluation(evaluation: Mapping[str, Any]) -> None:
+    """Print a run's figures on its splits, and those over its folds."""
+    print_table(metric_rows(evaluation))
+    if rows := fold_rows(evaluation):
+        count = evaluation["folds"]["folds"] * evaluation["folds"]["repeats"]
+        say(f"\nover {count} folds")
+        print_table(rows)
