@@ -49,7 +49,8 @@ def test_every_english_text_of_the_table_is_one_that_the_code_writes() -> None:
     assert [word for word in TABLE["words"] if word not in written and word not in OF_CYCLOPTS] == []
     for line in TABLE["lines"]:
         longest = max(re.split(r"\{\w+\}|[(),;]", line), key=len)
-        assert " ".join(longest.split()[:3]) in written, line
+        words = longest.split()
+        assert any(" ".join(words[at : at + 3]) in written for at in range(len(words))), line
 
 
 def test_a_translation_keeps_what_is_filled_in() -> None:
