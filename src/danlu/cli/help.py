@@ -1,6 +1,5 @@
 """`--help` in the language of the terminal's user."""
 
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from danlu.cli.show import shown
@@ -16,12 +15,9 @@ class TranslatedHelp:
     def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
         from cyclopts.help.formatters import DefaultFormatter
 
-        told = copy(panel)
-        told.title = shown(panel.title) if isinstance(panel.title, str) else panel.title
-        told.entries = [copy(entry) for entry in panel.entries]
-        for entry in told.entries:
-            entry.description = _translated(entry.description)
-        DefaultFormatter()(console, options, told)
+        title = shown(panel.title) if isinstance(panel.title, str) else panel.title
+        entries = [entry.copy(description=_translated(entry.description)) for entry in panel.entries]
+        DefaultFormatter()(console, options, panel.copy(title=title, entries=entries))
 
     def render_description(self, console: "Console", options: "ConsoleOptions", description: Any) -> None:
         from cyclopts.help.formatters import DefaultFormatter
@@ -35,7 +31,10 @@ class TranslatedHelp:
 
 
 def _translated(description: Any) -> Any:
-    """Return a description with its text translated, and what cyclopts adds to it (defaults, choices) as it is."""
+    """Return a description with its text translated.
+
+    What cyclopts adds to it (defaults, choices) stays as it is.
+    """
     from cyclopts.help import InlineText
     from rich.markdown import Markdown
 

@@ -31,7 +31,10 @@ def say(text: str = "") -> None:
 
 
 def shown(text: str) -> str:
-    """Return a text in the language of the terminal's user; in English nothing is imported for it."""
+    """Return a text in the language of the terminal's user.
+
+    In English nothing is imported for it.
+    """
     if console_language() == LANGUAGES[0]:
         return text
     from danlu.reporting.console_words import translate

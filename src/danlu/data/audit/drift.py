@@ -1,6 +1,7 @@
 """Differences between the splits: column by column, and by a classifier that predicts which split a row is from."""
 
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -56,7 +57,13 @@ def _far(view: AuditContext, part: str, column: str) -> Finding | None:
     count = int(((tested < low - reach) | (tested > high + reach)).sum())
     if count == 0 or reach == 0:
         return None
-    told = {"count": count, "rows": len(tested), "split": part, "low": f"{low:.4g}", "high": f"{high:.4g}"}
+    told: dict[str, Any] = {
+        "count": count,
+        "rows": len(tested),
+        "split": part,
+        "low": f"{low:.4g}",
+        "high": f"{high:.4g}",
+    }
     return make_finding("far-values", "warning", about=column, **told)
 
 
