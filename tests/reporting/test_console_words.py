@@ -92,7 +92,7 @@ def test_check_new_help_and_errors_speak_chinese_and_json_does_not(capsys: pytes
     assert _run(["check", "wine", "--lang", "zh"]) == 0
     said = capsys.readouterr().out
     assert "目标有 3 个不同的词" in said and "缺失" in said and "配方正确；审查没有发现问题" in said
-    assert _run(["check", "wine", "--lang=zh", "--json"]) == 0
+    assert _run(["--lang", "zh", "check", "wine", "--json"]) == 0
     assert not CHINESE.search(capsys.readouterr().out)
     assert _run(["new", "builtin:wine", "--lang", "zh"]) == 0
     written = capsys.readouterr().out

@@ -23,7 +23,7 @@ from danlu.errors import ArgumentError, ArtifactError
 from danlu.launch.failures import exit_with_parent, report_failure
 
 LAST_STANDARD_STREAM = 2
-PAGES = ("run", "evaluate", "report", "compare", "new")  # commands whose own option --lang is
+PAGES = ("run", "evaluate", "report", "compare", "new", "visualize")  # commands whose own option --lang is
 
 app = App(
     name="danlu",
@@ -125,7 +125,7 @@ def _with_language(arguments: list[str]) -> list[str]:
             raise ArgumentError(f"--lang {value}: danlu speaks {' and '.join(LANGUAGES)}", code="DL402")
         os.environ[LANGUAGE_VARIABLE] = value
         verb = next((word for word in arguments if word in COMMANDS), "")
-        return arguments if verb in PAGES else [*arguments[:place], *rest]
+        return [*arguments[:place], *rest, *(("--lang", value) if verb in PAGES else ())]
     return arguments
 
 
