@@ -29,7 +29,7 @@ def _table(language: Language) -> Mapping[str, Mapping[str, str]]:
 
 
 def translate(text: str, language: Language | None = None) -> str:
-    """Translate each line of a text; lines that the table does not have stay as they are.
+    """Translate each line of a text that the table has.
 
     Args:
         text: as the code writes it; a line may end in an error's code.

@@ -72,7 +72,7 @@ def write_report(run: RunDirectory, language: str = "en", file: Path | None = No
 
 
 def page_sections(page: str) -> list[tuple[str, str]]:
-    """Return the sections of a report as the page's contents list them: each one's id and title."""
+    """Return the id and title of each section in a report's contents."""
     contents = page.partition('<ul class="contents">')[2].partition("</ul>")[0]
     return [(key, unescape(title)) for key, title in CONTENTS_LINE.findall(contents)]
 
