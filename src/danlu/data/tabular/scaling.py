@@ -150,7 +150,10 @@ class Standard(Scaler):
 
 
 class MinMax(Scaler):
-    """Scale the training range to [0, 1]; later values may lie outside, unless `clip` moves them to its ends."""
+    """Scale the training range to [0, 1].
+
+    Later values may lie outside, unless `clip` moves them to its ends.
+    """
 
     name: Literal["minmax"] = "minmax"
     clip: bool = False
@@ -160,7 +163,10 @@ class MinMax(Scaler):
 
 
 class Symmetric(Scaler):
-    """Scale the training range to [-1, 1]; later values may lie outside, unless `clip` moves them to its ends."""
+    """Scale the training range to [-1, 1].
+
+    Later values may lie outside, unless `clip` moves them to its ends.
+    """
 
     name: Literal["symmetric"] = "symmetric"
     clip: bool = False
