@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from danlu.api.plan import plan as plan
     from danlu.api.predict import predict as predict
     from danlu.api.replay import replay as replay
+    from danlu.api.report import report as report
     from danlu.api.run import run as run
     from danlu.api.runs import runs as runs
     from danlu.api.schema import schema as schema

@@ -26,6 +26,7 @@ WRONG = {
     "sign": ("nowhere --key nothing", "DL301", 1),
     "replay": ("nowhere.jsonl nowhere", "DL301", 1),
     "models": ("--like no-such-model-at-all", "DL402", 2),
+    "report": ("nowhere", "DL406", 2),
     "runs": ("--no-such-option", "DL416", 2),
     "doctor": ("--no-such-option", "DL416", 2),
 }

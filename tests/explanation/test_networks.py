@@ -103,7 +103,7 @@ def test_an_untrained_network_is_said_to_be_so(text_recipe: dict[str, object], t
     ("language", "pixels", "words"),
     [
         ("en", "Where an image speaks for the answer", "Words that speak for the answer"),
-        ("zh", "图像中哪里支持", "支持回答的词"),
+        ("zh", "图像中哪里支持", "支持预测的词"),
     ],
 )
 def test_the_report_shows_maps_over_images_and_marked_words(

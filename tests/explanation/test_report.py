@@ -25,7 +25,7 @@ from danlu.reporting.page import write_report
                 "Training rows that taught",
             ),
         ),
-        ("zh", ("解释", "置换重要性", "代替模型的小树", "第 1 行", "教会这些回答的训练行")),
+        ("zh", ("解释", "置换重要性", "代替模型的小树", "第 1 行", "教会这些预测的训练行")),
     ],
 )
 def test_the_report_shows_what_was_explained(tmp_path: Path, language: str, words: tuple[str, ...]) -> None:

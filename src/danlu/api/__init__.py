@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "train": "Train a model into a run directory; evaluate it later.",
     "tune": "Search over recipes: train many, keep the one that validates best.",
     "evaluate": "Evaluate a run's model on its validation and test splits; write the report.",
+    "report": "Draw a run's report again from its files, in any language; compute nothing.",
     "predict": "Predict every row of a file, folder or glob with a bundle.",
     "explain": "Say what each column, word or pixel adds to an answer, with intervals.",
     "generate": "Continue a text or answer a conversation with a language model.",

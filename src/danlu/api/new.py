@@ -5,16 +5,23 @@ from pathlib import Path
 from danlu.artifacts.files import write_text
 from danlu.artifacts.outputs import refuse_existing_file, refuse_input
 from danlu.core.arguments import checked
+from danlu.core.language import Language
 from danlu.data.interpret import open_dataset
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.starter_recipe import minimal_recipe, relative_source, render_recipe
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import Data
+from danlu.reporting.console_words import translate_comments
 
 
 @checked
 def new(
-    source: str | Path, *, target: str | None = None, output: str | Path | None = None, overwrite: bool = False
+    source: str | Path,
+    *,
+    target: str | None = None,
+    output: str | Path | None = None,
+    language: Language = "en",
+    overwrite: bool = False,
 ) -> str:
     """Write a recipe for the given data.
 
@@ -22,6 +29,7 @@ def new(
         source: file, folder, glob or builtin:NAME.
         target: the column to predict, if the data needs one.
         output: file for the recipe; by default the text is only returned.
+        language: of the comments, en or zh.
         overwrite: replace an existing file.
 
     Returns:
@@ -43,6 +51,7 @@ def new(
     dataset = open_dataset(Data(source=source, target=target))
     resolved = resolve_recipe(check_recipe(minimal_recipe(source, dataset)), dataset)
     text = render_recipe(source if path is None else relative_source(source, path), dataset, resolved)
+    text = translate_comments(text, language)
     if path is not None:
         write_text(path, text)
     return text

@@ -92,8 +92,13 @@ def _compress(directory: RunDirectory, recipe: Recipe) -> None:
         compress(directory)
 
 
-def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
+def resume_run(run: StrPath, *, profile: bool = False, language: str | None = None) -> RunDirectory:
     """Resume a run that was stopped or killed: finish training, evaluate, report.
+
+    Args:
+        run: its folder.
+        profile: write a profile of some steps.
+        language: of report and model card; None for the recipe's.
 
     Raises:
         ArgumentError: it is not a run.
@@ -108,7 +113,7 @@ def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
     if not (directory.model / MANIFEST).is_file():
         resume(directory.path, profile=profile)
     if dist_env().is_main:
-        evaluate(directory.path)
+        evaluate(directory.path, language=language)
         _compress(directory, load_run_recipe(directory.path / RECIPE))
         deploy_run(load_run_recipe(directory.path / RECIPE), directory)
     return directory

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from danlu.cli.options import Json, Overrides
 from danlu.cli.show import print_document, print_table, say
+from danlu.core.language import console_language
 from danlu.errors import ArgumentError, DataError
 
 LEARNED = "⟪⟫"  # around what a model learns to say
@@ -55,16 +56,20 @@ def check(
 
 
 def _print(found: dict[str, Any]) -> None:
+    from danlu.reporting.i18n import Translator
+    from danlu.reporting.sections.findings import translate_reason
+
     parts = ", ".join(f"{name} {count:,}" for name, count in found["splits"].items())
     say(f"{found['origin']}: {found['rows']:,} rows of {found['kind']} data; {parts}")
-    say(f"task: {found['task']} ({found['task_reason']})")
+    t = Translator(console_language())
+    say(f"task: {found['task']} ({translate_reason(t, found['task_reason'])})")
     if found["target"] is not None:
         say(f"target: {found['target']['name']}")
     say()
     print_table(
         [
             {key: column[key] for key in ("name", "type", "used", "missing", "unique")}
-            | {"read as": column["reading"]["shown"], "reason": column["reason"]}
+            | {"read as": column["reading"]["shown"], "reason": translate_reason(t, column["reason"])}
             for column in found["columns"]
         ]
     )
@@ -114,7 +119,10 @@ def _comparison_row(column: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_findings(found: dict[str, Any]) -> None:
-    for finding in found["findings"]:
+    from danlu.reporting.i18n import Translator
+    from danlu.reporting.sections.findings import translate_findings
+
+    for finding in translate_findings(Translator(console_language()), found):
         say(f"{finding['severity']}: {finding['subject']}: {finding['message']}")
         if finding["cure"]:
             say(f"    {finding['cure']}")
@@ -130,4 +138,4 @@ def _print_questions(found: dict[str, Any]) -> None:
 def _verdict(found: dict[str, Any]) -> str:
     if found["questions"]:
         return "nothing is trained before these questions are answered"
-    return "the recipe is right" + ("" if found["findings"] else "; the audit found nothing")
+    return "the recipe is right" if found["findings"] else "the recipe is right; the audit found nothing"

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from danlu.cli.options import EngineName, Json, Lang
-from danlu.cli.show import metric_rows, print_document, print_table, say
+from danlu.cli.show import print_document, print_evaluation, say
 
 
 def evaluate(
@@ -30,7 +30,7 @@ def evaluate(
     if json:
         print_document(evaluation)
         return
-    print_table(metric_rows(evaluation))
+    print_evaluation(evaluation)
     if data is None:
         say(f"\nreport  {run / 'report.html'}\ncard    {run / 'MODEL_CARD.md'}")
     else:

@@ -13,21 +13,25 @@ from cyclopts import App, CycloptsError
 
 from danlu._version import __version__
 from danlu.api import COMMANDS
-from danlu.cli.show import print_json
+from danlu.cli.help import TranslatedHelp
+from danlu.cli.show import print_json, shown
 from danlu.core.console import info, log_to_stderr
 from danlu.core.distributed.env import dist_env
 from danlu.core.error_document import error_document
+from danlu.core.language import LANGUAGE_VARIABLE, LANGUAGES
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.launch.failures import exit_with_parent, report_failure
 
 LAST_STANDARD_STREAM = 2
+PAGES = ("run", "evaluate", "report", "compare", "new", "visualize")  # commands whose own option --lang is
 
 app = App(
     name="danlu",
     help="Raw data to a trained, evaluated and portable model from one typed recipe. "
-    "Every command takes --debug, which shows the traceback of an error.",
+    "Every command takes --debug, which shows the traceback of an error, and --lang en or zh.",
     version=__version__,
     suppress_keyboard_interrupt=False,
+    help_formatter=TranslatedHelp(),
 )
 
 for verb, purpose in COMMANDS.items():
@@ -38,7 +42,7 @@ def main() -> None:
     """Run the command line and exit."""
     _open_standard_streams()
     exit_with_parent()
-    log_to_stderr()
+    log_to_stderr(shown)
     code = _flush(_run(sys.argv[1:]))
     if dist_env().world_size == 1:
         sys.exit(code)
@@ -83,6 +87,7 @@ def _run(arguments: list[str]) -> int:
     debug, as_json = "--debug" in arguments, "--json" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
+        arguments = _with_language(arguments)
         code = app(arguments, result_action="return_value", exit_on_error=False)
         return code if isinstance(code, int) else 0
     except CycloptsError as error:  # cyclopts has printed it
@@ -102,6 +107,26 @@ def _run(arguments: list[str]) -> int:
         if isinstance(error, ArgumentError):
             error = _with_option(error, arguments)
         return report_failure(error, as_json=as_json)
+
+
+def _with_language(arguments: list[str]) -> list[str]:
+    """Let --lang decide what language this process and those that it starts speak.
+
+    Returns the arguments, without it where the command has no page to write in that language.
+    """
+    for place, argument in enumerate(arguments):
+        option, sign, value = argument.partition("=")
+        if option != "--lang":
+            continue
+        rest = arguments[place + 1 :]
+        if not sign:
+            value, rest = (rest[0] if rest else ""), rest[1:]
+        if value not in LANGUAGES:
+            raise ArgumentError(f"--lang {value}: danlu speaks {' and '.join(LANGUAGES)}", code="DL402")
+        os.environ[LANGUAGE_VARIABLE] = value
+        verb = next((word for word in arguments if word in COMMANDS), "")
+        return [*arguments[:place], *rest, *(("--lang", value) if verb in PAGES else ())]
+    return arguments
 
 
 def _with_option(error: ArgumentError, arguments: list[str]) -> ArgumentError:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Overwrite
+from danlu.cli.options import Lang, Overwrite
 from danlu.core.console import info
+from danlu.core.language import console_language
 
 
 def new(
@@ -16,12 +17,14 @@ def new(
     output: Annotated[
         Path | None, Parameter(name=["--output", "-o"], help="File for the recipe; stdout by default.")
     ] = None,
+    lang: Lang = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Inspect data and write a commented recipe for it."""
     from danlu.api.new import new as new_verb
 
-    text = new_verb(data, target=target, output=output, overwrite=overwrite)
+    language = lang or console_language()
+    text = new_verb(data, target=target, output=output, language=language, overwrite=overwrite)
     if output is None:
         print(text, end="")
     else:

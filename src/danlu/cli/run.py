@@ -7,6 +7,7 @@ from danlu.cli.options import (
     DryRun,
     FromRun,
     Json,
+    Lang,
     Name,
     OptionalRecipe,
     Output,
@@ -21,7 +22,7 @@ from danlu.cli.options import (
     recipe_to_run,
     resolve_restarts,
 )
-from danlu.cli.show import metric_rows, print_document, print_table, say
+from danlu.cli.show import print_document, print_evaluation, say
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.errors import ArgumentError
@@ -40,6 +41,7 @@ def run(
     dry_run: DryRun = False,
     processes: Processes = None,
     restarts: Restarts = None,
+    lang: Lang = None,
     json: Json = False,
 ) -> int:
     """Run every stage of a recipe, or resume a run that was stopped."""
@@ -49,6 +51,8 @@ def run(
 
     check_recipe_or_resume(recipe, resume, overrides, name, from_run)
     times = resolve_restarts(restarts, processes)
+    if lang is not None and resume is None:
+        overrides = (*overrides, f"evaluation.language={lang}")
     if processes is not None:
         if dry_run:
             raise ArgumentError("--dry-run uses one process; leave out --processes", code="DL602")
@@ -57,7 +61,7 @@ def run(
         given = recipe_file(recipe, from_run)
         return launch_train(sys.argv[1:], given, resume, overrides, output, name, overwrite, processes, times)
     if resume is not None:
-        directory = resume_run(resume, profile=profile)
+        directory = resume_run(resume, profile=profile, language=lang)
     elif dry_run:
         dry(recipe_to_run(recipe, overrides, from_run))
         info("dry run: every stage works; nothing was kept")
@@ -76,6 +80,6 @@ def run(
     if json:
         print_document({"run": str(directory.path), "evaluation": evaluation})
         return 0
-    print_table(metric_rows(evaluation))
+    print_evaluation(evaluation)
     say(f"\nreport  {directory.path / 'report.html'}\nmodel   {directory.model}")
     return 0

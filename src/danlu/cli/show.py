@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from danlu.core.error_document import FORMAT
+from danlu.core.language import LANGUAGES, console_language
 from danlu.core.text import printable
 
 FIGURE = ("value", "low", "high")
@@ -22,11 +23,23 @@ def print_document(found: Mapping[str, Any]) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print text for people.
+    """Print text for people, in their language.
 
     What would act on the terminal, in a name of the data, is shown by its code.
     """
-    print(printable(text))
+    print(printable(shown(text)))
+
+
+def shown(text: str) -> str:
+    """Return a text in the language of the terminal's user.
+
+    In English nothing is imported for it.
+    """
+    if console_language() == LANGUAGES[0]:
+        return text
+    from danlu.reporting.console_words import translate
+
+    return translate(text)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -39,7 +52,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
-        table.add_column(escape(printable(str(key))), overflow="fold")
+        table.add_column(escape(printable(shown(str(key)))), overflow="fold")
     for row in rows:
         table.add_row(*(escape(format_value(value)) for value in row.values()))
     # A pipe has no width; do not wrap rows there.
@@ -70,3 +83,25 @@ def metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
             row[f"{baseline} (test)"] = figures["test"].get(name, {}).get("value")
         rows.append(row)
     return rows
+
+
+def fold_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Convert a cross-validation's figures to rows: metric, mean, deviation and interval; none without folds."""
+    return [
+        {
+            "metric": name,
+            "mean": figure["mean"],
+            "deviation": figure["std"],
+            "interval": f"{format_value(figure['low'])} to {format_value(figure['high'])}",
+        }
+        for name, figure in evaluation.get("folds", {}).get("metrics", {}).items()
+    ]
+
+
+def print_evaluation(evaluation: Mapping[str, Any]) -> None:
+    """Print a run's figures on its splits, and those over its folds."""
+    print_table(metric_rows(evaluation))
+    if rows := fold_rows(evaluation):
+        count = evaluation["folds"]["folds"] * evaluation["folds"]["repeats"]
+        say(f"\nover {count} folds")
+        print_table(rows)

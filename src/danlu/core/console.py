@@ -35,6 +35,7 @@ _suppressed: ContextVar[bool] = ContextVar("suppressed", default=False)
 _said: ContextVar[set[str] | None] = ContextVar("said", default=None)  # lines, where each is said once
 _silent: ContextVar[bool] = ContextVar("silent", default=False)
 _on_stderr = False
+_shown: Callable[[str], str] = str  # a message as the command line shows it
 
 
 def info(message: str) -> None:
@@ -104,13 +105,16 @@ def emit(message: str, level: int = INFO) -> None:
         _write(message)
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(shown: Callable[[str], str] = str) -> None:
     """Print messages as plain lines on stderr and nowhere else: what the command line does.
 
     As a library danlu logs to the logger "danlu" and leaves handlers to the program.
+
+    Args:
+        shown: returns a message in the user's language; records keep it as it is.
     """
-    global _on_stderr
-    _on_stderr = True
+    global _on_stderr, _shown
+    _on_stderr, _shown = True, shown
     _logger.cache_clear()
 
 
@@ -121,7 +125,7 @@ def _logger() -> "logging.Logger":
 
     class PlainLines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            _write(record.getMessage())
+            _write(_shown(record.getMessage()))
 
     logger = logging.getLogger("danlu")
     if logger.level == logging.NOTSET:

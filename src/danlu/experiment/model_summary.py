@@ -47,6 +47,18 @@ def overparameterized_warning(setup: "TrainingSetup") -> str | None:
     )
 
 
+def idle_devices_note(device: str, processes: int) -> str | None:
+    """Say that one of several GPUs is used, and how to use all; None where that is not so."""
+    import torch
+
+    if device == "cpu" or processes > 1:
+        return None
+    count = torch.get_device_module(device).device_count()
+    if count < 2:
+        return None
+    return f"this run uses one of {count} GPUs; --processes {count} trains on all of them (data-parallel, DDP)"
+
+
 def log_model_summary(setup: "TrainingSetup", first: int) -> None:
     """Log parameters, samples, steps and device; warn if the model is large for its data."""
     context, plan, length = setup.context, setup.plan, setup.balanced.loader.epoch_length
@@ -60,6 +72,9 @@ def log_model_summary(setup: "TrainingSetup", first: int) -> None:
         f"training {context.model.name} ({counted}) on {length:,} samples: "
         f"{begun} of {context.recipe.training.batch_size} on {setup.accelerator.torch_device}{by}"
     )
+    idle = idle_devices_note(str(setup.accelerator.torch_device.type), setup.groups.env.world_size)
+    if idle is not None:
+        info(idle)
     for warning in (overparameterized_warning(setup), _schedule_warning(setup)):
         if warning is not None:
             info(f"warning: {warning}")

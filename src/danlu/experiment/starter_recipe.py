@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from danlu.core.component import components
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
 from danlu.data.sources.text_bytes import UTF_8
@@ -41,24 +42,29 @@ def render_recipe(source: str, dataset: Dataset, resolved: Recipe) -> str:
         f"  task: {dataset.task}   # {dataset.task_reason}",
         *_form_lines(dataset),
         *_column_lines(dataset),
-        f"  split: {{validation: 0.15, test: 0.15, by: {split_by}}}   # random | stratified | {{group: COLUMN}} | "
-        "{time: COLUMN} | {column: COLUMN}",
+        f"  split: {{validation: 0.15, test: 0.15, by: {split_by}}}   # {_choices('splitter')}",
     ]
     lines += [
         *dataset.kind.starter_lines,
         "",
-        *_model_line(resolved),
+        *_model_line(resolved, dataset.kind.name),
         "",
         "training:",
         f"  epochs: {training.epochs}",
         f"  batch_size: {training.batch_size}",
-        f"  optimizer: {{name: {optimizer['name']}, lr: {optimizer['lr']}}}   # adamw | adam | sgd",
-        "  schedule: {name: cosine, warmup: 0.05}   # cosine | linear | constant",
+        f"  optimizer: {{name: {optimizer['name']}, lr: {optimizer['lr']}}}   # {_choices('optimizer')}",
+        f"  schedule: {{name: cosine, warmup: 0.05}}   # {_choices('schedule')}",
         "  early_stopping: {metric: validation/loss, patience: 10}",
         "",
         "# Every other key has a default: the run's recipe.yaml shows them, `danlu schema` explains them.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _choices(table: str) -> str:
+    """Return all names that a key may have, those that need a column with it: `random | {group: COLUMN}`."""
+    found = components(table).items()
+    return " | ".join(f"{{{name}: COLUMN}}" if "column" in options.model_fields else name for name, options in found)
 
 
 def _form_lines(dataset: Dataset) -> list[str]:
@@ -97,12 +103,14 @@ def _describe_column(column: Column) -> str:
     return f"{column.type if column.used else 'not used'} ({column.reason}{missing}{shown})"
 
 
-def _model_line(resolved: Recipe) -> list[str]:
+def _model_line(resolved: Recipe, kind: str) -> list[str]:
     assert resolved.model is not None
     options = resolved.model.model_dump(exclude_none=True)
     shown = {key: value for key, value in options.items() if key not in ("finetune",)}
     written = ", ".join(f"{key}: {_value(value)}" for key, value in shown.items())
-    return [f"model: {{{written}}}"]
+    families = components("model").items()
+    names = [each for name, family in families for each, of in family.catalog(name, None) if of == kind]  # type: ignore[attr-defined]  # they are models
+    return [f"model: {{{written}}}   # {' | '.join(names)}"]
 
 
 def _value(value: Any) -> str:

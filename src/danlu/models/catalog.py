@@ -41,7 +41,7 @@ class ModelInfo:
         takes: the kind of data.
         parameters: number of parameters at the typical input; None for models whose size depends on the data.
         megabytes: size of the parameters in fp32.
-        flops: of the forward pass of one sample; a multiply-add counts as two.
+        flops: of the forward pass of one sample; a multiply-add counts as two. None where it cannot be counted.
         at: description of the typical input.
         extra: the missing extra that it needs; empty if nothing is missing.
     """
@@ -85,7 +85,7 @@ def _figures(options: Model, typical: TypicalSample, absent: str) -> tuple[str, 
     if absent or isinstance(options, SelfFittingModel):
         return at, None, None
 
-    def counted() -> tuple[str, int, int]:
+    def counted() -> tuple[str, int | None, int | None]:
         weights, flops = _count(_with_eager_attention(options), inputs, typical.outputs)
         return at, weights, flops
 
@@ -138,30 +138,42 @@ def _with_eager_attention(options: Model) -> Model:
     return options.model_copy(update={"attention": "eager"}) if hasattr(options, "attention") else options
 
 
-def _count(options: Model, spec: InputSpec, outputs: int) -> tuple[int, int]:
-    """Return the number of parameters and the FLOPs per sample.
+def _count(options: Model, spec: InputSpec, outputs: int) -> tuple[int | None, int | None]:
+    """Return the number of parameters and the FLOPs per sample; None for what a network does not let be counted.
 
     Counts on the meta device, or on the CPU for networks that need tensor values.
     """
     import torch
 
-    try:
-        return _count_on(torch.device("meta"), options, spec, outputs)
-    except (NotImplementedError, RuntimeError):
-        return _count_on(torch.device("cpu"), options, spec, outputs)
+    parameters = None
+    for device in (torch.device("meta"), torch.device("cpu")):
+        try:
+            network, sample = _build_on(device, options, spec, outputs)
+            parameters = sum(weight.numel() for weight in network.parameters())
+            return parameters, _flops(network, sample)
+        # What torch's counter and a library's network say to one another is theirs: one model must not end the list.
+        except (NotImplementedError, RuntimeError, AssertionError, TypeError, ValueError, AttributeError):
+            continue
+    return parameters, None
 
 
-def _count_on(device: "torch.device", options: Model, spec: InputSpec, outputs: int) -> tuple[int, int]:
+def _build_on(
+    device: "torch.device", options: Model, spec: InputSpec, outputs: int
+) -> tuple["torch.nn.Module", dict[str, "Tensor"]]:
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     torch.manual_seed(Seed(0).derive("weights").value)
     with device:
-        network = options.build(spec, outputs).eval()
-        sample = _zero_sample(spec)
+        return options.build(spec, outputs).eval(), _zero_sample(spec)
+
+
+def _flops(network: "torch.nn.Module", sample: dict[str, "Tensor"]) -> int:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(**sample)
-    return sum(weight.numel() for weight in network.parameters()), int(counter.get_total_flops())
+    return int(counter.get_total_flops())
 
 
 def _zero_sample(spec: InputSpec) -> dict[str, "Tensor"]:

@@ -14,8 +14,9 @@ from danlu.artifacts.files import read_json, read_sealed, write_text
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import CARD, RunDirectory
 from danlu.artifacts.run_recipe import recipe_text
+from danlu.core.language import LANGUAGES
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
-from danlu.reporting.i18n import LANGUAGES, Translator, get_translator
+from danlu.reporting.i18n import Translator, get_translator
 from danlu.reporting.page import environment_rows
 from danlu.reporting.run_reader import Json, evaluated_splits
 from danlu.reporting.sections.evaluation import (

@@ -11,14 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal, get_args
+from typing import Any
 
+from danlu.core.language import LANGUAGE_VARIABLE, LANGUAGES
+from danlu.core.language import Language as Language
 from danlu.errors import ArgumentError
 from danlu.tasks.table import all_tasks
-
-Language = Literal["en", "zh"]
-LANGUAGES: tuple[Language, ...] = get_args(Language)
-LANGUAGE_VARIABLE = "DANLU_LANG"
 
 
 @cache

@@ -4,7 +4,9 @@ In: a run directory. Out: one self-contained file. Sections, figures and sentenc
 one; render.py fills the template.
 """
 
+import re
 import shlex
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,16 @@ from danlu.reporting.sections.search import search_section
 from danlu.reporting.sections.summary import summarize
 from danlu.reporting.sections.training import training_section
 
+CONTENTS_LINE = re.compile(r'<li><a href="#([^"]+)">(.*?)</a></li>')
 
-def write_report(run: RunDirectory, language: str = "en") -> Path:
+
+def write_report(run: RunDirectory, language: str = "en", file: Path | None = None) -> Path:
     """Write a run's report from the files in its directory.
 
     Args:
         run: a trained run; one that is not evaluated yet gets a page without metrics.
         language: en or zh.
+        file: of the page; by default the run's report.html.
 
     Returns:
         the page's path.
@@ -61,9 +66,15 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         environment=environment_rows(run.environment()),
         most_rows=MAX_ROWS,
     )
-    path = run.path / REPORT
+    path = file or run.path / REPORT
     write_text(path, page)
     return path
+
+
+def page_sections(page: str) -> list[tuple[str, str]]:
+    """Return the id and title of each section in a report's contents."""
+    contents = page.partition('<ul class="contents">')[2].partition("</ul>")[0]
+    return [(key, unescape(title)) for key, title in CONTENTS_LINE.findall(contents)]
 
 
 def _read_worst_errors(run: RunDirectory) -> Json:

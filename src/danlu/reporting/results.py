@@ -39,6 +39,13 @@ class ComparisonResult(Json):
         return render_html("comparison", self)
 
 
+class ReportResult(Json):
+    """Hold where `danlu.report` wrote a page, and the page's sections."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self['path']}: {self['lang']}, {len(self['sections'])} sections)"
+
+
 class DataProfile(Json):
     """Hold the profile that `danlu.check` returns."""
 

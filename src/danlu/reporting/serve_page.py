@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from danlu.reporting.i18n import LANGUAGES, Language, Translator
+from danlu.core.language import LANGUAGES, Language
+from danlu.reporting.i18n import Translator
 from danlu.reporting.render import render
 from danlu.reporting.run_reader import Json
 

@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from danlu.core.language import LANGUAGES, Language
 from danlu.data.reference import trained_ranges
 from danlu.reporting.format import format_number
-from danlu.reporting.i18n import LANGUAGES, Language, Translator
+from danlu.reporting.i18n import Translator
 from danlu.reporting.sections.findings import translate_findings
 from danlu.reporting.serve_page import FormField, ShownModel, serve_page
 from danlu.serving.answering import Served

@@ -100,7 +100,7 @@ class Ordinal(ClassTask):
             "name": "有序分类",
             "metric.quadratic-kappa": "超出偶然的一致程度，错误按距离的平方计（Cohen 1968）",
             "metric.ordinal-mae": "与真实类别的平均距离，以类别计",
-            "metric.one-off-accuracy": "答对或只差一个类别的比例",
+            "metric.one-off-accuracy": "预测正确或只差一个类别的比例",
         },
     }
     own_metrics: ClassVar[Mapping[str, Metric]] = ORDINAL_METRICS

@@ -145,6 +145,17 @@ def test_drift_between_the_splits_is_found(tmp_path: Path) -> None:
     assert "drift" in subjects(findings(others, tmp_path, split=split), "warning")
 
 
+def test_values_far_outside_the_training_range_are_found(tmp_path: Path) -> None:
+    part = pl.Series("part", ["train"] * 700 + ["validation"] * 150 + ["test"] * 150)
+    frame, split = clean_table().with_columns(part), {"by": {"column": "part"}}
+    assert not [each for each in findings(frame, tmp_path, split=split) if each["key"] == "far-values"]
+    far = frame.with_columns(x2=pl.when(pl.int_range(pl.len()) >= 998).then(50.0).otherwise(pl.col("x2")))
+    (found,) = [each for each in findings(far, tmp_path, split=split) if each["key"] == "far-values"]
+    assert (found["subject"], found["severity"]) == ("x2", "warning")
+    assert (found["figures"]["count"], found["figures"]["rows"], found["figures"]["split"]) == (2, 150, "test")
+    assert "data.clean.outliers: {action: clip}" in found["cure"]
+
+
 def test_drift_in_how_columns_go_together_is_found(tmp_path: Path) -> None:
     """Every column alone is as before; only a classifier sees that one has other gaps and values together."""
     generator = np.random.default_rng(2)

@@ -100,3 +100,27 @@ def test_missing_values_stay_missing() -> None:
 def test_a_width_that_is_not_finite_does_not_divide() -> None:
     with np.errstate(over="ignore"):
         assert MinMax().fit(np.array([-1.7e308, 1.7e308])).scale == 1.0
+
+
+@pytest.mark.parametrize(("scale", "expected"), [("minmax", [0.0, 0.5, 1.0]), ("symmetric", [-1.0, 0.0, 1.0])])
+def test_clip_moves_later_values_to_the_ends_as_scikit_learn_does(scale: str, expected: list[float]) -> None:
+    """As `MinMaxScaler(clip=True)`: by the range of the training rows, not of those that are scaled."""
+    from sklearn.preprocessing import MinMaxScaler
+
+    from danlu.data.columns import Column
+    from danlu.data.tabular.preprocessor import _fit_number
+    from danlu.recipe.sections.data import Data
+
+    train, later = np.array([2.0, 4.0, 10.0]), np.array([-50.0, 6.0, 99.0])
+    column = Column(name="x", type="number", used=True, reason="numbers", missing=0, unique=3)
+
+    def scaled(clip: bool) -> list[float]:
+        section = Data.model_validate({"source": "x.csv", "scale": {"name": scale, "clip": clip}})
+        state = _fit_number(column, None, train, section)
+        return [float(value) for value in np.ravel(state.apply(later))]
+
+    range_of = (0, 1) if scale == "minmax" else (-1, 1)
+    by_peer = MinMaxScaler(feature_range=range_of, clip=True).fit(train[:, None]).transform(later[:, None])[:, 0]
+    assert scaled(True) == pytest.approx(expected)
+    assert scaled(True) == pytest.approx(by_peer.tolist())
+    assert scaled(False)[0] < expected[0] and scaled(False)[2] > expected[2]

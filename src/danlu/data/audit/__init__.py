@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from danlu.core.seeds import Seed
 from danlu.data.audit.conversations import equal_answers, unread_columns
-from danlu.data.audit.drift import adversarial_validation, drifting_columns
+from danlu.data.audit.drift import adversarial_validation, drifting_columns, far_values
 from danlu.data.audit.duplicates import contradicting_labels, near_copies, repeated_rows
 from danlu.data.audit.finding import MOST_ROWS, SEVERITIES, Check, Finding, audit_context
 from danlu.data.audit.labels import class_sizes, label_errors, label_spellings
@@ -44,6 +44,7 @@ CHECKS: dict[str, Check] = {
     "drawn-splits": drawn_splits,
     "uneven-shares": uneven_shares,
     "drifting-columns": drifting_columns,
+    "far-values": far_values,
     "told-apart": adversarial_validation,
     "class-sizes": class_sizes,
     "label-spellings": label_spellings,

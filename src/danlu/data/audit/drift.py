@@ -1,6 +1,7 @@
 """Differences between the splits: column by column, and by a classifier that predicts which split a row is from."""
 
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from danlu.data.splits import evenly_spaced_rows
 ALARM_RATE = 1e-3  # of all tests of a check together: one in a thousand sets without drift raises an alarm
 LEAST_DISTANCE = 0.1  # between distributions; less may be significant in large data, but does not matter
 LEAST_AUROC, MAX_COMPARED = 0.55, 4_000
+FAR = 1.0  # widths of the training range: a value farther outside is no chance
 MIN_ROWS = 20  # minimum rows of a distribution
 
 
@@ -35,6 +37,34 @@ def drifting_columns(view: AuditContext) -> list[Finding]:
         return []
     told = [{"column": c, "split": s, "distance": d} for d, c, s in sorted(apart, reverse=True)]
     return [make_finding("drifting-columns", "warning", count=len({column for _, column, _ in apart}), columns=told)]
+
+
+def far_values(view: AuditContext) -> list[Finding]:
+    """Find numbers of the validation and test splits that lie far outside the training range."""
+    columns = [column for column in view.dataset.used if column.type == "number"]
+    found = (_far(view, name, column.name) for column in columns for name in ("validation", "test"))
+    return [finding for finding in found if finding is not None]
+
+
+def _far(view: AuditContext, part: str, column: str) -> Finding | None:
+    """Compare a column of a split with its training range; None where nothing lies far outside."""
+    values, known = (view.frames[name][column].drop_nulls() for name in (part, "train"))
+    if min(len(values), len(known)) == 0 or known.dtype == pl.String:
+        return None
+    trained, tested = (np.asarray(each.cast(pl.Float64).to_numpy()) for each in (known, values))
+    low, high = float(np.nanmin(trained)), float(np.nanmax(trained))
+    reach = FAR * (high - low)
+    count = int(((tested < low - reach) | (tested > high + reach)).sum())
+    if count == 0 or reach == 0:
+        return None
+    told: dict[str, Any] = {
+        "count": count,
+        "rows": len(tested),
+        "split": part,
+        "low": f"{low:.4g}",
+        "high": f"{high:.4g}",
+    }
+    return make_finding("far-values", "warning", about=column, **told)
 
 
 def _kolmogorov_smirnov(one: pl.Series, other: pl.Series) -> tuple[float, float]:

@@ -97,6 +97,10 @@ FINDINGS: dict[str, str] = {
     "unseen-values": "{count:,} of {rows:,} rows have a value that the training data did not: {shown}",
     "nothing-seen": "not one of its values is one that the training data had: {shown}",
     "outside-range": "{count:,} of {rows:,} values lie outside those of the training data, {low} to {high}",
+    "far-values": "{count:,} of {rows:,} values of the {split} split lie farther outside the training split's range, "
+    "{low} to {high}, than it is wide; its scaling was not made for them",
+    "far-values.cure": "look whether they are right; "
+    "data.clean.outliers: {{action: clip}} moves them into the usual range",
     "drifted": f"is distributed otherwise than in the training data (distance {{distance:.2f}}); {OTHER_DATA}",
     "more-gaps": "is missing in {missing:.1%} of the rows, and in {before:.1%} of the training data",
     "no-reference": "the bundle does not tell how its training data was distributed, so only columns were compared",

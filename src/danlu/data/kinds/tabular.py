@@ -36,7 +36,9 @@ class TabularKind(DataKind):
     has_feature_columns = True
     reads_rows_apart = True
     max_baseline_rows = 200_000
-    starter_lines = ("  scale: standard        # standard | minmax | symmetric | robust | quantile | none",)
+    starter_lines = (
+        "  scale: standard        # standard | minmax | symmetric | robust | quantile | power | log1p | none",
+    )
     row_noun = "row"
 
     def recognize(self, columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[Column, ...]:

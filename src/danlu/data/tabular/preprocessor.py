@@ -34,7 +34,7 @@ from danlu.data.tabular.feature_selection import Selection
 from danlu.data.tabular.impute import FILLERS, Filler, Impute, KeepMissing
 from danlu.data.tabular.numbers import DATE_PARTS, Fill, Limits, NumberState, read_numbers
 from danlu.data.tabular.outliers import is_outlier, outlier_limits
-from danlu.data.tabular.scaling import Scaler, is_constant
+from danlu.data.tabular.scaling import MinMax, Scaler, Symmetric, is_constant
 from danlu.data.tabular.tfidf import TfidfState
 from danlu.errors import DataError
 from danlu.recipe.sections.data import Data
@@ -365,6 +365,8 @@ def _fit_number(column: Column, part: str | None, values: np.ndarray, section: D
         fill, constant = "constant", said.missing
     clipping = outliers is not None and outliers.action == "clip" and part is None
     limits = outlier_limits(values, outliers) if clipping and outliers is not None else None
+    if limits is None and isinstance(scaler, MinMax | Symmetric) and scaler.clip and not np.isnan(values).all():
+        limits = (float(np.nanmin(values)), float(np.nanmax(values)))
     return NumberState.fit(column.name, part, values, fill, constant, scaler, limits)
 
 

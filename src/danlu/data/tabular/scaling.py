@@ -150,18 +150,26 @@ class Standard(Scaler):
 
 
 class MinMax(Scaler):
-    """Scale the training range to [0, 1]; later values may lie outside."""
+    """Scale the training range to [0, 1].
+
+    Later values may lie outside, unless `clip` moves them to its ends.
+    """
 
     name: Literal["minmax"] = "minmax"
+    clip: bool = False
 
     def fit(self, values: np.ndarray) -> Scaling:
         return _linear(values.min(), values.max() - values.min(), values)
 
 
 class Symmetric(Scaler):
-    """Scale the training range to [-1, 1]."""
+    """Scale the training range to [-1, 1].
+
+    Later values may lie outside, unless `clip` moves them to its ends.
+    """
 
     name: Literal["symmetric"] = "symmetric"
+    clip: bool = False
 
     def fit(self, values: np.ndarray) -> Scaling:
         return _linear((values.max() + values.min()) / 2, (values.max() - values.min()) / 2, values)

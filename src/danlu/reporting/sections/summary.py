@@ -192,7 +192,10 @@ def _advice(t: Translator, each: BaselineComparison, samples: int) -> str:
     told: dict[str, Any] = {"standing": t(f"standing.{each.standing}"), "baseline": each.baseline}
     if each.standing == "ahead of":
         return t("advice.chance", **told) if _may_be_chance(each, samples) else ""
-    return t("advice.trivial" if each.trivial else "advice.simpler", **told)
+    if not each.trivial:
+        return t("advice.simpler", **told)
+    told_apart = each.low is None or each.high is None or each.low > 0 or each.high < 0
+    return t("advice.trivial" if told_apart else "advice.untold", **told)
 
 
 def _caution(t: Translator, profile: Json, evaluation: Json) -> str:
