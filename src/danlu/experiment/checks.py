@@ -50,6 +50,9 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: Tas
         if key not in (*OPTIONS_WITHOUT_STEPS, "from_run") and getattr(recipe.training, key) != getattr(usual, key):
             cure = "set max_steps to limit its rounds" if key == "epochs" else "remove it"
             raise RecipeError(Problem("", f"training.{key}", f"{grows}; {cure}", code="DL116"))
+    if isinstance(recipe.training.max_steps, str):
+        message = f"{grows}; set max_steps to a whole number of rounds"
+        raise RecipeError(Problem("", "training.max_steps", message, code="DL116"))
     if recipe.training.batch_size == "auto":
         message = f"{grows}, so auto cannot try sizes; set the number of rows per prediction batch, or remove it"
         raise RecipeError(Problem("", "training.batch_size", message, code="DL116"))

@@ -3,6 +3,8 @@
 In: a recipe and its dataset. Out: the recipe with every default written out, as the run keeps it.
 """
 
+import math
+
 from danlu.core.component import Component, components
 from danlu.data.augment.images import RandomCrop
 from danlu.data.dataset import Dataset
@@ -24,6 +26,7 @@ from danlu.experiment.checks import (
 )
 from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.components import ImputationOptions
+from danlu.recipe.durations import read_duration
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import SplitOptions
 from danlu.recipe.sections.training import EarlyStopping, Finetune, Training
@@ -143,7 +146,9 @@ def _resolve_training(training: Training, model: Model, dataset: Dataset) -> Tra
         return training.model_copy(update={"batch_size": size, "early_stopping": early_stopping})
     epochs = training.epochs
     if epochs is None:  # with max_steps alone, epochs must not end training earlier
-        epochs = dataset.kind.default_epochs if training.max_steps is None else training.max_steps
+        most = training.max_steps
+        most = math.ceil(read_duration(most)[0]) if isinstance(most, str) else most
+        epochs = dataset.kind.default_epochs if most is None else most
     optimizer = training.optimizer
     if optimizer.lr is None:
         lr = model.default_lr(optimizer.default_lr, optimizer.pretrained_factor)

@@ -66,10 +66,15 @@ def log_model_summary(setup: "TrainingSetup", first: int) -> None:
 
 
 def _schedule_warning(setup: "TrainingSetup") -> str | None:
-    """Return a warning if the run is too short for its schedule, else None."""
-    schedule = setup.context.recipe.training.schedule
-    misfit = None if schedule is None else Schedule.of(schedule).misfit(setup.plan.steps)
-    return None if misfit is None else f"training.schedule.{misfit}"
+    """Return a warning if a schedule does not fit the run or ends its training early, else None."""
+    options, steps = setup.timed_options.schedule, setup.plan.steps
+    if options is None:
+        return None
+    schedule = Schedule.of(options)
+    misfit, vanishing = schedule.misfit(steps), schedule.vanishing(steps)
+    if misfit is not None:
+        return f"training.schedule.{misfit}"
+    return None if vanishing is None else f"training.schedule: {vanishing}"
 
 
 def count_parameters(model: "nn.Module", trainable_only: bool = False) -> int:
