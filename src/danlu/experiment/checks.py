@@ -23,7 +23,6 @@ from danlu.recipe.sections.evaluation import Conformal, Threshold
 from danlu.recipe.sections.explanation import Explanation
 from danlu.recipe.sections.training import Finetune, Preference, Training
 from danlu.tasks.base import Task
-from danlu.tasks.classification import find_label
 from danlu.tasks.metric_table import METRICS, metrics_of
 from danlu.tasks.table import all_tasks
 
@@ -63,24 +62,6 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: Tas
     if emphasis.focal_gamma or emphasis.logit_offsets:
         message = f"{recipe.data.balance.name} changes the loss, and {model.name} has its own; use class-weights"
         raise RecipeError(Problem("", "data.balance", message, code="DL116"))
-
-
-def check_positive(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise RecipeError unless `data.positive` is one of the two classes of the target."""
-    said, task, target = recipe.data.positive, dataset.task, dataset.target
-    if said is None:
-        return
-    if not task.has_classes or task.has_order or target is None:
-        message = f"names one of two classes, and this task is {task}; remove it"
-        raise RecipeError(Problem("", "data.positive", message, code="DL115"))
-    labels = [label for label in dataset.frame[target].unique().to_list() if label is not None]
-    if len(labels) != 2:
-        message = f"names one of two classes, and {target!r} has {len(labels)}; remove it"
-        raise RecipeError(Problem("", "data.positive", message, code="DL115"))
-    if find_label(labels, said) is None:
-        words = sorted(map(str, labels))
-        message = f"{target!r} has no class {said!r}{suggestion(str(said), words)}"
-        raise RecipeError(Problem("", "data.positive", message, code="DL107"))
 
 
 def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:

@@ -18,12 +18,12 @@ from danlu.experiment.checks import (
     check_explanation,
     check_metric,
     check_no_gradient_options,
-    check_positive,
     check_tagging_model,
     check_task_options,
     check_threshold,
     check_visualization,
 )
+from danlu.experiment.positive_class import resolve_positive
 from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.components import ImputationOptions
 from danlu.recipe.durations import read_duration
@@ -50,7 +50,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
         message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({usual})"
         raise RecipeError(Problem("", "model.name", message, code="DL114"))
     check_components_fit_data(recipe, dataset)
-    check_positive(recipe, dataset)
+    positive = resolve_positive(recipe, dataset)
     if not dataset.kind.has_task_head and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no task head that could be trained alone; use lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message, code="DL116"))
@@ -71,6 +71,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     data = recipe.data.model_copy(
         update={
             "task": dataset.task,
+            "positive": positive,
             "target": recipe.data.target if dataset.task.takes_columns else dataset.target,
             "split": _resolve_split(recipe.data.split, dataset),
             "image_size": _resolve_image_size(recipe),

@@ -101,6 +101,8 @@ def _evaluate_run(
     baselines = _fit_baselines(context, predictor) if context.recipe.evaluation.baselines else []
     figures = evaluate_splits(config, truths, baselines, parts)
     figures["decision"] = decision
+    if decided.positive is not None:
+        figures["positive"] = str(decided.positive)
     figures |= examine_split(context, config, predictor, "test", truths["test"], calibrated_on)
     figures["folds"] = folded.results
     figures["looks"] = {"test": record_test_evaluation(run, context.recipe, "evaluate")}

@@ -136,7 +136,6 @@ def create_train_state(setup: TrainingSetup) -> "TrainState":
     """Create the training state: the model with optimizer, schedule and everything else that changes."""
     from danlu.training.build import TrainTask, build_train_state
 
-    recipe = setup.context.recipe
     options, inputs = setup.timed_options, setup.preprocessing.preprocessor.inputs
     task = TrainTask(
         head=setup.context.dataset.task.head(setup.preprocessing.target),

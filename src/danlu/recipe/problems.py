@@ -85,7 +85,8 @@ def _nearest(alternatives: list[ErrorDetails]) -> ErrorDetails:
     """
     word = isinstance(alternatives[0]["input"], str)
     meant = [details for details in alternatives if (details["type"] == "literal_error") is word]
-    return (meant or alternatives)[0]
+    told = [details for details in alternatives if word and details["type"] == "value_error"]
+    return (meant or told or alternatives)[0]
 
 
 def _written_key(location: Key, values: Any, error_type: str) -> Key:

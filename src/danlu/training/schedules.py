@@ -124,15 +124,13 @@ class Schedule(ScheduleOptions):
 
         The last twentieth of a run does not count: there a cosine comes to nothing as it should.
         """
-        every = max(1, steps // NUM_LOOKED_AT)
         if steps == 0 or self.factor(int(MOSTLY * steps), steps) >= VANISHING:
             return None
-        first = next(
-            step for step in (*range(0, steps, every), steps) if self.factor(min(step, steps - 1), steps) < VANISHING
-        )
+        looked_at = range(0, int(MOSTLY * steps) + 1, max(1, steps // NUM_LOOKED_AT))
+        first = next((step for step in looked_at if self.factor(step, steps) < VANISHING), int(MOSTLY * steps))
         return (
-            f"the rate falls below {VANISHING:g} of training.optimizer.lr by step {first + 1:,} of {steps:,} and trains "
-            "nothing from there on; a whole number counts steps, so say epochs if these are meant (10 epochs)"
+            f"the rate falls below {VANISHING:g} of training.optimizer.lr by step {first + 1:,} of {steps:,}, and "
+            "nothing is learned after it; a whole number counts steps: say epochs if these are meant (10 epochs)"
         )
 
 

@@ -164,7 +164,9 @@ class Data(Frozen):
         default=None, description="separator of several labels in a target of strings; lists need none"
     )
     positive: bool | int | float | str | None = Field(
-        default=None, description="of two classes, the one that metrics and thresholds are about; the second by default"
+        default=None,
+        description="of two classes, the one that metrics, costs and thresholds are about; known for words such as 1, "
+        "true, yes and 是, else the second by name, and costs and -positive metrics need it said",
     )
     task: Annotated[TaskOptions, OneOf("task")] | None = Field(
         default=None, description="inferred from the target by default"

@@ -63,6 +63,8 @@ def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
     comparisons = compare_with_baselines(evaluation)
     samples = int(profile["splits"].get("test", 0))
     opening.append(_result_sentence(t, profile, evaluation))
+    if "positive" in evaluation:
+        opening.append(t("positive class", label=shorten(evaluation["positive"], 40)))
     if not comparisons:
         opening.append(t("no baseline"))
     confidence = evaluation.get("intervals", {}).get("confidence", 0.95)
@@ -73,7 +75,7 @@ def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
             for each in comparisons
         ),
         worth=_worth_sentence(t, comparisons, samples),
-        advice=tuple(filter(None, (_advice(t, each, samples) for each in comparisons))),
+        advice=tuple(filter(None, (_alarm(t, evaluation), *(_advice(t, each, samples) for each in comparisons)))),
         slices=slices_sentence(t, evaluation),
         caution=_caution(t, profile, evaluation),
     )
@@ -185,6 +187,17 @@ def _worth_sentence(t: Translator, comparisons: list[BaselineComparison], sample
         return ""
     rivals = [e.baseline for e in comparisons if e.standing != "ahead of" or _may_be_chance(e, samples)]
     return t("worth.no", baselines=t.join(rivals)) if rivals else t("worth.yes")
+
+
+def _alarm(t: Translator, evaluation: Json) -> str:
+    """Say that the threshold leaves a class without an answer, where it does."""
+    decision = evaluation.get("decision") or {}
+    used = decision.get("threshold") or {}
+    if "never_answered" not in used:
+        return ""
+    where = t(f"fitted.{decision.get('fitted_on', 'validation')}")
+    told = {"label": shorten(used["never_answered"], 40), "positive": shorten(used["positive"], 40)}
+    return t("thresholds.silent", value=format_number(used["value"]), where=where, **told)
 
 
 def _advice(t: Translator, each: BaselineComparison, samples: int) -> str:
