@@ -75,15 +75,16 @@ def test_a_known_word_is_positive(negative: Label, positive: Label) -> None:
 
 
 def test_a_threshold_that_silences_a_class_is_an_alarm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    evaluation = {"threshold": {"costs": {"false_positive": 1000, "false_negative": 0}}, "resamples": 0}
+    evaluation = {"threshold": {"costs": {"false_positive": 1, "false_negative": 20}}, "resamples": 0}
     recipe = {**RECIPE, "data": {"target": "state", "positive": "ill"}, "evaluation": evaluation}
-    run = package.run(recipe, data=rows(), output=tmp_path).path
-    assert "no row of validation is answered 'ill'; the positive class is 'ill'" in capsys.readouterr().err
+    noise = rows().with_columns(x=pl.Series([0.0, 1.0] * 150))
+    run = package.run(recipe, data=noise, output=tmp_path).path
+    assert "no row of validation is answered 'well'; the positive class is 'ill'" in capsys.readouterr().err
     figures = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
-    assert figures["decision"]["threshold"]["never_answered"] == "ill" == figures["positive"]
+    assert figures["decision"]["threshold"]["never_answered"] == "well" and figures["positive"] == "ill"
     for page in ("report.html", "MODEL_CARD.md"):
         text = (run / page).read_text(encoding="utf-8")
-        assert "The positive class is “ill”." in text and "no row of validation is answered “ill”" in text
+        assert "The positive class is “ill”." in text and "no row of validation is answered “well”" in text
 
 
 @pytest.mark.parametrize(

@@ -145,12 +145,13 @@ def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
     return DataContext(resolved, dataset, splits, findings, dropped, recipe, unwritten, unmixed=unmixed)
 
 
-def require_test_rows(context: DataContext) -> None:
-    """Raise DataError if the recipe keeps no test rows, on which an evaluation rests."""
-    if len(context.splits.test) == 0:
+def require_judged_rows(context: DataContext) -> None:
+    """Raise DataError if the recipe keeps neither test nor validation rows, on which an evaluation rests."""
+    if not context.splits.eval_splits():
         raise DataError(
-            f"{context.dataset.origin}: data.split.test is 0, so no row is left to evaluate the model on; give test a "
-            "share of the rows, or only train (`danlu train`) and judge the model on other data",
+            f"{context.dataset.origin}: data.split keeps no row to test and none to validate, so none is left to "
+            "evaluate the model on; give one of them a share of the rows, or only train (`danlu train`) and judge the "
+            "model on other data",
             code="DL118",
         )
 

@@ -99,7 +99,12 @@ class TrainingSetup:
             sparsity = self.timed_options.sparsity
             assert sparsity is not None
             stopper = replace(stopper, first_step=ends_in_steps(sparsity, self.plan.steps)[1])
-        return stopper if self.fixed_epochs is None else replace(stopper, patience=None, keep_last=True)
+        return replace(stopper, patience=None, keep_last=True) if self.keeps_last else stopper
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the last weights are kept: after a fixed length, or without rows that could choose others."""
+        return self.fixed_epochs is not None or self.validation is None
 
 
 def monitored_metric(options: Training) -> str:

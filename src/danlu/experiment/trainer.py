@@ -244,7 +244,7 @@ def _log_outcome(setup: TrainingSetup, result: "TrainResult", unit: str) -> None
         DanluError: the monitored metric was never defined, so there are no best weights.
     """
     done = f"trained {result.steps:,} {unit}, {result.stop_reason}; kept"
-    if setup.fixed_epochs is not None:
+    if setup.keeps_last:
         info(f"{done} the last weights")
         return
     if result.best is None:

@@ -95,8 +95,8 @@ class SplitOptions(Frozen):
     The rows left after validation and test train.
     """
 
-    validation: Fraction = 0.15
-    test: Fraction = Field(default=0.15, description="0 for none: a model that is judged on other data, elsewhere")
+    validation: Fraction = Field(default=0.15, description="0 for none: the last weights are kept")
+    test: Fraction = Field(default=0.15, description="0 for none: the final figures are then of validation")
     by: Annotated[SplitterOptions, OneOf("splitter")] | None = Field(
         default=None,
         description="by default stratified where there is a target; a corpus by document, or random if it has few",
