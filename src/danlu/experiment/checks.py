@@ -69,6 +69,8 @@ def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
     balancer = recipe.data.balance
     if dataset.task.takes_columns:
         check_several_answers(recipe.data)
+    if recipe.data.target_transform != Data.model_fields["target_transform"].default:
+        check_target_transform(recipe, dataset.task)
     if balancer.name != "none" and not dataset.task.has_classes:
         message = f"{balancer.name} balances classes, and this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", "data.balance", message, code="DL115"))
@@ -81,6 +83,17 @@ def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
         if not dataset.kind.fits(component.kinds):
             message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
             raise RecipeError(Problem("", key, message, code="DL114"))
+
+
+def check_target_transform(recipe: Recipe, task: Task) -> None:
+    """Reject a transform of the target for tasks that learn no single number, or beside a teacher's numbers."""
+    key = "data.target_transform"
+    if not task.transforms_target:
+        able = " and ".join(each.name for each in all_tasks() if each.transforms_target)
+        raise RecipeError(Problem("", key, f"transforms the number of {able}; this task is {task}; remove it", "DL115"))
+    if recipe.training.distill is not None:
+        message = "changes what is learned, and a teacher's numbers are standardised; remove it or training.distill"
+        raise RecipeError(Problem("", key, message, code="DL110"))
 
 
 def check_tagging_model(model: Model) -> None:

@@ -204,7 +204,10 @@ def _fit_target(
     values = None if dataset.target is None else train.column(dataset.target)
     vocabulary = 0 if preprocessor is None else getattr(preprocessor.inputs, "vocabulary", 0)
     beta, positive = recipe.training.preference.beta, recipe.data.positive
-    return dataset.task.fit_target(FitInputs(values, dataset.target or "", dataset.origin, vocabulary, beta, positive))
+    transform = recipe.data.target_transform
+    return dataset.task.fit_target(
+        FitInputs(values, dataset.target or "", dataset.origin, vocabulary, beta, positive, transform)
+    )
 
 
 def scored_text_column(context: DataContext) -> str | None:

@@ -23,6 +23,7 @@ from danlu.experiment.checks import (
     check_threshold,
     check_visualization,
 )
+from danlu.experiment.column_options import check_column_options
 from danlu.experiment.positive_class import resolve_positive
 from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.components import ImputationOptions
@@ -50,6 +51,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
         message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({usual})"
         raise RecipeError(Problem("", "model.name", message, code="DL114"))
     check_components_fit_data(recipe, dataset)
+    check_column_options(recipe.data, dataset)
     positive = resolve_positive(recipe, dataset)
     if not dataset.kind.has_task_head and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no task head that could be trained alone; use lora or full"

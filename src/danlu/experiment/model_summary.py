@@ -60,9 +60,24 @@ def log_model_summary(setup: "TrainingSetup", first: int) -> None:
         f"training {context.model.name} ({counted}) on {length:,} samples: "
         f"{begun} of {context.recipe.training.batch_size} on {setup.accelerator.torch_device}{by}"
     )
+    _log_frozen(setup)
     for warning in (overparameterized_warning(setup), _schedule_warning(setup)):
         if warning is not None:
             info(f"warning: {warning}")
+
+
+def _log_frozen(setup: "TrainingSetup") -> None:
+    """Log what each name of `model.finetune.freeze` freezes."""
+    from danlu.training.finetuning import FREEZE_KEY, frozen_by_pattern
+
+    model = setup.full_model or setup.model
+    sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+    told = [
+        f"{pattern} ({len(names):,} weights, {sum(sizes[name] for name in names):,} numbers)"
+        for pattern, names in frozen_by_pattern(model, setup.context.finetune.freeze).items()
+    ]
+    if told:
+        info(f"frozen by {FREEZE_KEY}: {', '.join(told)}")
 
 
 def _schedule_warning(setup: "TrainingSetup") -> str | None:

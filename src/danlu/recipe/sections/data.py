@@ -81,6 +81,12 @@ class ColumnOptions(Frozen):
         default=None, description="fill value of a missing number, or a way to compute it"
     )
 
+    @model_validator(mode="after")
+    def _signs_differ(self) -> "ColumnOptions":
+        if self.decimal is not None and self.decimal == self.grouping:
+            raise ValueError(f"decimal and grouping are both {self.decimal!r}; a number has two signs, or only one")
+        return self
+
 
 class Select(Frozen):
     """Keep the `keep` features most informative about the target; for pca, as many directions."""
@@ -167,6 +173,10 @@ class Data(Frozen):
         default=None,
         description="of two classes, the one that metrics, costs and thresholds are about; known for words such as 1, "
         "true, yes and 是, else the second by name, and costs and -positive metrics need it said",
+    )
+    target_transform: Literal["none", "standard", "minmax", "log1p", "yeo-johnson"] = Field(
+        default="standard",
+        description="what is done to a number before it is learned; answers and metrics are in its own units",
     )
     task: Annotated[TaskOptions, OneOf("task")] | None = Field(
         default=None, description="inferred from the target by default"

@@ -99,7 +99,7 @@ class Finetune(Frozen):
     )
     freeze: tuple[str, ...] = Field(
         default=(),
-        description="frozen weights, by name or pattern: embeddings, layer.0, blocks.*, /layer\\.[0-3]\\./",
+        description="frozen weights, by name from the root or by pattern: embeddings, blocks.0, *.conv1, /layer\\.[0-3]\\./",
     )
     batch_norm: Literal["train", "frozen"] = Field(
         default="train",
