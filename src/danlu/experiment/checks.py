@@ -1,6 +1,7 @@
 """Checks of a recipe against its data and its model, made before any work. Imports no torch."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -308,6 +309,14 @@ def check_size(recipe: Recipe) -> None:
                 "DL108",
             )
         )
+
+
+def check_weights_file(recipe: Recipe) -> None:
+    """Raise RecipeError if the file or folder of pretrained weights that the model names is not there."""
+    named = getattr(recipe.model, "pretrained", None)
+    if isinstance(named, str) and not Path(named).exists():
+        message = f"{named} is not there; give a file or folder of weights (model.safetensors), or remove it"
+        raise RecipeError(Problem("", "model.pretrained", message, code="DL108"))
 
 
 def require_model_extras(recipe: Recipe) -> None:

@@ -28,7 +28,7 @@ from danlu.data.sources.reader import IN_MEMORY, read_source
 from danlu.data.splits import Split, Splits, TrainSplit, split_dataset, subsample
 from danlu.data.text.chat_template import check_template_file
 from danlu.errors import DataError
-from danlu.experiment.checks import check_conformal_rows, check_size, require_model_extras
+from danlu.experiment.checks import check_conformal_rows, check_size, check_weights_file, require_model_extras
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.earlier_preparation import earlier_preparation, earlier_target
 from danlu.experiment.search_checks import check_search_space
@@ -125,6 +125,7 @@ def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
     resolved = resolve_recipe(recipe, dataset)
     require_model_extras(resolved)
     check_size(resolved)
+    check_weights_file(resolved)
     check_template_file(resolved.data.chat_template)
     check_search_space(recipe, dataset)
     if resolved.training.loss is not None:

@@ -61,9 +61,19 @@ def log_model_summary(setup: "TrainingSetup", first: int) -> None:
         f"{begun} of {context.recipe.training.batch_size} on {setup.accelerator.torch_device}{by}"
     )
     _log_frozen(setup)
+    if not setup.parallel.groups.is_single_process and _has_batch_norm(setup.model):
+        synced = setup.parallel.options.syncs_batch_norm and setup.parallel.groups.dp_group is not None
+        whose = "of all processes, which costs an exchange each" if synced else "of each process's own rows"
+        info(f"batch norms take their statistics {whose} (training.parallel.sync_batch_norm)")
     for warning in (overparameterized_warning(setup), _schedule_warning(setup)):
         if warning is not None:
             info(f"warning: {warning}")
+
+
+def _has_batch_norm(model: "nn.Module") -> bool:
+    from danlu.core.torch_compat import BatchNorm
+
+    return any(isinstance(module, BatchNorm) for module in model.modules())
 
 
 def _log_frozen(setup: "TrainingSetup") -> None:

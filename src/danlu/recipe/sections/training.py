@@ -99,7 +99,8 @@ class Finetune(Frozen):
     )
     freeze: tuple[str, ...] = Field(
         default=(),
-        description="frozen weights, by name from the root or by pattern: embeddings, blocks.0, *.conv1, /layer\\.[0-3]\\./",
+        description="frozen weights, by name from the root or by pattern: embeddings, blocks.0, *.conv1, "
+        "/layer\\.[0-3]\\./",
     )
     batch_norm: Literal["train", "frozen"] = Field(
         default="train",
@@ -178,11 +179,20 @@ class Parallel(Frozen):
         default=None, description="microbatches per batch in a pipeline; twice the stages by default"
     )
     offload: bool = Field(default=False, description="with shard: keep weights and optimizer state on the host")
-    sync_batch_norm: bool = Field(default=False, description="compute batch norm statistics over all processes")
+    sync_batch_norm: bool | Literal["auto"] = Field(
+        default="auto",
+        description="compute batch norm statistics over all processes, as one process would; auto: yes, but for local "
+        "steps. Each batch norm then waits for all",
+    )
     compress: Literal["none", "bf16", "powersgd"] = Field(
         default="none", description="compression of gradients sent between copies of the model"
     )
     local: LocalSteps | None = None
+
+    @property
+    def syncs_batch_norm(self) -> bool:
+        """Whether batch norms take their statistics from all processes."""
+        return self.local is None if self.sync_batch_norm == "auto" else self.sync_batch_norm
 
 
 class EarlyStopping(Frozen):
