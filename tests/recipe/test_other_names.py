@@ -11,7 +11,7 @@ import yaml
 import danlu as package
 from danlu.core.imports import patch_torchvision
 from danlu.data.balance.loss_weights import ClassWeights
-from danlu.errors import RecipeError
+from danlu.errors import DataError, RecipeError
 from danlu.recipe.load import check_recipe
 from danlu.recipe.other_names import AUGMENTATIONS, timm_name
 
@@ -53,7 +53,7 @@ def test_pretrained_weights_are_a_file_that_is_there(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"model.pretrained: names a file of weights.*huggingface.co/timm"):
         check_recipe(recipe(model={"name": "timm:resnet18", "pretrained": True}))
     lost = str(tmp_path / "lost.safetensors")
-    with pytest.raises(RecipeError, match=r"model.pretrained: .*lost.safetensors is not there"):
+    with pytest.raises(DataError, match=r"model.pretrained: no such file or folder: .*lost.safetensors"):
         package.check(recipe(model={"name": "timm:resnet18", "pretrained": lost}))
 
 

@@ -13,7 +13,7 @@ from danlu.data.balance.base import Balancer
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits
 from danlu.data.tabular.categories import TargetEncoding
-from danlu.errors import Problem, RecipeError
+from danlu.errors import DataError, Problem, RecipeError
 from danlu.evaluation.conformal import too_few_rows
 from danlu.evaluation.thresholds import threshold_metric
 from danlu.models.base import Model, SelfFittingModel
@@ -312,11 +312,10 @@ def check_size(recipe: Recipe) -> None:
 
 
 def check_weights_file(recipe: Recipe) -> None:
-    """Raise RecipeError if the file or folder of pretrained weights that the model names is not there."""
+    """Raise DataError if the file or folder of pretrained weights that the model names is not there."""
     named = getattr(recipe.model, "pretrained", None)
     if isinstance(named, str) and not Path(named).exists():
-        message = f"{named} is not there; give a file or folder of weights (model.safetensors), or remove it"
-        raise RecipeError(Problem("", "model.pretrained", message, code="DL108"))
+        raise DataError(f"model.pretrained: no such file or folder: {named}", code="DL201")
 
 
 def require_model_extras(recipe: Recipe) -> None:
