@@ -83,6 +83,7 @@ def test_another_processor_is_said_to_be_untried(
 
 
 @pytest.mark.training
+@pytest.mark.slow
 def test_a_compressed_bundle_is_explained_exported_and_compressed_again(
     run: Path, pruned: Path, int8: Path, tmp_path: Path
 ) -> None:
@@ -90,6 +91,8 @@ def test_a_compressed_bundle_is_explained_exported_and_compressed_again(
         found = danlu.explain(bundle, _rows(run), rows=[0], methods=["shap"])
         assert found.local
         danlu.export(bundle, tmp_path / f"onnx-{number}", to="onnx")
+    with pytest.raises(ArgumentError, match="no layer 'nowhere'"):
+        danlu.compress(run, steps="quantize={keep: [nowhere]}", output=tmp_path / "none")
     inside = Path(shutil.copytree(pruned, run / "compressed" / "first"))
     again = danlu.compress(inside, steps="prune={amount: 0.5, what: weights}", output=tmp_path / "again")
     assert again.points[1].sparsity == pytest.approx(0.5, abs=0.001 + 0.5 / again.points[1].parameters)
@@ -121,7 +124,6 @@ def test_the_command_tells_what_it_wrote(danlu: Command, run: Path, tmp_path: Pa
     [
         ("quantize,prune=0.5", ArgumentError, "cannot follow quantize"),
         ("quantize=float8", ArgumentError, "no processor computes"),
-        ("quantize={keep: [nowhere]}", ArgumentError, "no layer 'nowhere'"),
         ("distill=large", ArgumentError, "choose a smaller"),
         ("distill={options: {hidden: [8], nonsense: 1}}", ArgumentError, "nonsense"),
     ],
@@ -133,6 +135,7 @@ def test_what_does_not_fit_is_refused(run: Path, tmp_path: Path, steps: str, err
 
 
 @pytest.mark.training
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_behind(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -181,3 +184,31 @@ def test_networks_of_images_and_texts_are_compressed(what: str, request: pytest.
             assert found.points[1].parameters < found.points[0].parameters
         else:
             assert found.points[1].size_bytes < found.points[0].size_bytes
+
+
+@pytest.mark.training
+@pytest.mark.slow
+def test_the_page_of_compression_is_true(table_run: Path, tmp_path: Path) -> None:
+    from tests.end_to_end.test_docs import ROOT, blocks, run_shown
+
+    shutil.copytree(table_run, tmp_path / "runs" / "wine")
+    shown = [block for block in blocks(ROOT / "docs" / "compress.md") if block.language == "console"]
+    assert shown
+    for block in shown:
+        run_shown(block, tmp_path)
+
+
+@pytest.mark.training
+@pytest.mark.slow
+def test_a_recipe_compresses_after_its_evaluation(tmp_path: Path) -> None:
+    recipe = {
+        "name": "small",
+        "data": {"source": "builtin:wine"},
+        "training": {"epochs": 3, "sparsity": {"amount": 0.5}, "rounding": {"bits": 8}},
+        "evaluation": {"baselines": False},
+        "compression": {"steps": [{"prune": {"amount": 0.75, "what": "weights", "by": "taylor"}}]},
+    }
+    run = danlu.run(recipe, output=tmp_path)
+    told = json.loads((run.path / "compression.json").read_text())
+    assert [point["sparsity"] for point in told["points"]] == pytest.approx([0.5, 0.75], abs=0.002)
+    assert danlu.load(run.path / "compressed" / "p1").manifest.steps

@@ -4,8 +4,8 @@ Fang et al. 2023, DepGraph, https://arxiv.org/abs/2301.12900: what depends on a 
 """
 
 from copy import deepcopy
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,8 +18,24 @@ from danlu.errors import ArgumentError
 from danlu.exporters.ports import network_ports, sample_inputs
 from danlu.models.structure import Convolution, structure_of
 
-if TYPE_CHECKING:
-    from danlu.compression.prune import Prune
+MOST_OF_A_LAYER = 0.9  # so that comparing all layers leaves some of each
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Say which channels are removed.
+
+    Attributes:
+        amount: share of the channels.
+        by: magnitude, random or taylor.
+        across_layers: compare the channels of all layers, not of each by itself.
+        rows: training rows that taylor and batch norms look at.
+    """
+
+    amount: float
+    by: str
+    across_layers: bool
+    rows: int
 
 
 def obstacle_to_channels(candidate: Candidate) -> str | None:
@@ -29,9 +45,7 @@ def obstacle_to_channels(candidate: Candidate) -> str | None:
     return None
 
 
-def remove_channels(
-    candidate: Candidate, options: "Prune", amount: float, material: Material, seed: Seed
-) -> tuple[Candidate, str]:
+def remove_channels(candidate: Candidate, removal: Removal, material: Material, seed: Seed) -> tuple[Candidate, str]:
     """Remove a share of the channels, and take the statistics of batch norms anew.
 
     Returns:
@@ -43,7 +57,7 @@ def remove_channels(
     require_extra("compress", "removing channels", only=("torch_pruning",))
     network = deepcopy(candidate.network)
     before = _count(network)
-    _prune(network, options, amount, material, seed)
+    _prune(network, removal, material, seed)
     after = _count(network)
     if before == after:
         raise ArgumentError(
@@ -51,7 +65,7 @@ def remove_channels(
             "are its input or answer; use what: weights, or a smaller model",
             code="DL409",
         )
-    renew_batch_norms(network, material, options.rows, seed)
+    renew_batch_norms(network, material, removal.rows, seed)
     inputs, outputs = material.predictor.preprocessor.inputs, material.predictor.target.outputs
     ranks = dict(candidate.structure.ranks) if candidate.structure is not None else {}
     structure = structure_of(network, candidate.options.build(inputs, outputs), ranks)
@@ -63,7 +77,7 @@ def _count(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def _prune(network: nn.Module, options: "Prune", amount: float, material: Material, seed: Seed) -> None:
+def _prune(network: nn.Module, removal: Removal, material: Material, seed: Seed) -> None:
     """Remove channels in place."""
     import torch_pruning
 
@@ -73,9 +87,9 @@ def _prune(network: nn.Module, options: "Prune", amount: float, material: Materi
     for weight in network.parameters():
         weight.requires_grad_(weight.is_floating_point())
     importance: Any = torch_pruning.importance.GroupMagnitudeImportance(p=2)
-    if options.by == "taylor":
+    if removal.by == "taylor":
         importance = torch_pruning.importance.GroupTaylorImportance()
-    elif options.by == "random":
+    elif removal.by == "random":
         torch.manual_seed(seed.value)
         importance = torch_pruning.importance.RandomImportance()
     heads = attention_heads(network)
@@ -87,20 +101,28 @@ def _prune(network: nn.Module, options: "Prune", amount: float, material: Materi
                 network,
                 given,
                 importance,
-                global_pruning=options.scope == "global",
-                pruning_ratio=amount,
+                global_pruning=removal.across_layers,
+                pruning_ratio=removal.amount,
                 max_pruning_ratio=MOST_OF_A_LAYER,
                 ignored_layers=_kept_whole(network, answer.shape[-1]),
                 num_heads=heads,
                 prune_num_heads=bool(heads),
                 prune_head_dims=not heads,
-                head_pruning_ratio=amount if heads else 0.0,
+                head_pruning_ratio=removal.amount if heads else 0.0,
                 forward_fn=_call,
                 output_transform=None,
             )
-            if options.by == "taylor":
-                add_gradients(network, material, options.rows, seed)
+            if removal.by == "taylor":
+                add_gradients(network, material, removal.rows, seed)
             pruner.step()
+        with torch.no_grad():
+            left = network(**given)
+        if left.shape != answer.shape:
+            raise ArgumentError(
+                f"prune: {options_name(network)} would answer {list(left.shape)} in place of {list(answer.shape)}; use "
+                "what: weights",
+                code="DL409",
+            )
     except ArgumentError:
         raise
     except Exception as error:  # networks may do anything, and torch-pruning follows what it knows
@@ -110,9 +132,6 @@ def _prune(network: nn.Module, options: "Prune", amount: float, material: Materi
             code="DL409",
         ) from error
     network.zero_grad(set_to_none=True)
-
-
-MOST_OF_A_LAYER = 0.9  # so that comparing all layers leaves some of each
 
 
 def _call(network: nn.Module, given: dict[str, Any]) -> Any:
@@ -156,6 +175,6 @@ def attention_heads(network: nn.Module) -> dict[nn.Module, int]:
         children = dict(module.named_children())
         sides = [next((children[name] for name in names if name in children), None) for names in (QUERY, KEYS, VALUES)]
         if heads and all(isinstance(side, nn.Linear) for side in sides):
-            query, keys, values = sides
-            found |= {query: heads, keys: shared, values: shared}  # type: ignore[dict-item]
+            query, keys, values = (side for side in sides if side is not None)
+            found |= {query: heads, keys: shared, values: shared}
     return found

@@ -62,7 +62,7 @@ class DistillStep(Step):
         if self.size is not None:
             if not isinstance(options, HasPresets):
                 raise ArgumentError(f"distill: {options.name} has no sizes; give options of the model", code="DL409")
-            fields = set().union(*(preset for preset in options.presets.values()))
+            fields = {key for preset in options.presets.values() for key in preset}
             known = {key: value for key, value in known.items() if key not in fields} | {"size": self.size}
             if options.name.startswith("hf:"):
                 known["config"] = None

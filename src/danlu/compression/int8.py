@@ -1,13 +1,13 @@
 """Write a candidate's network as `model.int8.onnx`: 8-bit matrices and activations, by onnxruntime's own quantiser."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from danlu.compression.base import Candidate, Material
 from danlu.compression.quantizer import Graph, dynamic_int8, observed_values, ready_graph, static_int8
-from danlu.compression.ranges import Arrays, calibrate, check_values
-from danlu.compression.rows import drawn_training_rows, iter_batches
+from danlu.compression.ranges import Arrays, Method, calibrate, check_values
+from danlu.compression.rows import FEWEST_ROWS, drawn_training_rows, iter_batches
 from danlu.compression.sensitivity import layers_to_keep
 from danlu.core.cpu import this_processor
 from danlu.core.imports import require_extra
@@ -15,11 +15,28 @@ from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError, DataError
 from danlu.models.engines.onnxruntime_engine import INT8_FILE
 
-if TYPE_CHECKING:
-    from danlu.compression.quantize import Quantize
+
+@dataclass(frozen=True)
+class Int8:
+    """Say how a network gets 8 bits.
+
+    Attributes:
+        is_dynamic: ranges of activations come from each batch, and matrices alone are quantised.
+        calibration, percentile: how ranges follow from training rows.
+        rows: to calibrate on.
+        keep: layers that keep their precision: auto, none, or their names.
+        sensitive_db: signal to noise below which auto keeps a layer.
+    """
+
+    is_dynamic: bool
+    calibration: Method
+    percentile: float
+    rows: int
+    keep: Literal["auto", "none"] | tuple[str, ...]
+    sensitive_db: float
 
 
-def quantized(candidate: Candidate, options: "Quantize", material: Material, seed: Seed) -> Candidate:
+def quantized(candidate: Candidate, options: Int8, material: Material, seed: Seed) -> Candidate:
     """Return the candidate with its network as an 8-bit file that ONNX Runtime answers from.
 
     Raises:
@@ -27,9 +44,9 @@ def quantized(candidate: Candidate, options: "Quantize", material: Material, see
         DataError: there are too few rows to calibrate on.
     """
     require_extra("compress", "quantising", only=("onnx", "onnxscript", "onnxruntime"))
-    graph = ready_graph(candidate, material, only_matrices=options.scheme == "int8-dynamic")
+    graph = ready_graph(candidate, material, only_matrices=options.is_dynamic)
     kept: tuple[str, ...] = ()
-    if options.scheme == "int8-dynamic":
+    if options.is_dynamic:
         model = dynamic_int8(graph)
     else:
         batches = calibration_batches(material, options.rows, seed)
@@ -41,7 +58,7 @@ def quantized(candidate: Candidate, options: "Quantize", material: Material, see
                 "values in the data",
                 code="DL211",
             )
-        kept = layers_to_keep(graph, ranges, batches, options)
+        kept = layers_to_keep(graph, ranges, batches, options.keep, options.sensitive_db)
         model = static_int8(graph, ranges, kept)
     content = model.SerializeToString()
     return replace(
@@ -59,9 +76,7 @@ def calibration_batches(material: Material, rows: int, seed: Seed) -> list[Array
     Raises:
         DataError: there are too few.
     """
-    from danlu.compression.quantize import FEWEST_ROWS as fewest  # noqa: N811
-
-    examples = drawn_training_rows(material, rows, seed, fewest=fewest)
+    examples = drawn_training_rows(material, rows, seed, fewest=FEWEST_ROWS)
     size = material.bundle.manifest.batch_size
     return [{name: values.numpy() for name, values in inputs.items()} for inputs, _ in iter_batches(examples, size)]
 

@@ -130,17 +130,18 @@ class Prune(Step):
         return Sparsity.model_validate({"amount": amount, "schedule": "constant", "scope": self.scope, **kept})
 
     def _remove_channels(self, candidate: Candidate, material: Material, seed: Seed) -> Candidate:
-        from danlu.compression.channels import remove_channels
+        from danlu.compression.channels import Removal, remove_channels
 
         notes: list[str] = []
         for number in range(1, self.rounds + 1):
             own = seed.derive("round", number)
             part = 1 - (1 - self.amount) ** (1 / self.rounds)  # of what is left, so that all parts make `amount`
-            candidate, note = remove_channels(candidate, self, part, material, own)
+            removal = Removal(part, self.by, self.scope == "global", self.rows)
+            candidate, note = remove_channels(candidate, removal, material, own)
             notes.append(note)
             if self.epochs:
                 candidate = fine_tune(candidate, material, self._tuning(None), own)
         return replace(candidate, notes=(*candidate.notes, *notes))
 
     def _tuning(self, sparsity: Sparsity | None) -> Tuning:
-        return Tuning(self.epochs, self.lr_factor, self.distill, sparsity)
+        return Tuning(self.epochs, self.lr_factor, self.distill, sparsity=sparsity)

@@ -8,11 +8,11 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 from danlu.artifacts.bundle import WEIGHTS
 from danlu.compression.base import Candidate, Material, Step, WeightBits
 from danlu.compression.finetune import Tuning, fine_tune
+from danlu.compression.rows import FEWEST_ROWS
 from danlu.core.seeds import Seed
 from danlu.models.base import SelfFittingModel
 
 Scheme = Literal["int8-static", "int8-dynamic", "int8-weights", "int4-weights", "float8"]
-FEWEST_ROWS = 8  # to calibrate on
 GROUP = 32  # inputs that share a scale where weights have 4 bits, as in llama.cpp's Q4_0
 FILES = ("int8-static", "int8-dynamic")
 
@@ -92,12 +92,20 @@ class Quantize(Step):
                 self.epochs, self.lr_factor, self.distill, weight_bits=self.bits, group=self.inputs_per_scale
             )
             candidate = fine_tune(candidate, material, tuning, seed.derive("aware"))
-        rounded = prunable_weights(candidate.network) | embedding_weights(candidate.network)
+        rounded = {**prunable_weights(candidate.network), **embedding_weights(candidate.network)}
         stored = replace(candidate, coding=WeightBits(self.bits, self.inputs_per_scale, tuple(rounded)))
         if self.scheme in FILES:
-            from danlu.compression.int8 import quantized
+            from danlu.compression.int8 import Int8, quantized
 
-            return quantized(stored, self, material, seed)
+            precision = Int8(
+                self.scheme == "int8-dynamic",
+                self.calibration,
+                self.percentile,
+                self.rows,
+                self.keep,
+                self.sensitive_db,
+            )
+            return quantized(stored, precision, material, seed)
         count = sum(weight.numel() for weight in rounded.values())
         groups = f"groups of {self.inputs_per_scale}" if self.inputs_per_scale else "a scale for each output"
         note = f"{count:,} weights are rounded to the nearest of {self.bits} bits, {groups}"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from danlu.data.loader import PreparedDataset
 
+FEWEST_ROWS = 8  # to calibrate on
+
 
 def drawn_training_rows(material: Material, count: int, seed: Seed, *, fewest: int = 1) -> "PreparedDataset":
     """Return training rows, prepared, with their targets; all of them where there are fewer than asked.

@@ -1,36 +1,38 @@
 """Which layers lose most by 8 bits: each is quantised alone, and the answers compared with those of full precision."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 
 from danlu.compression.quantizer import Graph, static_int8
 from danlu.compression.ranges import Arrays, Range
+from danlu.core.imports import load_onnxruntime
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError
 from danlu.models.engines.onnxruntime_engine import quiet_options
-
-if TYPE_CHECKING:
-    from danlu.compression.quantize import Quantize
 
 COMPARED = 64  # rows
 
 
 def layers_to_keep(
-    graph: Graph, ranges: Mapping[str, Range], batches: Sequence[Arrays], options: "Quantize"
+    graph: Graph,
+    ranges: Mapping[str, Range],
+    batches: Sequence[Arrays],
+    keep: Literal["auto", "none"] | tuple[str, ...],
+    sensitive_db: float,
 ) -> tuple[str, ...]:
     """Return the layers that keep their precision: those that are asked for, or those that are sensitive.
 
     Raises:
         ArgumentError: there is no layer of a name.
     """
-    if options.keep == "none":
+    if keep == "none":
         return ()
-    if options.keep != "auto":
-        return tuple(_named(graph, name) for name in options.keep)
+    if keep != "auto":
+        return tuple(_named(graph, name) for name in keep)
     noise = signal_to_noise(graph, ranges, batches)
-    return tuple(name for name, decibels in noise.items() if decibels < options.sensitive_db)
+    return tuple(name for name, decibels in noise.items() if decibels < sensitive_db)
 
 
 def signal_to_noise(graph: Graph, ranges: Mapping[str, Range], batches: Sequence[Arrays]) -> dict[str, float]:
@@ -47,7 +49,7 @@ def signal_to_noise(graph: Graph, ranges: Mapping[str, Range], batches: Sequence
 
 
 def _answers(model: Any, rows: Arrays) -> np.ndarray:
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), quiet_options(), providers=["CPUExecutionProvider"]

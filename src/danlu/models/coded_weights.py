@@ -36,7 +36,7 @@ def encode(weight: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
 def rounded(weight: Tensor, bits: int, group: int) -> Tensor:
     """Return a weight as it comes back from its codes."""
     codes, scales = encode(weight, bits, group)
-    coding = Coding.model_construct(bits=bits, group=group, shapes={"": tuple(weight.shape)})
+    coding = Coding.model_validate({"bits": bits, "group": group, "shapes": {"": tuple(weight.shape)}})
     return decode({CODES: codes, SCALES: scales}, coding)[""].to(weight.dtype)
 
 

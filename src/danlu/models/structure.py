@@ -93,16 +93,16 @@ def empty_pair(layer: Any, rank: int) -> nn.Sequential:
         if not isinstance(layer, Convolution):
             outputs, inputs = matrix_of(layer).shape
             return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=has_bias))
-        convolve = type(layer)
+        convolve: Any = type(layer)
         window: Any = layer.kernel_size
         return nn.Sequential(
             convolve(
                 layer.in_channels,
                 rank,
                 window,
-                stride=layer.stride,  # type: ignore[arg-type]
-                padding=layer.padding,  # type: ignore[arg-type]
-                dilation=layer.dilation,  # type: ignore[arg-type]
+                stride=layer.stride,
+                padding=layer.padding,
+                dilation=layer.dilation,
                 bias=False,
             ),
             convolve(rank, layer.out_channels, 1, bias=has_bias),

@@ -29,7 +29,7 @@ def prunable_weights(network: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
-def embedding_weights(network: nn.Module) -> dict[str, nn.Parameter]:
+def embedding_weights(network: nn.Module) -> dict[str, Tensor]:
     """Return the matrices of embeddings, by name."""
     return {
         f"{name}.weight": layer.weight for name, layer in network.named_modules() if isinstance(layer, nn.Embedding)
@@ -54,7 +54,7 @@ def lowest_masks(scores: Scores, amount: float, *, by_layer: bool) -> dict[str, 
     if not scores:
         return {}
     flat = _lowest(torch.cat([score.flatten() for score in scores.values()]), amount)
-    parts = flat.split([score.numel() for score in scores.values()])
+    parts = torch.split(flat, [score.numel() for score in scores.values()])
     return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
 
 
