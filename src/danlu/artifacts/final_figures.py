@@ -5,7 +5,10 @@ from typing import Any
 
 
 def final_split(evaluation: Mapping[str, Any]) -> str:
-    """Return what the final figures are of: test, validation (no row tests) or folds (neither tests nor validates)."""
+    """Return what the final figures are of: test, validation or folds.
+
+    They are of validation where no row tests, and of folds where none validates either.
+    """
     return str(evaluation.get("final", "test"))
 
 

@@ -160,7 +160,7 @@ def fit_calibration_and_threshold(
 
 
 def _never_answered(predictions: Predictions, threshold: float) -> int | None:
-    """Return the position of a class that the threshold leaves without an answer; None if both are answered."""
+    """Return the class that the threshold never answers; None if both are answered."""
     answered = predictions.y_pred[:, 1] >= threshold
     if answered.all() or not answered.any():
         return 0 if answered.all() else 1

@@ -87,7 +87,7 @@ def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def check_target_transform(recipe: Recipe, task: Task) -> None:
-    """Reject a transform of the target for tasks that learn no single number, or beside a teacher's numbers."""
+    """Reject a transform of the target where no single number is learned from the data."""
     key = "data.target_transform"
     if not task.transforms_target:
         able = " and ".join(each.name for each in all_tasks() if each.transforms_target)
@@ -312,7 +312,7 @@ def check_size(recipe: Recipe) -> None:
 
 
 def check_weights_file(recipe: Recipe) -> None:
-    """Raise DataError if the file or folder of pretrained weights that the model names is not there."""
+    """Raise DataError if the pretrained weights that the model names are not there."""
     named = getattr(recipe.model, "pretrained", None)
     if isinstance(named, str) and not Path(named).exists():
         raise DataError(f"model.pretrained: no such file or folder: {named}", code="DL201")

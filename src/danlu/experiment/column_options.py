@@ -10,7 +10,7 @@ INSTEAD = {"scale": "number", "missing": "number", "encode": "category"}
 
 
 def check_column_options(data: Data, dataset: Dataset) -> None:
-    """Raise RecipeError for the first option of a column that its role or its type does not read."""
+    """Raise RecipeError for the first option that its column does not read."""
     targets = data.target if isinstance(data.target, tuple) else (data.target or dataset.target,)
     types = {column.name: column.type for column in dataset.columns}
     used = {column.name for column in dataset.used} if dataset.kind.has_feature_columns else set()

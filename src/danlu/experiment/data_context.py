@@ -147,7 +147,7 @@ def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
 
 
 def require_judged_rows(context: DataContext) -> None:
-    """Raise DataError if the recipe keeps neither test nor validation rows, on which an evaluation rests."""
+    """Raise DataError if the recipe keeps neither test nor validation rows."""
     if not context.splits.eval_splits():
         raise DataError(
             f"{context.dataset.origin}: data.split keeps no row to test and none to validate, so none is left to "

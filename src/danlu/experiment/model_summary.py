@@ -91,7 +91,7 @@ def _log_frozen(setup: "TrainingSetup") -> None:
 
 
 def _schedule_warning(setup: "TrainingSetup") -> str | None:
-    """Return a warning if a schedule does not fit the run or ends its training early, else None."""
+    """Return a warning if the schedule does not fit the run, else None."""
     options, steps = setup.timed_options.schedule, setup.plan.steps
     if options is None:
         return None

@@ -29,7 +29,9 @@ KNOWN_PAIRS = (
 
 
 def resolve_positive(recipe: Recipe, dataset: Dataset) -> Label | None:
-    """Return the positive class that is said or known by its word; None where it is not clear and nothing needs it.
+    """Return the positive class that is said or known by its word.
+
+    None where it is not clear and nothing needs it.
 
     Raises:
         RecipeError: `data.positive` is no class of two, or costs or a `-positive` metric need it and it is not clear.
@@ -63,7 +65,7 @@ def describe_choice(dataset: Dataset) -> str:
 
 
 def two_classes(dataset: Dataset) -> tuple[Label, ...]:
-    """Return the two classes in the order of their names; an empty tuple where the target has no two."""
+    """Return the two classes by name; an empty tuple where there are no two."""
     counts = _class_counts(dataset)
     return tuple(counts) if counts is not None and len(counts) == 2 else ()
 
@@ -88,7 +90,7 @@ def _is_positive(metric: str | None) -> bool:
 
 
 def _class_counts(dataset: Dataset) -> dict[Label, int] | None:
-    """Count the rows of each class; None where the task has no classes without an order."""
+    """Count the rows of each class; None for tasks without classes."""
     if not isinstance(dataset.task, ClassTask) or dataset.task.has_order or dataset.target is None:
         return None
     values = dataset.frame[dataset.target].drop_nulls()

@@ -103,7 +103,7 @@ class TrainingSetup:
 
     @property
     def keeps_last(self) -> bool:
-        """Whether the last weights are kept: after a fixed length, or without rows that could choose others."""
+        """Whether the last weights are kept, since no row chooses others."""
         return self.fixed_epochs is not None or self.validation is None
 
 

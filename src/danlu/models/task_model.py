@@ -77,7 +77,9 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def select_from_root(names: list[str], pattern: str, key: str, body: str = "") -> list[str]:
-    """Return the names that a pattern matches from the root: a part named there, or `*.conv1` for deeper ones.
+    """Return the names that a pattern matches from the root.
+
+    `conv1` is a part there, `*.conv1` one deeper down.
 
     Args:
         body: name of the part that may be left out in front, as transformers' `bert`.

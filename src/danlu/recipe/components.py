@@ -125,7 +125,11 @@ class ScheduleOptions(Component):
     needs_validation: ClassVar[bool] = False
 
     def in_steps(self, pace: Pace, key: str) -> Self:
-        """Return the schedule with durations that have a unit in steps; `key` names it in errors."""
+        """Return the schedule with its durations in steps.
+
+        Args:
+            key: how errors name it.
+        """
         return in_steps(self, pace, key)
 
 

@@ -64,7 +64,7 @@ class Pace:
     steps: int = 0
 
     def steps_of(self, said: str, key: str) -> int:
-        """Return the steps of a number with a unit, rounded; at least 1 unless it is 0.
+        """Return the steps of a number with a unit, rounded; 0 only of 0.
 
         Raises:
             RecipeError: it counts tokens, and samples have no fixed number of these.
@@ -95,7 +95,7 @@ def read_duration(said: str) -> tuple[float, str]:
 
 
 def in_steps(options: Options, pace: Pace, key: str = "training") -> Options:
-    """Return a section with every duration that has a unit in steps, in its parts too.
+    """Return a section, and its parts, with durations of any unit in steps.
 
     Raises:
         RecipeError: it counts tokens, and samples have no fixed number of these.

@@ -35,13 +35,13 @@ FAMILIES = r"(resnet|resnext|wide_resnet|efficientnet|efficientnetv2|vit|deit|sw
 
 
 def augmentation_line(name: str) -> str | None:
-    """Return the line for an augmentation that another library calls so; None if none is like it."""
+    """Return the line for an augmentation of another library; None if none is like it."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     return next((line for line, names in AUGMENTATIONS.items() if plain in names), None)
 
 
 def timm_name(name: str) -> str | None:
-    """Return the name in timm of an image network that torchvision, timm or Keras calls so; None for others."""
+    """Return timm's name of an image network of torchvision or Keras; None for others."""
     plain = name.lower().replace("-", "_")
     if known := NETWORKS.get(plain.replace("_", "")):
         return known

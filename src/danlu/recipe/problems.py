@@ -148,7 +148,7 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
 
 
 def _elsewhere(name: str, key: Key) -> str:
-    """Return the line to write, if another library calls an augmentation or an image network so; else nothing."""
+    """Return the line to write, if another library has this name; else nothing."""
     if key[:2] == ("data", "augment"):
         line = augmentation_line(name)
         return "" if line is None else f"; the nearest here is `{line}`"

@@ -120,7 +120,7 @@ class Schedule(ScheduleOptions):
         return None
 
     def vanishing(self, steps: int) -> str | None:
-        """Return from which step of the run the rate is below 1e-8 of its start, or None.
+        """Return from which step the rate is below 1e-8 of its start, or None.
 
         The last twentieth of a run does not count: there a cosine comes to nothing as it should.
         """

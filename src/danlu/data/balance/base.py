@@ -66,7 +66,10 @@ class Balancer(BalancerOptions):
         return shuffled_order(len(codes), seed)
 
     def for_labels(self, labels: tuple[str, ...]) -> Self:
-        """Return the balancer for these classes, in the order of their codes; options by label become ordered.
+        """Return the balancer with its options by label put in order.
+
+        Args:
+            labels: the classes, in the order of their codes.
 
         Raises:
             RecipeError: an option names a class that the target does not have, or leaves one out.

@@ -21,7 +21,7 @@ Method = Literal["inverse-frequency", "effective-number"]
 
 
 class ClassWeights(Balancer):
-    """Weight samples by inverse class frequency, the effective number of samples, or weights of one's own."""
+    """Weight samples by inverse class frequency, effective number, or weights of one's own."""
 
     name: Literal["class-weights"] = "class-weights"
     weights: dict[str, PositiveFloat] | None = Field(
