@@ -203,8 +203,8 @@ class Stratified(Splitter):
             wanted = [(TRAIN, 1 - validation - test), (VALIDATION, validation), (TEST, test)]
             codes, shares = zip(*(pair for pair in wanted if pair[1]), strict=True)
             found = iterative_stratification(labels, np.array(shares), generator)
-            parts: Rows = np.array(codes, dtype=np.int8)[found]
-            return parts
+            of_rows: Rows = np.array(codes, dtype=np.int8)[found]
+            return of_rows
         strata = _strata(dataset, dataset.target, len(NAMES) if test else 1)
         parts = np.zeros(dataset.frame.height, dtype=np.int8)
         for stratum in range(int(strata.max()) + 1):
