@@ -368,7 +368,7 @@ RULES = {
     "danlu.data.tabular.scaling:Scaling.apply": "tests/data/tabular/test_scaling_by_hand.py",
     "danlu.data.tabular.scaling:Symmetric.fit": "tests/data/tabular/test_scaling_by_hand.py",
     "danlu.data.tabular.scaling:_linear": "tests/data/tabular/test_scaling_by_hand.py",
-    "danlu.data.tabular.scaling:yeo_johnson": "tests/data/tabular/test_scaling_by_hand.py",
+    "danlu.tasks.bends:yeo_johnson": "tests/data/tabular/test_scaling_by_hand.py",
     "danlu.data.text.preprocessor:CorpusPreprocessor.transform_each": "tests/data/text/test_sequences.py",
     "danlu.data.text.tokenize:_encode": "tests/data/text/test_sequences.py",
     "danlu.evaluation.conformal:conformal_quantile": "tests/evaluation/test_conformal.py",

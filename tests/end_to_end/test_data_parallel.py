@@ -130,8 +130,8 @@ def of_two(recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPath
     table = {"table": recipes["table"]}
     often = with_training(recipes["table"], **PLAIN)
     rarely = with_training(recipes["table"], optimizer={"name": "adamw", "lr": 1e-2}, checkpoint={"every_steps": 5})
-    cases = laid_out(recipes, "copies-2", {"sync_batch_norm": True})
-    cases |= laid_out({"table-norms": recipes["table-norms"]}, "own-norms", {})
+    cases = laid_out(recipes, "copies-2", {})
+    cases |= laid_out({"table-norms": recipes["table-norms"]}, "own-norms", {"sync_batch_norm": False})
     for compress in COMPRESSED:
         cases |= laid_out(table, compress, {"compress": compress})
     cases |= laid_out(without_norms(recipes), "shard", SHARED["shard"])
@@ -143,7 +143,7 @@ def of_two(recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="module")
 def of_four(recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
     """What four processes train, all in one launch."""
-    cases = laid_out(recipes, "copies-4", {"sync_batch_norm": True})
+    cases = laid_out(recipes, "copies-4", {})
     for layout in ("shard-data", "offload"):
         cases |= laid_out(without_norms(recipes), layout, SHARED[layout])
     return trained(4, tmp_path_factory.mktemp("four"), cases)

@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score, precision_score
 import danlu as package
 from danlu.artifacts.bundle import open_bundle
 from danlu.errors import RecipeError
+from danlu.experiment.data_context import load_input
 from danlu.tasks.base import Label
 from danlu.tasks.classification import find_label, positive_last
 
@@ -51,9 +52,39 @@ def test_metrics_threshold_and_bundle_are_about_the_positive_class(tmp_path: Pat
     assert "positive: ill" in (run / "recipe.yaml").read_text(encoding="utf-8")
 
 
-def test_by_default_the_second_is_positive(tmp_path: Path) -> None:
-    run = package.run({**RECIPE, "data": {"target": "state"}}, data=rows(), output=tmp_path).path
+def test_a_positive_class_that_is_not_clear_is_asked_for_where_it_matters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for evaluation in ({"threshold": {"costs": {"false_negative": 20}}}, {"metrics": ["f1-positive"]}):
+        with pytest.raises(RecipeError, match=r"is about one of two classes; say `data.positive: ill` \(the rarer one"):
+            package.check({"data": {"target": "state"}, "evaluation": evaluation}, data=rows())
+    plain = {"resamples": 0, "baselines": False}
+    run = package.run({**RECIPE, "data": {"target": "state"}, "evaluation": plain}, data=rows(), output=tmp_path).path
     assert open_bundle(run).manifest.positive == "well"
+    assert "is 'well', the second by name; say `data.positive: ill`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive"), [("阳性", "阴性")[::-1], ("否", "是"), ("No", "Yes"), (0, 1), (False, True), ("-1", "1")]
+)
+def test_a_known_word_is_positive(negative: Label, positive: Label) -> None:
+    state = [positive if each == "ill" else negative for each in rows()["state"]]
+    found = load_input({"data": {"target": "state"}}, rows().with_columns(state=pl.Series(state)))
+    assert found.recipe.data.positive == positive
+    assert package.check({"data": {"target": "state"}, "evaluation": RECIPE["evaluation"]}, data=found.dataset.frame)
+
+
+def test_a_threshold_that_silences_a_class_is_an_alarm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluation = {"threshold": {"costs": {"false_positive": 1, "false_negative": 20}}, "resamples": 0}
+    recipe = {**RECIPE, "data": {"target": "state", "positive": "ill"}, "evaluation": evaluation}
+    noise = rows().with_columns(x=pl.Series([0.0, 1.0] * 150))
+    run = package.run(recipe, data=noise, output=tmp_path).path
+    assert "no row of validation is answered 'well'; the positive class is 'ill'" in capsys.readouterr().err
+    figures = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    assert figures["decision"]["threshold"]["never_answered"] == "well" and figures["positive"] == "ill"
+    for page in ("report.html", "MODEL_CARD.md"):
+        text = (run / page).read_text(encoding="utf-8")
+        assert "The positive class is “ill”." in text and "no row of validation is answered “well”" in text
 
 
 @pytest.mark.parametrize(

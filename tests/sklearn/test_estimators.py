@@ -55,14 +55,10 @@ def test_every_row_trains_or_validates(iris: Table, tmp_path: Path) -> None:
     assert danlu.load(fitted.run_).predict(iris[0])["prediction"].to_list() == fitted.predict(iris[0]).tolist()
 
 
-def test_a_run_without_test_rows_says_why_it_cannot_be_evaluated(iris: Table, tmp_path: Path) -> None:
-    fitted = DanluClassifier(training=SHORT, output=tmp_path).fit(*iris)
-    with pytest.raises(danlu.DanluError, match=r"data\.split\.test is 0"):
-        danlu.evaluate(fitted.run_)
-    recipe = danlu.load_recipe(fitted.run_ / "recipe.yaml")
-    with pytest.raises(danlu.DanluError, match=r"data\.split\.test is 0"):
-        danlu.run(recipe, output=tmp_path, name="again")
-    assert not (tmp_path / "again").exists(), "found before anything was trained"
+def test_a_run_without_test_rows_is_evaluated_on_validation(iris: Table, tmp_path: Path) -> None:
+    fitted = DanluClassifier(training=SHORT, evaluation={"resamples": 0}, output=tmp_path).fit(*iris)
+    figures = danlu.evaluate(fitted.run_)
+    assert figures["final"] == "validation" and "test" not in figures
 
 
 def test_test_rows_that_were_asked_for_are_evaluated(iris: Table) -> None:

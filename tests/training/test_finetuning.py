@@ -70,8 +70,8 @@ def test_statistics_can_be_frozen_though_weights_are_trained() -> None:
     ("patterns", "frozen"),
     [
         (("embeddings",), {"embeddings"}),
-        (("layer.0", "layer.1"), {"layer.0.", "layer.1."}),
-        (("lay*.?.attention",), {"attention"}),
+        (("encoder.layer.0", "*.layer.1"), {"layer.0.", "layer.1."}),
+        (("bert.encoder.lay*.?.attention",), {"attention"}),
         (("/encoder\\.layer\\.[01]\\./",), {"layer.0.", "layer.1."}),
         (("network.bert.embeddings.word_embeddings.weight",), set()),
     ],
@@ -85,6 +85,23 @@ def test_weights_are_frozen_by_name_glob_or_expression(patterns: tuple[str, ...]
     apply_finetuning(model, Finetune(freeze=patterns))
     for name, weight in model.named_parameters():
         assert weight.requires_grad != any(part in name for part in frozen), name
+
+
+def test_a_name_is_matched_from_the_root() -> None:
+    model = build("image")
+    names = [name for name, _ in model.named_parameters()]
+    ends = {name.removeprefix("network.").split(".")[0] for name in names}
+    twice = next(part for part in sorted(ends) if any(f".{part}." in name.removeprefix("network.") for name in names))
+    apply_finetuning(model, Finetune(freeze=(twice,)))
+    frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
+    assert frozen == [name for name in names if name.startswith(f"network.{twice}.")]
+    deep = next(name.split(".")[-2] for name in names if name.count(".") > 3 and name.split(".")[-2] not in ends)
+    with pytest.raises(ArgumentError, match=rf"'{deep}' is no part at the root of the network; \*\.{deep} names the"):
+        apply_finetuning(build("image"), Finetune(freeze=(deep,)))
+    apply_finetuning(other := build("image"), Finetune(freeze=(f"*.{deep}",)))
+    assert {name for name, weight in other.named_parameters() if not weight.requires_grad} == {
+        name for name in names if f".{deep}." in name
+    }
 
 
 def test_an_unknown_pattern_is_refused_with_the_nearest_name() -> None:

@@ -17,7 +17,7 @@ from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.core.arguments import checked
 from danlu.core.distributed.env import dist_env
 from danlu.data.questions import require_answers
-from danlu.experiment.data_context import load_data, require_readable_images, require_test_rows
+from danlu.experiment.data_context import load_data, require_judged_rows, require_readable_images
 from danlu.experiment.earlier_run import recipe_to_begin
 from danlu.experiment.folds import load_for_new_run
 from danlu.experiment.run_data import with_written_source
@@ -66,7 +66,7 @@ def run(
         return resume_run(interrupted.path, profile=profile)
     begun = recipe_to_begin(recipe, from_run, in_memory=data is not None)
     context = load_for_new_run(begun, Path(output), name, overwrite, data)
-    require_test_rows(context)
+    require_judged_rows(context)
     from danlu.experiment.run_deployment import deploy_run
     from danlu.experiment.run_evaluation import evaluate_run
     from danlu.experiment.trainer import train_run
@@ -130,7 +130,7 @@ def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     few = recipe.visualization and recipe.visualization.model_copy(update={"rows": DRY_ROWS})
     changed = {"evaluation": once, "explanation": one, "visualization": few}
     context = load_data(recipe.model_copy(update=changed))
-    require_test_rows(context)
+    require_judged_rows(context)
     require_answers(context.dataset.questions)
     require_readable_images(context)
     from danlu.api.evaluate import evaluate

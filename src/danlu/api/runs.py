@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
+from danlu.artifacts.final_figures import figures_of, final_figures, final_split
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import RunDirectory, find_runs
 from danlu.artifacts.run_recipe import load_run_recipe
@@ -47,11 +48,11 @@ def _summarize(run: RunDirectory) -> dict[str, Any]:
     }
     if not evaluation:
         return {**row, "metric": "", "test": None, "best_baseline": None}
-    metric = evaluation["main"]["metric"]
+    metric, final = evaluation["main"]["metric"], final_split(evaluation)
     best = max if evaluation["main"]["higher_is_better"] else min
-    baselines = (figures["test"].get(metric) for figures in evaluation["baselines"].values())
+    baselines = (figures_of(each, final).get(metric) for each in evaluation["baselines"].values())
     others = [figure["value"] for figure in baselines if figure is not None]
-    value = evaluation["test"].get(metric, {}).get("value")
+    value = final_figures(evaluation).get(metric, {}).get("value")
     return {**row, "metric": metric, "test": value, "best_baseline": best(others) if others else None}
 
 

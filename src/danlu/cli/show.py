@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from danlu.artifacts.final_figures import figures_of, final_figures, final_split
 from danlu.core.error_document import FORMAT
 from danlu.core.language import LANGUAGES, console_language
 from danlu.core.text import printable
@@ -68,19 +69,20 @@ def format_value(value: Any) -> str:
 
 def metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Convert evaluation.json to rows: metric, its value per split, and each baseline on test."""
-    if "test" not in evaluation:  # judged on other data
+    final = final_split(evaluation)
+    if not final_figures(evaluation):  # judged on other data
         figures = evaluation["data"].items()
         return [{"metric": name, **{key: each.get(key) for key in FIGURE}} for name, each in figures if "value" in each]
     rows: list[dict[str, Any]] = []
-    for name, figure in evaluation["test"].items():
+    for name, figure in final_figures(evaluation).items():
         if "value" not in figure:
             continue
         row = {"metric": name}
         if "validation" in evaluation:  # absent if the model was trained on all rows but the test rows
             row["validation"] = evaluation["validation"].get(name, {}).get("value")
-        row["test"] = figure["value"]
+        row[final] = figure["value"]
         for baseline, figures in evaluation["baselines"].items():
-            row[f"{baseline} (test)"] = figures["test"].get(name, {}).get("value")
+            row[f"{baseline} ({final})"] = figures_of(figures, final).get(name, {}).get("value")
         rows.append(row)
     return rows
 

@@ -146,7 +146,7 @@ class Splitter(SplitterOptions):
 
         Args:
             dataset: the rows, with target and columns.
-            validation: fraction of the rows that validate, in (0, 1).
+            validation: fraction of the rows that validate, in [0, 1); with 0 no row does.
             test: fraction of the rows that test, in [0, 1); with 0 no row does.
             seed: decides which rows; the same seed gives the same split.
 
@@ -200,8 +200,11 @@ class Stratified(Splitter):
         generator = np.random.default_rng(seed.value)
         labels = dataset.task.label_matrix(dataset.frame[dataset.target])
         if labels is not None:
-            shares = np.array([1 - validation - test, validation, test])[: num_parts(test)]
-            return iterative_stratification(labels, shares, generator).astype(np.int8)
+            wanted = [(TRAIN, 1 - validation - test), (VALIDATION, validation), (TEST, test)]
+            codes, shares = zip(*(pair for pair in wanted if pair[1]), strict=True)
+            found = iterative_stratification(labels, np.array(shares), generator)
+            of_rows: Rows = np.array(codes, dtype=np.int8)[found]
+            return of_rows
         strata = _strata(dataset, dataset.target, len(NAMES) if test else 1)
         parts = np.zeros(dataset.frame.height, dtype=np.int8)
         for stratum in range(int(strata.max()) + 1):
@@ -234,8 +237,8 @@ class Group(Splitter):
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
         numbers, count = self._numbered(dataset)
-        if count < num_parts(test):
-            message = f"{self.column!r} has {count} groups; a split needs at least {num_parts(test)}"
+        if count < num_parts(validation, test):
+            message = f"{self.column!r} has {count} groups; a split needs at least {num_parts(validation, test)}"
             raise DataError(f"{dataset.origin}: {message}", code="DL250")
         return np.asarray(_shuffled(count, validation, test, np.random.default_rng(seed.value))[numbers])
 
@@ -281,14 +284,16 @@ class Time(Splitter):
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
         order, cuts = self._ordered(dataset)
-        if len(cuts) + 1 < num_parts(test):
-            message = f"{self.column!r} has {len(cuts) + 1} instants; a split needs at least {num_parts(test)}"
+        fewest = num_parts(validation, test)
+        if len(cuts) + 1 < fewest:
+            message = f"{self.column!r} has {len(cuts) + 1} instants; a split needs at least {fewest}"
             raise DataError(f"{dataset.origin}: {message}", code="DL250")
         first_test = len(order) - (max(1, round(len(order) * test)) if test else 0)
-        wanted = [first_test - max(1, round(len(order) * validation)), *([first_test] if test else [])]
-        starts = _nearest_cuts(cuts, wanted)
+        wanted = {VALIDATION: first_test - max(1, round(len(order) * validation))} if validation else {}
+        wanted |= {TEST: first_test} if test else {}
+        starts = _nearest_cuts(cuts, list(wanted.values()))
         parts = np.zeros(len(order), dtype=np.int8)
-        for part, start in zip((VALIDATION, TEST), starts, strict=False):
+        for part, start in zip(wanted, starts, strict=True):
             parts[order[start:]] = part
         return parts
 
@@ -391,7 +396,7 @@ SPLITTERS: dict[str, type[Splitter]] = {
 def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Rows | None = None) -> Splits:
     """Split a dataset as the recipe says.
 
-    With `test: 0` the test split is empty: all rows train or validate.
+    With `test: 0` or `validation: 0` that split is empty: the other rows train.
 
     Args:
         dataset: the rows.
@@ -414,7 +419,7 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
     if kept is not None:
         rows = [kept[members] for members in rows]
     for name, members in zip(NAMES, rows, strict=True):
-        if len(members) == 0 and (name != "test" or section.test):
+        if len(members) == 0 and (name == "train" or getattr(section, name)):
             raise DataError(
                 f"{dataset.origin}: splitting {remaining.frame.height} rows by {splitter.name} leaves no rows for "
                 f"{name}; give more rows or other fractions in data.split",
@@ -446,9 +451,9 @@ def _blank(count: int) -> pl.DataFrame:
     return pl.DataFrame({"row": np.arange(count)})
 
 
-def num_parts(test: float) -> int:
-    """Return how many parts a split has: without a test fraction there are two."""
-    return len(NAMES) if test else len(NAMES) - 1
+def num_parts(validation: float, test: float) -> int:
+    """Return how many parts a split has: a fraction of 0 is none."""
+    return 1 + (validation > 0) + (test > 0)
 
 
 def _shuffled(count: int, validation: float, test: float, generator: np.random.Generator) -> Rows:
@@ -456,10 +461,10 @@ def _shuffled(count: int, validation: float, test: float, generator: np.random.G
 
     Every part gets at least one where there are as many rows as parts.
     """
-    if count < num_parts(test):
+    if count < num_parts(validation, test):
         return np.zeros(count, dtype=np.int8)
-    tested = min(max(1, round(count * test)), count - 2) if test else 0
-    validated = min(max(1, round(count * validation)), count - 1 - tested)
+    tested = min(max(1, round(count * test)), count - 1 - (validation > 0)) if test else 0
+    validated = min(max(1, round(count * validation)), count - 1 - tested) if validation else 0
     parts = np.zeros(count, dtype=np.int8)
     parts[:tested] = TEST
     parts[tested : tested + validated] = VALIDATION

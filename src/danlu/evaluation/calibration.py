@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from danlu.core.console import info
 from danlu.data.splits import Split
 from danlu.evaluation.predictions import build_predictions
 from danlu.evaluation.thresholds import choose_threshold
@@ -143,9 +144,24 @@ def fit_calibration_and_threshold(
     if options.threshold is None:
         return calibrated, told
     threshold = choose_threshold(options.threshold, after)
+    never = _never_answered(after, threshold)
     told["threshold"] = {
         "value": threshold,
         "positive": str(labels[1]),
         **options.threshold.model_dump(mode="json", exclude_none=True),
     }
+    if never is not None:
+        told["threshold"]["never_answered"] = str(labels[never])
+        info(
+            f"alarm: at the threshold {threshold:.3g} no row of {fitted_on} is answered {labels[never]!r}; the "
+            f"positive class is {labels[1]!r} (data.positive): look at which one is meant, and at evaluation.threshold"
+        )
     return calibrated.model_copy(update={"threshold": threshold}), told
+
+
+def _never_answered(predictions: Predictions, threshold: float) -> int | None:
+    """Return the class that the threshold never answers; None if both are answered."""
+    answered = predictions.y_pred[:, 1] >= threshold
+    if answered.all() or not answered.any():
+        return 0 if answered.all() else 1
+    return None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from danlu.artifacts.files import read_frame, read_json
+from danlu.artifacts.final_figures import final_split
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.run_recipe import load_run_recipe
@@ -62,7 +63,7 @@ def compare_evaluated_runs(tested: list[EvaluatedRun]) -> dict[str, Any]:
     values = {run_label(tested, each): compute_values(metrics, each.predictions) for each in tested}
     return {
         "runs": list(values),
-        "split": "test",
+        "split": final_split(first.run.evaluation()),
         "rows": len(first.rows),
         "main": first.run.evaluation()["main"],
         "metrics": {
@@ -103,7 +104,8 @@ def load_evaluated_run(run: RunDirectory) -> EvaluatedRun:
     Raises:
         ArgumentError: it has none.
     """
-    evaluation, file = run.evaluation(), run.predictions("test.parquet")
+    evaluation = run.evaluation()
+    file = run.predictions(f"{final_split(evaluation)}.parquet")
     if "version" not in evaluation or not file.is_file():
         raise ArgumentError(
             f"{run.path}: has no test predictions to compare; run `danlu evaluate {run.path}` first", code="DL407"

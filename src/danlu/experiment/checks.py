@@ -1,6 +1,7 @@
 """Checks of a recipe against its data and its model, made before any work. Imports no torch."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from danlu.data.balance.base import Balancer
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits
 from danlu.data.tabular.categories import TargetEncoding
-from danlu.errors import Problem, RecipeError
+from danlu.errors import DataError, Problem, RecipeError
 from danlu.evaluation.conformal import too_few_rows
 from danlu.evaluation.thresholds import threshold_metric
 from danlu.models.base import Model, SelfFittingModel
@@ -23,7 +24,6 @@ from danlu.recipe.sections.evaluation import Conformal, Threshold
 from danlu.recipe.sections.explanation import Explanation
 from danlu.recipe.sections.training import Finetune, Preference, Training
 from danlu.tasks.base import Task
-from danlu.tasks.classification import find_label
 from danlu.tasks.metric_table import METRICS, metrics_of
 from danlu.tasks.table import all_tasks
 
@@ -50,6 +50,9 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: Tas
         if key not in (*OPTIONS_WITHOUT_STEPS, "from_run") and getattr(recipe.training, key) != getattr(usual, key):
             cure = "set max_steps to limit its rounds" if key == "epochs" else "remove it"
             raise RecipeError(Problem("", f"training.{key}", f"{grows}; {cure}", code="DL116"))
+    if isinstance(recipe.training.max_steps, str):
+        message = f"{grows}; set max_steps to a whole number of rounds"
+        raise RecipeError(Problem("", "training.max_steps", message, code="DL116"))
     if recipe.training.batch_size == "auto":
         message = f"{grows}, so auto cannot try sizes; set the number of rows per prediction batch, or remove it"
         raise RecipeError(Problem("", "training.batch_size", message, code="DL116"))
@@ -62,29 +65,13 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: Tas
         raise RecipeError(Problem("", "data.balance", message, code="DL116"))
 
 
-def check_positive(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise RecipeError unless `data.positive` is one of the two classes of the target."""
-    said, task, target = recipe.data.positive, dataset.task, dataset.target
-    if said is None:
-        return
-    if not task.has_classes or task.has_order or target is None:
-        message = f"names one of two classes, and this task is {task}; remove it"
-        raise RecipeError(Problem("", "data.positive", message, code="DL115"))
-    labels = [label for label in dataset.frame[target].unique().to_list() if label is not None]
-    if len(labels) != 2:
-        message = f"names one of two classes, and {target!r} has {len(labels)}; remove it"
-        raise RecipeError(Problem("", "data.positive", message, code="DL115"))
-    if find_label(labels, said) is None:
-        words = sorted(map(str, labels))
-        message = f"{target!r} has no class {said!r}{suggestion(str(said), words)}"
-        raise RecipeError(Problem("", "data.positive", message, code="DL107"))
-
-
 def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
     """Reject balancing, augmentation and perturbations that do not fit the data; none is skipped silently."""
     balancer = recipe.data.balance
     if dataset.task.takes_columns:
         check_several_answers(recipe.data)
+    if recipe.data.target_transform != Data.model_fields["target_transform"].default:
+        check_target_transform(recipe, dataset.task)
     if balancer.name != "none" and not dataset.task.has_classes:
         message = f"{balancer.name} balances classes, and this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", "data.balance", message, code="DL115"))
@@ -97,6 +84,17 @@ def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
         if not dataset.kind.fits(component.kinds):
             message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
             raise RecipeError(Problem("", key, message, code="DL114"))
+
+
+def check_target_transform(recipe: Recipe, task: Task) -> None:
+    """Reject a transform of the target where no single number is learned from the data."""
+    key = "data.target_transform"
+    if not task.transforms_target:
+        able = " and ".join(each.name for each in all_tasks() if each.transforms_target)
+        raise RecipeError(Problem("", key, f"transforms the number of {able}; this task is {task}; remove it", "DL115"))
+    if recipe.training.distill is not None:
+        message = "changes what is learned, and a teacher's numbers are standardised; remove it or training.distill"
+        raise RecipeError(Problem("", key, message, code="DL110"))
 
 
 def check_tagging_model(model: Model) -> None:
@@ -311,6 +309,13 @@ def check_size(recipe: Recipe) -> None:
                 "DL108",
             )
         )
+
+
+def check_weights_file(recipe: Recipe) -> None:
+    """Raise DataError if the pretrained weights that the model names are not there."""
+    named = getattr(recipe.model, "pretrained", None)
+    if isinstance(named, str) and not Path(named).exists():
+        raise DataError(f"model.pretrained: no such file or folder: {named}", code="DL201")
 
 
 def require_model_extras(recipe: Recipe) -> None:

@@ -28,7 +28,7 @@ from danlu.data.sources.reader import IN_MEMORY, read_source
 from danlu.data.splits import Split, Splits, TrainSplit, split_dataset, subsample
 from danlu.data.text.chat_template import check_template_file
 from danlu.errors import DataError
-from danlu.experiment.checks import check_conformal_rows, check_size, require_model_extras
+from danlu.experiment.checks import check_conformal_rows, check_size, check_weights_file, require_model_extras
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.earlier_preparation import earlier_preparation, earlier_target
 from danlu.experiment.search_checks import check_search_space
@@ -125,6 +125,7 @@ def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
     resolved = resolve_recipe(recipe, dataset)
     require_model_extras(resolved)
     check_size(resolved)
+    check_weights_file(resolved)
     check_template_file(resolved.data.chat_template)
     check_search_space(recipe, dataset)
     if resolved.training.loss is not None:
@@ -145,12 +146,13 @@ def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
     return DataContext(resolved, dataset, splits, findings, dropped, recipe, unwritten, unmixed=unmixed)
 
 
-def require_test_rows(context: DataContext) -> None:
-    """Raise DataError if the recipe keeps no test rows, on which an evaluation rests."""
-    if len(context.splits.test) == 0:
+def require_judged_rows(context: DataContext) -> None:
+    """Raise DataError if the recipe keeps neither test nor validation rows."""
+    if not context.splits.eval_splits():
         raise DataError(
-            f"{context.dataset.origin}: data.split.test is 0, so no row is left to evaluate the model on; give test a "
-            "share of the rows, or only train (`danlu train`) and judge the model on other data",
+            f"{context.dataset.origin}: data.split keeps no row to test and none to validate, so none is left to "
+            "evaluate the model on; give one of them a share of the rows, or only train (`danlu train`) and judge the "
+            "model on other data",
             code="DL118",
         )
 
@@ -203,7 +205,10 @@ def _fit_target(
     values = None if dataset.target is None else train.column(dataset.target)
     vocabulary = 0 if preprocessor is None else getattr(preprocessor.inputs, "vocabulary", 0)
     beta, positive = recipe.training.preference.beta, recipe.data.positive
-    return dataset.task.fit_target(FitInputs(values, dataset.target or "", dataset.origin, vocabulary, beta, positive))
+    transform = recipe.data.target_transform
+    return dataset.task.fit_target(
+        FitInputs(values, dataset.target or "", dataset.origin, vocabulary, beta, positive, transform)
+    )
 
 
 def scored_text_column(context: DataContext) -> str | None:

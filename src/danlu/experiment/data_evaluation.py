@@ -81,7 +81,7 @@ def evaluate_data(
     figures = evaluate_splits(config, {SPLIT: found}, [], {SPLIT: part})
     figures["decision"] = before.get("decision", {})
     calibrated_on = before.get("conformal", {}).get("calibrated_on", "")
-    figures |= examine_split(context, config, predictor, SPLIT, found, calibrated_on)
+    figures |= examine_split(context, config, predictor, part, SPLIT, found, calibrated_on)
     figures["folds"] = {}
     figures["worst"] = worst_errors(context.dataset, part, recorded)
     left_out = labelled.dataset.frame.height - len(part)

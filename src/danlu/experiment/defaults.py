@@ -3,6 +3,8 @@
 In: a recipe and its dataset. Out: the recipe with every default written out, as the run keeps it.
 """
 
+import math
+
 from danlu.core.component import Component, components
 from danlu.data.augment.images import RandomCrop
 from danlu.data.dataset import Dataset
@@ -16,14 +18,16 @@ from danlu.experiment.checks import (
     check_explanation,
     check_metric,
     check_no_gradient_options,
-    check_positive,
     check_tagging_model,
     check_task_options,
     check_threshold,
     check_visualization,
 )
+from danlu.experiment.column_options import check_column_options
+from danlu.experiment.positive_class import resolve_positive
 from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.components import ImputationOptions
+from danlu.recipe.durations import read_duration
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import SplitOptions
 from danlu.recipe.sections.training import EarlyStopping, Finetune, Training
@@ -47,7 +51,8 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
         message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({usual})"
         raise RecipeError(Problem("", "model.name", message, code="DL114"))
     check_components_fit_data(recipe, dataset)
-    check_positive(recipe, dataset)
+    check_column_options(recipe.data, dataset)
+    positive = resolve_positive(recipe, dataset)
     if not dataset.kind.has_task_head and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no task head that could be trained alone; use lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message, code="DL116"))
@@ -68,6 +73,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     data = recipe.data.model_copy(
         update={
             "task": dataset.task,
+            "positive": positive,
             "target": recipe.data.target if dataset.task.takes_columns else dataset.target,
             "split": _resolve_split(recipe.data.split, dataset),
             "image_size": _resolve_image_size(recipe),
@@ -143,7 +149,9 @@ def _resolve_training(training: Training, model: Model, dataset: Dataset) -> Tra
         return training.model_copy(update={"batch_size": size, "early_stopping": early_stopping})
     epochs = training.epochs
     if epochs is None:  # with max_steps alone, epochs must not end training earlier
-        epochs = dataset.kind.default_epochs if training.max_steps is None else training.max_steps
+        most = training.max_steps
+        most = math.ceil(read_duration(most)[0]) if isinstance(most, str) else most
+        epochs = dataset.kind.default_epochs if most is None else most
     optimizer = training.optimizer
     if optimizer.lr is None:
         lr = model.default_lr(optimizer.default_lr, optimizer.pretrained_factor)

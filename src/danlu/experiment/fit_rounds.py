@@ -36,6 +36,7 @@ def fit_rounds(setup: TrainingSetup, run: RunDirectory) -> "TrainResult":
     model, options, stopper = setup.context.model, setup.context.recipe.training, setup.new_early_stopping()
     assert isinstance(model, SelfFittingModel)
     fit_data = build_fit_data(setup)
+    assert not isinstance(options.max_steps, str)
     most = min(model.max_rounds, options.max_steps or model.max_rounds)
     if setup.fixed_epochs is not None:
         most = min(most, max(1, round(setup.fixed_epochs)))

@@ -75,16 +75,46 @@ def log_model_summary(setup: "TrainingSetup", first: int) -> None:
     idle = idle_devices_note(str(setup.accelerator.torch_device.type), setup.groups.env.world_size)
     if idle is not None:
         info(idle)
+    _log_frozen(setup)
+    if not setup.parallel.groups.is_single_process and _has_batch_norm(setup.model):
+        synced = setup.parallel.options.syncs_batch_norm and setup.parallel.groups.dp_group is not None
+        whose = "of all processes, which costs an exchange each" if synced else "of each process's own rows"
+        info(f"batch norms take their statistics {whose} (training.parallel.sync_batch_norm)")
     for warning in (overparameterized_warning(setup), _schedule_warning(setup)):
         if warning is not None:
             info(f"warning: {warning}")
 
 
+def _has_batch_norm(model: "nn.Module") -> bool:
+    from danlu.core.torch_compat import BatchNorm
+
+    return any(isinstance(module, BatchNorm) for module in model.modules())
+
+
+def _log_frozen(setup: "TrainingSetup") -> None:
+    """Log what each name of `model.finetune.freeze` freezes."""
+    from danlu.training.finetuning import FREEZE_KEY, frozen_by_pattern
+
+    model = setup.full_model or setup.model
+    sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+    told = [
+        f"{pattern} ({len(names):,} weights, {sum(sizes[name] for name in names):,} numbers)"
+        for pattern, names in frozen_by_pattern(model, setup.context.finetune.freeze).items()
+    ]
+    if told:
+        info(f"frozen by {FREEZE_KEY}: {', '.join(told)}")
+
+
 def _schedule_warning(setup: "TrainingSetup") -> str | None:
-    """Return a warning if the run is too short for its schedule, else None."""
-    schedule = setup.context.recipe.training.schedule
-    misfit = None if schedule is None else Schedule.of(schedule).misfit(setup.plan.steps)
-    return None if misfit is None else f"training.schedule.{misfit}"
+    """Return a warning if the schedule does not fit the run, else None."""
+    options, steps = setup.timed_options.schedule, setup.plan.steps
+    if options is None:
+        return None
+    schedule = Schedule.of(options)
+    misfit, vanishing = schedule.misfit(steps), schedule.vanishing(steps)
+    if misfit is not None:
+        return f"training.schedule.{misfit}"
+    return None if vanishing is None else f"training.schedule: {vanishing}"
 
 
 def count_parameters(model: "nn.Module", trainable_only: bool = False) -> int:

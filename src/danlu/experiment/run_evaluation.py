@@ -11,6 +11,7 @@ import polars as pl
 
 from danlu.artifacts.bundle import Bundle, require_unsigned
 from danlu.artifacts.files import append_jsonl, read_jsonl, write_frame, write_json, write_sealed
+from danlu.artifacts.final_figures import choose_final
 from danlu.artifacts.ownership import lock_run
 from danlu.artifacts.run import EVALUATION, TEST_EVALUATIONS, WORST, RunDirectory
 from danlu.core.console import info
@@ -28,7 +29,7 @@ from danlu.evaluation.robustness import evaluate_robustness
 from danlu.evaluation.slices import find_slices
 from danlu.evaluation.worst_errors import worst_errors
 from danlu.experiment.cross_validation import OUT_OF_FOLD_FILE, CrossValidationResult, Learn, cross_validate
-from danlu.experiment.data_context import DataContext, require_test_rows, scored_text_column
+from danlu.experiment.data_context import DataContext, require_judged_rows, scored_text_column
 from danlu.experiment.run_data import with_stored_reference
 from danlu.experiment.run_explanation import explain_run
 from danlu.experiment.run_visualization import visualize_run
@@ -59,7 +60,7 @@ def evaluate_run(
     Raises:
         ArtifactError: another process writes into the run.
     """
-    require_test_rows(context)
+    require_judged_rows(context)
     with lock_run(run):
         return _evaluate_run(context, run, learn, language or context.recipe.evaluation.language, engine)
 
@@ -90,23 +91,28 @@ def _evaluate_run(
     decided, calibrated_on = _with_quantiles(context, decided, parts, raw, folded)
     predictor.target = decided
     outputs = {name: decided.calibrate(answers) for name, answers in raw.items()}
+    final = choose_final({name: len(part) for name, part in parts.items()}, folded=bool(folded.results))
     config = build_eval_config(context, predictor)
     content, group = config.text_column, config.group_column
     truths = {name: build_predictions(part, decided, outputs[name], content, group) for name, part in parts.items()}
     for name, part in parts.items():
         recorded = predictions_frame(part, truths[name], predictor.target.decode(outputs[name]), decided)
         write_frame(run.path / "predictions" / f"{name}.parquet", recorded)
-        if name == "test":
+        if name == final:
             write_json(run.path / "predictions" / WORST, worst_errors(context.dataset, part, recorded))
     baselines = _fit_baselines(context, predictor) if context.recipe.evaluation.baselines else []
     figures = evaluate_splits(config, truths, baselines, parts)
+    figures["final"] = final
     figures["decision"] = decision
-    figures |= examine_split(context, config, predictor, "test", truths["test"], calibrated_on)
+    if decided.positive is not None:
+        figures["positive"] = str(decided.positive)
+    figures |= examine_split(context, config, predictor, parts[final], final, truths[final], calibrated_on)
     figures["folds"] = folded.results
-    figures["looks"] = {"test": record_test_evaluation(run, context.recipe, "evaluate")}
+    if "test" in parts:
+        figures["looks"] = {"test": record_test_evaluation(run, context.recipe, "evaluate")}
     names = (*(f"{name}.parquet" for name in parts), WORST, OUT_OF_FOLD_FILE)
     write_sealed(run.path / EVALUATION, figures, [run.path / "predictions" / name for name in names])
-    _keep_golden(bundle, context, parts["test"], decided, predictor.preprocessor.columns, outputs["test"])
+    _keep_golden(bundle, context, parts[final], decided, predictor.preprocessor.columns, outputs[final])
     try:
         explain_run(context, run)
         visualize_run(context, run, language)
@@ -132,6 +138,7 @@ def examine_split(
     context: DataContext,
     config: EvalConfig,
     predictor: "Predictor",
+    part: Split,
     name: str,
     found: Predictions,
     calibrated_on: str,
@@ -139,13 +146,14 @@ def examine_split(
     """Compute a split's coverage of sets or intervals, its slices and the robustness.
 
     Args:
-        context: its test split is examined.
+        context: the recipe and the data.
         predictor: answers as users are answered.
+        part: the split that is examined.
         name: of the split, in the figures.
         found: the predictions of its rows.
         calibrated_on: a word for the rows that gave the conformal quantiles.
     """
-    options, target, part = context.recipe.evaluation, predictor.target, context.splits.test
+    options, target = context.recipe.evaluation, predictor.target
     figures = dict[str, Any]()
     if isinstance(target, ConformalTarget) and target.conformal is not None:
         resampling = config.resampling_for(name)

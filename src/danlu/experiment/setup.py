@@ -12,6 +12,7 @@ from danlu.experiment.data_context import (
     DataContext,
     FittedPreprocessing,
 )
+from danlu.recipe.durations import Pace, in_steps
 from danlu.recipe.sections.training import Training
 from danlu.tasks.metric_table import is_higher_better
 
@@ -74,7 +75,16 @@ class TrainingSetup:
         """Number of steps, validations and checkpoints."""
         from danlu.training.loop import plan_steps
 
-        return plan_steps(self.balanced.loader.epoch_length, self.context.recipe.training, self.fixed_epochs)
+        options, tokens = self.context.recipe.training, self.preprocessing.preprocessor.inputs.tokens_per_sample
+        return plan_steps(self.balanced.loader.epoch_length, options, self.fixed_epochs, tokens)
+
+    @property
+    def timed_options(self) -> Training:
+        """The recipe's `training` section with every duration in steps or as a share."""
+        options, plan = self.context.recipe.training, self.plan
+        assert isinstance(options.batch_size, int)
+        tokens = self.preprocessing.preprocessor.inputs.tokens_per_sample
+        return in_steps(options, Pace(plan.steps_per_epoch, options.batch_size, tokens, plan.steps))
 
     def new_early_stopping(self) -> "EarlyStopper":
         """Return a fresh early-stopping state.
@@ -83,12 +93,18 @@ class TrainingSetup:
         is reached.
         """
         stopper = early_stopping_for(self.context.recipe.training)
-        sparsity = self.context.recipe.training.sparsity
-        if sparsity is not None:
+        if self.context.recipe.training.sparsity is not None:
             from danlu.training.sparsity import ends_in_steps
 
+            sparsity = self.timed_options.sparsity
+            assert sparsity is not None
             stopper = replace(stopper, first_step=ends_in_steps(sparsity, self.plan.steps)[1])
-        return stopper if self.fixed_epochs is None else replace(stopper, patience=None, keep_last=True)
+        return replace(stopper, patience=None, keep_last=True) if self.keeps_last else stopper
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the last weights are kept, since no row chooses others."""
+        return self.fixed_epochs is not None or self.validation is None
 
 
 def monitored_metric(options: Training) -> str:
@@ -125,8 +141,7 @@ def create_train_state(setup: TrainingSetup) -> "TrainState":
     """Create the training state: the model with optimizer, schedule and everything else that changes."""
     from danlu.training.build import TrainTask, build_train_state
 
-    recipe = setup.context.recipe
-    options, inputs = recipe.training, setup.preprocessing.preprocessor.inputs
+    options, inputs = setup.timed_options, setup.preprocessing.preprocessor.inputs
     task = TrainTask(
         head=setup.context.dataset.task.head(setup.preprocessing.target),
         task=setup.context.dataset.task,

@@ -35,6 +35,7 @@ from danlu.experiment.distillation import check_teacher_unchanged, save_teacher_
 from danlu.experiment.earlier_run import check_earlier_run_unchanged, describe_earlier_run
 from danlu.experiment.fit_rounds import fit_rounds
 from danlu.experiment.model_summary import log_model_summary
+from danlu.experiment.positive_class import describe_choice, two_classes
 from danlu.experiment.prepare import prepare_training
 from danlu.experiment.probe import flops_per_step
 from danlu.experiment.resume import (
@@ -243,7 +244,7 @@ def _log_outcome(setup: TrainingSetup, result: "TrainResult", unit: str) -> None
         DanluError: the monitored metric was never defined, so there are no best weights.
     """
     done = f"trained {result.steps:,} {unit}, {result.stop_reason}; kept"
-    if setup.fixed_epochs is not None:
+    if setup.keeps_last:
         info(f"{done} the last weights")
         return
     if result.best is None:
@@ -339,12 +340,29 @@ def _run_loop(
     return result
 
 
+def _log_positive_class(context: DataContext) -> None:
+    """Log which of two classes is the positive one, where the recipe leaves it open."""
+    asked, known = context.requested_recipe, context.recipe.data.positive
+    if asked is None or asked.data.positive is not None:
+        return
+    if known is not None:
+        info(f"the positive class of {context.dataset.target!r} is {known!r}, by its word; data.positive names another")
+        return
+    labels = two_classes(context.dataset)
+    if labels:
+        info(
+            f"the positive class of {context.dataset.target!r} is {labels[1]!r}, the second by name; "
+            f"{describe_choice(context.dataset)}"
+        )
+
+
 def _log_data_findings(context: DataContext) -> None:
     """Log serious audit findings, columns that are not read, and dropped rows."""
     serious = [finding for finding in context.findings if finding.severity != "note"]
     if serious:
         subjects = ", ".join(dict.fromkeys(finding.subject for finding in serious))
         info(f"the audit warns about {subjects}; see the report for details and `danlu check` for how to fix it")
+    _log_positive_class(context)
     for finding in context.findings:
         if finding.key == "unread-columns":
             info(f"{context.dataset.origin}: {finding.message}")

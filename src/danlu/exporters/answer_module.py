@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from danlu.models.answer_folding import Affine, AnswerSteps, Placement, Step, answer_steps, holds_offset
+from danlu.models.answer_folding import UNBEND, Affine, AnswerSteps, Placement, Step, answer_steps, holds_offset
 from danlu.tasks.base import Target
+from danlu.tasks.bends import BENDS
 from danlu.tasks.calibrations import Temperature
 from danlu.tasks.poisson import CountTarget
 from danlu.tasks.table import task_of
@@ -29,6 +30,7 @@ class Answers(nn.Module):
         self.steps = answer_steps(target)
         self.predict = task_of(target).head(target).predict if _answers_rows(self.steps) else None
         self.units = _units(target, is_double)
+        self.bend, self.exponent = str(getattr(target, "bend", "none")), float(getattr(target, "exponent", 1.0))
         if self.units is not None:
             width = torch.float64 if is_double else torch.float32
             self.register_buffer("scale", torch.tensor(self.units.scale, dtype=width), persistent=False)
@@ -62,7 +64,7 @@ class Answers(nn.Module):
         if self.units is None:
             return found
         scale, offset = self.get_buffer("scale"), self.get_buffer("offset")
-        return found.to(scale.dtype) * scale + offset
+        return unbend(found.to(scale.dtype) * scale + offset, self.bend, self.exponent)
 
     @property
     def is_calibrated(self) -> bool:
@@ -75,7 +77,8 @@ class Answers(nn.Module):
         They are before the calibration that is left to do."""
         if self.units is None:
             return answers
-        return np.asarray((answers.astype(np.float64) - self.units.offset) / self.units.scale)
+        bent = BENDS[self.bend](answers.astype(np.float64), self.exponent)
+        return np.asarray((bent - self.units.offset) / self.units.scale)
 
     def placement(self, inside: tuple[str, ...], outside: tuple[Step, ...]) -> Placement:
         """Say which steps a file holds that has these behind its network.
@@ -98,8 +101,24 @@ class Answers(nn.Module):
             done.append("temperature")
         if self.steps.activation is not None:
             done.append(self.steps.activation)
-        decisions = [step for step in self.steps.decisions if step.what not in ("temperature", "labels")]
+        done += [UNBEND] if self.bend != "none" else []
+        decisions = [step for step in self.steps.decisions if step.what not in ("temperature", "labels", UNBEND)]
         return Placement(tuple(done), (*left, *decisions))
+
+
+def unbend(values: Tensor, bend: str, exponent: float) -> Tensor:
+    """Undo the power transform of a target: `danlu.tasks.bends.UNBENDS` for tensors."""
+    if bend == "none":
+        return values
+    size = values.abs()
+    if bend == "log1p":
+        return values.sign() * size.expm1()
+    smallest = float(np.finfo(np.float32).eps) - 1
+
+    def grown(power: float) -> Tensor:
+        return size.expm1() if power == 0 else ((power * size).clamp_min(smallest).log1p() / power).expm1()
+
+    return torch.where(values < 0, -grown(2 - exponent), grown(exponent))
 
 
 def _answers_rows(steps: AnswerSteps) -> bool:
@@ -119,7 +138,8 @@ def _units(target: Target, is_double: bool) -> Affine | None:
         return None
     if isinstance(target, CountTarget):  # multiples of the mean
         return Affine(np.array([float(target.mean)]), np.zeros(1))
-    return steps.affine if is_double or holds_offset(steps.affine) else steps.affine.without_offset()
+    bent = getattr(target, "bend", "none") != "none"  # what undoes it needs the offset before it
+    return steps.affine if bent or is_double or holds_offset(steps.affine) else steps.affine.without_offset()
 
 
 class Answered(nn.Module):

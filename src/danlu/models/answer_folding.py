@@ -34,6 +34,7 @@ Problem = Literal["single_label_classification", "multi_label_classification", "
 Activation = Literal["softmax", "sigmoid", "exp", "sort", "ordinal", "first-token"]
 # A mean beyond so many deviations leaves float32 less than the four digits of a deviation that are promised.
 LARGEST_OFFSET = 800.0
+UNBEND = "unbend"  # the step that undoes the power transform of a target
 UNKNOWN = "target"  # the step that stands for all that another package's task does after a network
 
 
@@ -159,14 +160,14 @@ def _(target: TagTarget) -> AnswerSteps:
 def _(target: NumericTarget) -> AnswerSteps:
     scaling, shifting = Step("deviation", target.std), Step("mean", target.mean)
     affine = _same_for_all(target.outputs, target.std, target.mean, scaling, shifting)
-    return AnswerSteps(tuple(target.output_names), "regression", affine, None, _intervals(target.conformal))
+    return AnswerSteps(tuple(target.output_names), "regression", affine, None, _decisions(target))
 
 
 @answer_steps.register
 def _(target: QuantileTarget) -> AnswerSteps:
     scaling, shifting = Step("deviation", target.std), Step("mean", target.mean)
     affine = _same_for_all(target.outputs, target.std, target.mean, scaling, shifting)
-    return AnswerSteps(tuple(target.output_names), "regression", affine, "sort", _intervals(target.conformal))
+    return AnswerSteps(tuple(target.output_names), "regression", affine, "sort", _decisions(target))
 
 
 @answer_steps.register
@@ -182,6 +183,12 @@ def _(target: MultiNumericTarget) -> AnswerSteps:
     scaling, shifting = Step("deviation", list(target.stds)), Step("mean", list(target.means))
     affine = Affine(np.array(target.stds), np.array(target.means), scaling, shifting)
     return AnswerSteps(target.names, "regression", affine, None, ())
+
+
+def _decisions(target: NumericTarget) -> tuple[Step, ...]:
+    """Return what undoes the power transform of `data.target_transform`, behind the mean, and the intervals."""
+    unbend = Step(UNBEND, {"bend": target.bend, "exponent": target.exponent})
+    return (*((unbend,) if target.bend != "none" else ()), *_intervals(target.conformal))
 
 
 def _same_for_all(

@@ -69,11 +69,45 @@ def matches(name: str, pattern: str) -> bool:
     a regular expression searched for anywhere.
     """
     name = original_name(name)
-    if len(pattern) > 1 and pattern[0] == pattern[-1] == "/":
+    if is_expression(pattern):
         return re.search(pattern[1:-1], name) is not None
     parts = name.split(".")
     spans = (".".join(parts[start:end]) for start in range(len(parts)) for end in range(start + 1, len(parts) + 1))
     return any(fnmatchcase(span, pattern) for span in spans)
+
+
+def select_from_root(names: list[str], pattern: str, key: str, body: str = "") -> list[str]:
+    """Return the names that a pattern matches from the root.
+
+    `conv1` is a part there, `*.conv1` one deeper down.
+
+    Args:
+        body: name of the part that may be left out in front, as transformers' `bert`.
+
+    Raises:
+        ArgumentError: it matches nothing; parts of that name deeper down are told with the pattern that finds them.
+    """
+    if is_expression(pattern):
+        return select_names(names, (pattern,), key)
+    found = [name for name in names if any(_matches_from_root(name, start + pattern) for start in ("", f"{body}."))]
+    deeper = [] if found or "*" in pattern else [name for name in names if matches(name, pattern)]
+    if deeper:
+        raise ArgumentError(
+            f"{key}: {pattern!r} is no part at the root of the network; *.{pattern} names the {len(deeper):,} weights "
+            f"of parts called so deeper down, the first of them {original_name(deeper[0])}",
+            code="DL511",
+        )
+    return found or select_names(names, (pattern,), key)
+
+
+def _matches_from_root(name: str, pattern: str) -> bool:
+    parts = original_name(name).split(".")
+    return any(fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1))
+
+
+def is_expression(pattern: str) -> bool:
+    """Return whether a pattern is a regular expression between slashes."""
+    return len(pattern) > 1 and pattern[0] == pattern[-1] == "/"
 
 
 def select_names(names: Iterable[str], patterns: Iterable[str], key: str) -> list[str]:

@@ -5,11 +5,12 @@ The layer that owns a kind derives its base class from the one here and adds the
 its methods. So editors and type checkers know `recipe.training.optimizer.lr`, and the recipe imports no layer above it.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from danlu.core.component import Component
+from danlu.recipe.durations import Pace, in_steps
 
 
 class DataComponent(Component):
@@ -122,6 +123,14 @@ class ScheduleOptions(Component):
     """
 
     needs_validation: ClassVar[bool] = False
+
+    def in_steps(self, pace: Pace, key: str) -> Self:
+        """Return the schedule with its durations in steps.
+
+        Args:
+            key: how errors name it.
+        """
+        return in_steps(self, pace, key)
 
 
 class AverageOptions(Component):

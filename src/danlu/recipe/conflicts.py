@@ -22,6 +22,7 @@ def find_conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from _sparsity(recipe)
     yield from _finetuning(recipe)
     yield from _refitting(recipe)
+    yield from _without_validation(recipe)
     yield from _given_splits(recipe.data)
     memory = options.memory
     if isinstance(options.batch_size, int) and options.accumulate > options.batch_size:
@@ -144,6 +145,28 @@ def _refitting(recipe: Recipe) -> Iterator[tuple[str, str]]:
             f"{schedule.name} needs a validation split, which evaluation.folds.final: refit does not have; "
             "choose another one",
         )
+
+
+def _without_validation(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield options that need a validation split, where `data.split.validation` is 0."""
+    data, by = recipe.data, recipe.data.split.by
+    given = isinstance(data.source, SplitSources) and data.source.validation is not None
+    if data.split.validation or given or getattr(by, "name", None) == "column":
+        return
+    lacks = "needs validation rows, and data.split.validation is 0; give it a share, or remove this"
+    evaluation, training = recipe.evaluation, recipe.training
+    if recipe.tuning is not None:
+        yield "tuning", lacks
+    if training.early_stopping is not None:
+        yield "training.early_stopping", lacks
+    if training.schedule is not None and training.schedule.needs_validation:
+        yield "training.schedule", f"{training.schedule.name} {lacks}"
+    decisions = {
+        "evaluation.calibration": evaluation.calibration != "none",
+        "evaluation.threshold": evaluation.threshold is not None,
+        "evaluation.intervals": evaluation.intervals is not None,
+    }
+    yield from ((key, lacks) for key, asked in decisions.items() if asked)
 
 
 def _finetuning(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from danlu.core.component import OneOf, components
 from danlu.core.text import suggestion
 from danlu.errors import Problem, RecipeError
 from danlu.recipe.not_covered import refuse_model, refuse_task
+from danlu.recipe.other_names import augmentation_line, timm_name
 from danlu.recipe.schema import CODES, WRONG, Recipe
 
 Key = tuple[str | int, ...]
@@ -85,7 +86,8 @@ def _nearest(alternatives: list[ErrorDetails]) -> ErrorDetails:
     """
     word = isinstance(alternatives[0]["input"], str)
     meant = [details for details in alternatives if (details["type"] == "literal_error") is word]
-    return (meant or alternatives)[0]
+    told = [details for details in alternatives if word and details["type"] == "value_error"]
+    return (meant or told or alternatives)[0]
 
 
 def _written_key(location: Key, values: Any, error_type: str) -> Key:
@@ -125,7 +127,9 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
     if error_type == "union_tag_invalid":
         allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
         named = str(context["tag"])
-        return f"unknown name {named!r}{_as_weights(named, key) or suggestion(named, allowed)}"
+        return (
+            f"unknown name {named!r}{_as_weights(named, key) or _elsewhere(named, key) or suggestion(named, allowed)}"
+        )
     if error_type == "union_tag_not_found":
         return f"must be a name, or a mapping with `name` and options, got {_shown(given)}"
     if error_type == "model_type":
@@ -141,6 +145,15 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
     if error_type == "value_error":
         return message
     return f"must be {message}, got {_shown(given)}" if "Input should be" in details["msg"] else message
+
+
+def _elsewhere(name: str, key: Key) -> str:
+    """Return the line to write, if another library has this name; else nothing."""
+    if key[:2] == ("data", "augment"):
+        line = augmentation_line(name)
+        return "" if line is None else f"; the nearest here is `{line}`"
+    network = timm_name(name) if key[:1] == ("model",) else None
+    return "" if network is None else f"; image networks are timm's: write `timm:{network}`"
 
 
 def _as_weights(name: str, key: Key) -> str:

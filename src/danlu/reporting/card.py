@@ -11,6 +11,7 @@ from typing import Any
 
 from danlu.artifacts.bundle import GOLDEN, MANIFEST, REFERENCE, REFERENCE_ROWS
 from danlu.artifacts.files import read_json, read_sealed, write_text
+from danlu.artifacts.final_figures import final_figures
 from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import CARD, RunDirectory
 from danlu.artifacts.run_recipe import recipe_text
@@ -124,7 +125,7 @@ def _metrics(t: Translator, evaluation: Json) -> Iterator[str]:
     head, splits = [t("metric")], evaluated_splits(evaluation)
     for split in splits:
         head += [t("card.split", split=t.split(split), confidence=confidence)]
-    names = [name for name, figure in evaluation["test"].items() if "value" in figure]
+    names = [name for name, figure in final_figures(evaluation).items() if "value" in figure]
     rows = [[name, *(_metric_cell(evaluation[split].get(name, {})) for split in splits)] for name in names]
     yield from _table(head, rows)
 
@@ -144,7 +145,7 @@ def _baseline_lines(summary: Summary) -> Iterator[str]:
 
 
 def _classes(t: Translator, evaluation: Json) -> Iterator[str]:
-    classes: dict[str, Json] = evaluation.get("test", {}).get("classes", {})
+    classes: dict[str, Json] = final_figures(evaluation).get("classes", {})
     if not classes:
         return
     yield f"### {t('each class.caption')}\n"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from danlu.artifacts.files import write_text
+from danlu.artifacts.final_figures import final_figures
 from danlu.artifacts.run import RunDirectory
 from danlu.reporting.figures.curves import overlaid_curves, roc_curves
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
@@ -108,7 +109,7 @@ def _training_curves(t: Translator, logs: Mapping[str, list[Json]]) -> list[str]
 
 def _rocs(t: Translator, evaluations: Mapping[str, Json]) -> list[tuple[str, str]]:
     """Draw ROC curves of the first classes, one line per run."""
-    every = [each.get("test", {}).get("curves", {}).get("roc", {}) for each in evaluations.values()]
+    every = [final_figures(each).get("curves", {}).get("roc", {}) for each in evaluations.values()]
     shared = [label for label in every[0] if all(label in each for each in every)][:MAX_ROC_CLASSES]
     drawn = []
     for place, label in enumerate(shared):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from danlu.artifacts.files import read_sealed
+from danlu.artifacts.final_figures import final_split
 from danlu.artifacts.run import RunDirectory
 from danlu.reporting.comparison import comparison_opening, comparison_rows, difference_sentence
 from danlu.reporting.format import format_number, shorten
@@ -140,7 +141,7 @@ def _metric_tables(t: Translator, evaluation: Json) -> list[CellTable]:
     for row in metric_rows(evaluation)[:MAX_ROWS]:
         own = [evaluation[split].get(row.name, {}) for split in splits]
         figures = [Cell(format_number(each.get("value")) or EMPTY, interval_text(each)) for each in own]
-        others = [Cell(format_number(cell.value) or EMPTY) for cell in row.figures["test"][1:]]
+        others = [Cell(format_number(cell.value) or EMPTY) for cell in row.figures.get(final_split(evaluation), ())[1:]]
         rows.append([Cell(row.name, metric_description(t, row.name)), *figures, *others])
     return [CellTable(head, rows, t("notebook.metrics") if baselines else "")]
 

@@ -6,6 +6,7 @@ In: the parsed evaluation.json and metrics.jsonl. Out: values for sentences, tab
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from danlu.artifacts.final_figures import figures_of, final_figures, final_split
 from danlu.artifacts.run import best_record
 from danlu.tasks.metric_table import METRICS
 
@@ -94,13 +95,13 @@ def compare_with_baselines(evaluation: Json) -> list[BaselineComparison]:
     metric, model = main_metric(evaluation), main_value(evaluation)
     if model is None:
         return []
-    higher = bool(evaluation["main"]["higher_is_better"])
+    higher, final = bool(evaluation["main"]["higher_is_better"]), final_split(evaluation)
     found: list[BaselineComparison] = []
     for name, baseline in evaluation.get("baselines", {}).items():
-        other = metric_value(baseline.get("test", {}), metric)
+        other = metric_value(figures_of(baseline, final), metric)
         if other is not None:
             place, trivial = standing(model, other, higher), name in TRIVIAL_BASELINES
-            apart = baseline.get("differences", {}).get("test", {}).get(metric, {})
+            apart = baseline.get("differences", {}).get(final, {}).get(metric, {})
             meaning, bounds = baseline.get("meaning", ""), (apart.get("low"), apart.get("high"))
             found.append(BaselineComparison(name, meaning, metric, model, other, place, trivial, *bounds))
     return found
@@ -124,8 +125,8 @@ def main_metric(evaluation: Json) -> str:
 
 
 def main_value(evaluation: Json) -> float | None:
-    """Return the main metric on test; None if undefined."""
-    return metric_value(evaluation.get("test", {}), main_metric(evaluation))
+    """Return the main metric of the final figures; None if undefined."""
+    return metric_value(final_figures(evaluation), main_metric(evaluation))
 
 
 def metric_value(figures: Json, metric: str) -> float | None:
@@ -159,7 +160,9 @@ def _metric_row(name: str, evaluation: Json) -> MetricRow:
     }
     direction = "" if higher is None else ("higher" if higher else "lower")
     figures = {split: tuple(map(MetricCell, values[split])) for split in values}
-    figures["test"] = _mark_best(values["test"], higher)
+    final = final_split(evaluation)
+    if final in values:
+        figures[final] = _mark_best(values[final], higher)
     return MetricRow(name, direction, figures)
 
 

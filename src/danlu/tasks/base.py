@@ -212,6 +212,7 @@ class FitInputs:
         vocabulary: number of tokens of a language model; 0 for other models.
         beta: of `training.preference`.
         positive: `data.positive`, of two classes the one that metrics are about; None for the second.
+        transform: `data.target_transform`: what is done to numbers before they are learned.
     """
 
     values: pl.Series | None
@@ -220,6 +221,7 @@ class FitInputs:
     vocabulary: int = 0
     beta: float = 0.0
     positive: Label | None = None
+    transform: str = "standard"
 
 
 @dataclass(frozen=True)
@@ -328,6 +330,7 @@ class Task(TaskOptions):
         per_token: whether a row has one prediction per token or word.
         counts_tokens: whether its loss is per token, and so comparable only with the same tokenizer.
         is_trained_on_pairs: whether rows are pairs of answers, of which one is preferred.
+        transforms_target: whether `data.target_transform` can be set.
         has_sets: whether `evaluation.intervals: conformal` gives prediction sets or intervals.
         has_logits: whether its outputs are logits, which a temperature can soften.
         can_distill: whether a teacher's outputs can be learned.
@@ -358,6 +361,7 @@ class Task(TaskOptions):
     counts_tokens: ClassVar[bool] = False
     is_trained_on_pairs: ClassVar[bool] = False
     has_sets: ClassVar[bool] = False
+    transforms_target: ClassVar[bool] = False
     has_logits: ClassVar[bool] = True
     can_distill: ClassVar[bool] = False
     probe_metric: ClassVar[str | None] = None

@@ -13,7 +13,7 @@ from danlu.tasks.activations import sort
 from danlu.tasks.base import FitInputs, Head, SplitRows, Target, Words
 from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
-from danlu.tasks.regression import NumericTarget, NumericTask, mean_and_std
+from danlu.tasks.regression import NumericTarget, NumericTask, fit_transform
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,14 +123,14 @@ class QuantileRegression(NumericTask):
     default_metrics = ("rmse", "mae", "median-absolute-error", "r2", "interval-coverage", "interval-width")
     main_metric = "mae"
     target_class: ClassVar[type[Target]] = QuantileTarget
+    transforms_target = True
 
     def fit_target(self, inputs: FitInputs) -> Target:
         assert inputs.values is not None
-        mean, std = mean_and_std(inputs.values)
-        return QuantileTarget(column=inputs.column, mean=mean, std=std, coverage=self.coverage)
+        return QuantileTarget(column=inputs.column, coverage=self.coverage, **fit_transform(inputs))
 
     def describe_encoded(self, target: QuantileTarget, value: np.ndarray) -> str:
-        return f"{float(value) * target.std + target.mean:.4g}"
+        return f"{float(target.in_units(np.array([value]))[0]):.4g}"
 
     def head(self, target: QuantileTarget) -> Head:
         levels = (0.05, 0.5, 0.95) if target is None else target.levels

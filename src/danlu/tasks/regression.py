@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from danlu.errors import DataError
 from danlu.metrics.base import Metric, Predictions
@@ -22,6 +23,7 @@ from danlu.tasks.base import (
     Task,
     Words,
 )
+from danlu.tasks.bends import BENDS, UNBENDS, Bend, best_exponent
 from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.summaries import describe_numbers
@@ -34,11 +36,30 @@ MAX_STRATA = 10  # a numeric target is stratified by tenths of its distribution
 
 
 class NumericTarget(ConformalTarget):
-    """Predict a number, standardised for the model so that one learning rate suits every unit."""
+    """Predict a number, transformed for the model so that one learning rate suits every unit.
+
+    Attributes:
+        mean: is subtracted from what `bend` makes of it.
+        std: divides the difference.
+        bend: power transform of a skewed target (`data.target_transform`).
+        exponent: of the Yeo-Johnson transform.
+    """
 
     task: str = "regression"
     mean: float
     std: float
+    bend: Bend = "none"
+    exponent: float = 1.0
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_bend(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the transform only where there is one; other bundles stay as they were."""
+        written: dict[str, Any] = write(self)
+        if self.bend == "none":
+            written.pop("bend", None)
+        if self.bend != "yeo-johnson":
+            written.pop("exponent", None)
+        return written
 
     @property
     def outputs(self) -> int:
@@ -48,7 +69,8 @@ class NumericTarget(ConformalTarget):
         import torch
 
         values = frame[self.column].cast(pl.Float64).to_numpy()
-        return torch.from_numpy(((values - self.mean) / self.std).astype(np.float32))
+        bent = BENDS[self.bend](values, self.exponent)
+        return torch.from_numpy(((bent - self.mean) / self.std).astype(np.float32))
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
         """Return `prediction` in the target's own units; with conformal quantiles also `low` and `high`."""
@@ -78,8 +100,8 @@ class NumericTarget(ConformalTarget):
         return pl.DataFrame({"prediction": self.in_units(scores)[:, 0]})
 
     def in_units(self, outputs: np.ndarray) -> np.ndarray:
-        """Convert standardised predictions, [samples, outputs], to the target's units, float64."""
-        return np.asarray(outputs.astype(np.float64) * self.std + self.mean)
+        """Convert a network's predictions, [samples, outputs], to the target's units, float64."""
+        return np.asarray(UNBENDS[self.bend](outputs.astype(np.float64) * self.std + self.mean, self.exponent))
 
 
 class NumericTask(Task):
@@ -109,8 +131,7 @@ class NumericTask(Task):
 
     def fit_target(self, inputs: FitInputs) -> Target:
         assert inputs.values is not None
-        mean, std = mean_and_std(inputs.values)
-        return self.target_class.model_validate({"column": inputs.column, "mean": mean, "std": std})
+        return self.target_class.model_validate({"column": inputs.column, **fit_transform(inputs)})
 
     def to_y_pred(self, target: NumericTarget, outputs: np.ndarray) -> np.ndarray:
         return target.in_units(outputs)[:, 0]
@@ -181,6 +202,7 @@ class Regression(NumericTask):
     probe_metric = "r2"
     fits_trees = True
     can_distill = True
+    transforms_target = True
 
     def head(self, target: NumericTarget) -> Head:
         predict, answer = ensemble_predict(regression_predict), ensemble_answer(identity)
@@ -194,6 +216,25 @@ class Regression(NumericTask):
 
     def align_teacher(self, found: "Tensor", own: NumericTarget, student: NumericTarget) -> "Tensor":
         return (found * own.std + (own.mean - student.mean)) / student.std
+
+
+def fit_transform(inputs: FitInputs) -> dict[str, Any]:
+    """Fit `data.target_transform` on the training rows: the fields of a NumericTarget."""
+    assert inputs.values is not None
+    values, bend, exponent = inputs.values, inputs.transform, 1.0
+    if bend == "none":
+        return {"mean": 0.0, "std": 1.0}
+    if bend == "minmax":
+        numbers = values.cast(pl.Float64).to_numpy()
+        return {"mean": float(numbers.min()), "std": float(np.ptp(numbers)) or 1.0}
+    if bend == "standard":
+        mean, std = mean_and_std(values)
+        return {"mean": mean, "std": std}
+    numbers = values.cast(pl.Float64).to_numpy()
+    if bend == "yeo-johnson":
+        exponent = best_exponent(numbers)
+    mean, std = mean_and_std(pl.Series(values.name, BENDS[bend](numbers, exponent)))
+    return {"mean": mean, "std": std, "bend": bend, "exponent": exponent}
 
 
 def tenths(numbers: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from danlu.recipe.components import AverageOptions
+from danlu.recipe.durations import Duration, to_steps
 
 if TYPE_CHECKING:
     import torch
@@ -71,10 +72,12 @@ class SWA(WeightAverage):
     """
 
     name: Literal["swa"] = "swa"
-    start: Annotated[float, Field(ge=0.0, lt=1.0, description="share of the steps before averaging starts")] = 0.75
+    start: Duration = Field(
+        default=0.75, description="share of the steps, steps, or 60 epochs, before averaging starts"
+    )
 
     def lerp_weight(self, num_updates: int, step: int, steps: int) -> float | None:
-        return 1 / (num_updates + 1) if step > math.ceil(self.start * steps) else None
+        return 1 / (num_updates + 1) if step > to_steps(self.start, steps, math.ceil) else None
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from danlu.core.distributed.shards import is_dtensor
 from danlu.core.imports import load_dotted
 from danlu.core.seeds import Seed
 from danlu.models.text.hf_wrapper import enable_chunked_loss
+from danlu.recipe.durations import Pace, in_steps
 from danlu.recipe.sections.training import Finetune, Training
 from danlu.tasks.base import Head, Loss, Task
 from danlu.tasks.loss_weighting import LossWeighting
@@ -119,6 +120,9 @@ def build_train_state(
     base_lr = scaled_lr(optimizer.lr, options.batch_size, options.lr_scaling)
     hooks = _build_optimizer(own.model, optimizer, base_lr, options, precision, task.finetune.layer_decay)
     average, local = options.average, None if parallel.groups.is_single_process else parallel.options.local
+    if local is not None:
+        pace = Pace(task.steps_per_epoch, options.batch_size, task.tokens_per_sample, task.steps)
+        local = in_steps(local, pace, "training.parallel.local")
     assert average is None or isinstance(average, WeightAverage)
     # Every unfreezing is another model to compile, and torch gives up after some; then the steps' last bits change.
     may_compile = options.compile if task.finetune.mode != "gradual" else False

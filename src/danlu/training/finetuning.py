@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from danlu.core.torch_compat import BatchNorm
 from danlu.models.adapters import add_adapters, merge_adapters
-from danlu.models.task_model import TaskModel, is_in_head, select_names
+from danlu.models.task_model import TaskModel, is_in_head, select_from_root
 from danlu.recipe.sections.training import Finetune
 from danlu.training.param_groups import layer_depths
+
+FREEZE_KEY = "model.finetune.freeze"
 
 
 def apply_finetuning(model: nn.Module, options: Finetune) -> None:
@@ -57,8 +59,22 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
         ArgumentError: a pattern matches no weight.
     """
     weights = dict(model.named_parameters())
-    for name in select_names(weights, patterns, "model.finetune.freeze"):
-        weights[name].requires_grad_(False)
+    for names in frozen_by_pattern(model, patterns).values():
+        for name in names:
+            weights[name].requires_grad_(False)
+
+
+def frozen_by_pattern(model: nn.Module, patterns: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the names of the weights that each pattern of `model.finetune.freeze` freezes.
+
+    A name is matched from the root of the network; that of transformers' models is their body (`bert`, `vit`).
+
+    Raises:
+        ArgumentError: a pattern matches no weight.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    body = getattr(getattr(model, "network", model), "base_model_prefix", "")
+    return {pattern: select_from_root(names, pattern, FREEZE_KEY, body) for pattern in patterns}
 
 
 def freeze_body(model: nn.Module) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from danlu.core.seeds import Seed
 from danlu.data.loader import Batch, TrainLoader, batch_bounds
 from danlu.errors import DanluError, Stopped
+from danlu.recipe.durations import Pace
 from danlu.recipe.sections.training import Training
 from danlu.training.early_stopping import EarlyStopper
 from danlu.training.recorder import Recorder
@@ -40,15 +41,24 @@ class TrainPlan:
     log_every: int
 
 
-def plan_steps(samples: int, options: Training, until_epoch: float | None = None) -> TrainPlan:
+def plan_steps(
+    samples: int, options: Training, until_epoch: float | None = None, tokens_per_sample: int = 1
+) -> TrainPlan:
     """Turn a resolved `training` section into steps for a number of training samples.
 
     Args:
         until_epoch: epochs to end after, at most those of the schedule.
+        tokens_per_sample: of a language model's blocks; else 1.
+
+    Raises:
+        RecipeError: `max_steps` counts tokens, and samples have no fixed number of these.
     """
     assert options.epochs is not None and isinstance(options.batch_size, int)
     an_epoch = len(batch_bounds(samples, options.batch_size))
-    steps = min(options.epochs * an_epoch, options.max_steps or options.epochs * an_epoch)
+    most = options.max_steps
+    if isinstance(most, str):
+        most = Pace(an_epoch, options.batch_size, tokens_per_sample).steps_of(most, "training.max_steps")
+    steps = min(options.epochs * an_epoch, most or options.epochs * an_epoch)
     return TrainPlan(
         steps=steps,
         end_step=steps if until_epoch is None else min(steps, max(1, round(until_epoch * an_epoch))),

@@ -1,17 +1,18 @@
 """Learning rates over time, as a factor of the optimizer's own: a function of the step alone, with no state to save.
 
 A schedule is fitted to the length of the run. What is given as a share (below 1) or in steps (a whole number) is
-counted from the end of the warmup. Only `plateau` depends on results: its `ReduceLROnPlateau` has a state.
+counted from the end of the warmup; points with a unit (`30 epochs`) are counted from the start of the run, as torch's
+schedulers do. Only `plateau` depends on results: its `ReduceLROnPlateau` has a state.
 """
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from danlu.recipe.components import ScheduleOptions
+from danlu.recipe.durations import Duration, Pace, StepCount, Written, is_written, to_steps, warmup_steps
 from danlu.recipe.sections.training import LearningRateScaling
 
 
@@ -78,11 +79,11 @@ class ReduceLROnPlateau:
         self._num_bad, self._cooldown_left = int(state["bad"] or 0), int(state["cooling"] or 0)
 
 
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-Steps = Annotated[int, Field(ge=1, strict=True)]
 Gamma = Annotated[float, Field(gt=0.0, lt=1.0)]
 Floor = Annotated[float, Field(ge=0.0, lt=1.0)]
 FLOOR_DESCRIPTION = "smallest factor"
+VANISHING, MOSTLY = 1e-8, 0.95
+NUM_LOOKED_AT = 1000  # steps at which a schedule is looked at
 
 
 class Schedule(ScheduleOptions):
@@ -118,15 +119,29 @@ class Schedule(ScheduleOptions):
         """Return which lengths a run of so many steps cannot hold, or None."""
         return None
 
+    def vanishing(self, steps: int) -> str | None:
+        """Return from which step the rate is below 1e-8 of its start, or None.
+
+        The last twentieth of a run does not count: there a cosine comes to nothing as it should.
+        """
+        if steps == 0 or self.factor(int(MOSTLY * steps), steps) >= VANISHING:
+            return None
+        looked_at = range(0, int(MOSTLY * steps) + 1, max(1, steps // NUM_LOOKED_AT))
+        first = next((step for step in looked_at if self.factor(step, steps) < VANISHING), int(MOSTLY * steps))
+        return (
+            f"the rate falls below {VANISHING:g} of training.optimizer.lr by step {first + 1:,} of {steps:,}, and "
+            "nothing is learned after it; a whole number counts steps: say epochs if these are meant (10 epochs)"
+        )
+
 
 class WarmupSchedule(Schedule):
     """Start with a warmup, in which the factor grows linearly to 1."""
 
-    warmup: Share | Steps = Field(default=0.05, description="share of the run, or steps")
+    warmup: Duration = Field(default=0.05, description="share of the run, steps, or 2 epochs")
 
     def factor(self, step: int, steps: int) -> float:
         """Return the factor at `step` of `steps`, counted from 0."""
-        warm = min(to_steps(self.warmup, steps, math.ceil), steps)
+        warm = warmup_steps(self.warmup, steps)
         if step < warm:
             return (step + 1) / warm
         return self.after_warmup(step - warm, max(1, steps - warm))
@@ -207,30 +222,50 @@ class Exponential(WarmupSchedule):
     """Shrink by the same share in every step, from 1 to `end`."""
 
     name: Literal["exponential"] = "exponential"
-    end: Gamma = Field(default=0.01, description="the factor at the end of the run")
+    end: Gamma | None = Field(default=None, description="the factor at the end of the run; 0.01 by default")
+    gamma: Gamma | None = Field(
+        default=None, description="in place of `end`: the factor of each `every`, as of torch's ExponentialLR"
+    )
+    every: Duration = Field(default="1 epochs", description="with gamma: in which the rate shrinks by it, evenly")
+
+    @model_validator(mode="after")
+    def _shrinks_in_one_way(self) -> Self:
+        if self.end is not None and self.gamma is not None:
+            raise ValueError("end and gamma both say how fast the rate shrinks; remove one of them")
+        if self.gamma is None and self.every != type(self).model_fields["every"].default:
+            raise ValueError("every belongs to gamma; set gamma, or remove it")
+        return self
 
     def after_warmup(self, step: int, steps: int) -> float:
-        return float(self.end ** (step / steps))
+        if self.gamma is not None:
+            return float(self.gamma ** (step / max(1, to_steps(self.every, steps))))
+        return float((0.01 if self.end is None else self.end) ** (step / steps))
 
 
 class Step(WarmupSchedule):
     """Multiply by gamma at regular intervals."""
 
     name: Literal["step"] = "step"
-    every: Annotated[float, Field(gt=0.0, lt=1.0)] | Steps = Field(
-        default=0.3, description="share of the run after the warmup, or steps"
+    every: Annotated[float, Field(gt=0.0, lt=1.0)] | StepCount | Written = Field(
+        default=0.3, description="share of the run after the warmup, steps of it, or 10 epochs of the whole run"
     )
     gamma: Gamma = 0.1
     floor: Floor = Field(default=0.0, description=FLOOR_DESCRIPTION)
+    _counted_before: int = PrivateAttr(0)  # steps of the warmup that `every` counts too
+
+    def in_steps(self, pace: Pace, key: str) -> Self:
+        timed = super().in_steps(pace, key)
+        if is_written(self.every):
+            timed._counted_before = warmup_steps(timed.warmup, pace.steps)
+        return timed
 
     def after_warmup(self, step: int, steps: int) -> float:
-        return max(self.floor, float(self.gamma ** (step // max(1, to_steps(self.every, steps)))))
+        counted = step + self._counted_before
+        return max(self.floor, float(self.gamma ** (counted // max(1, to_steps(self.every, steps)))))
 
     def misfit_after_warmup(self, steps: int) -> str | None:
-        every = to_steps(self.every, steps)
-        return (
-            f"every: {every:,} steps, and {steps:,} follow the warmup: the rate never falls" if every > steps else None
-        )
+        every, late = to_steps(self.every, steps), steps + self._counted_before
+        return f"every: {every:,} steps, and {late:,} follow the warmup: the rate never falls" if every > late else None
 
 
 class MultiStep(WarmupSchedule):
@@ -240,10 +275,19 @@ class MultiStep(WarmupSchedule):
     """
 
     name: Literal["multi-step"] = "multi-step"
-    milestones: tuple[Share | Steps, ...] = Field(
-        default=(0.5, 0.75), min_length=1, description="shares of the run after the warmup, or steps"
+    milestones: tuple[Duration, ...] = Field(
+        default=(0.5, 0.75),
+        min_length=1,
+        description="shares of the run after the warmup, steps of it, or points of the whole run, as 30 epochs",
     )
     gamma: Gamma = 0.1
+
+    def in_steps(self, pace: Pace, key: str) -> Self:
+        timed = super().in_steps(pace, key)
+        warm = warmup_steps(timed.warmup, pace.steps)
+        pairs = zip(self.milestones, timed.milestones, strict=True)
+        moved = tuple(max(1, int(place) - warm) if is_written(said) else place for said, place in pairs)
+        return timed.model_copy(update={"milestones": moved})
 
     def after_warmup(self, step: int, steps: int) -> float:
         # The first step is before every milestone, however few steps there are.
@@ -264,8 +308,8 @@ class WarmupStableDecay(WarmupSchedule):
     """
 
     name: Literal["warmup-stable-decay"] = "warmup-stable-decay"
-    decay: Share | Steps = Field(
-        default=0.2, description="length of the decay: share of the run after the warmup, or steps"
+    decay: Duration = Field(
+        default=0.2, description="length of the decay: share of the run after the warmup, steps, or 5 epochs"
     )
     shape: Literal["sqrt", "linear", "cosine"] = "sqrt"
     floor: Floor = Field(default=0.0, description=FLOOR_DESCRIPTION)
@@ -297,8 +341,8 @@ class OneCycle(Schedule):
     """
 
     name: Literal["one-cycle"] = "one-cycle"
-    rise: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        default=0.3, description="share of the run in which the rate rises"
+    rise: Annotated[float, Field(gt=0.0, lt=1.0)] | StepCount | Written = Field(
+        default=0.3, description="in which the rate rises: share of the run, steps, or 3 epochs"
     )
     start: Gamma = Field(default=0.04, description="the first factor")
     end: Floor = Field(default=4e-6, description="the last factor")
@@ -316,8 +360,9 @@ class OneCycle(Schedule):
         return self._interpolate(step, steps, self.most_momentum, self.least_momentum, self.most_momentum)
 
     def _interpolate(self, step: int, steps: int, first: float, middle: float, end: float) -> float:
-        top, last = self.rise * steps - 1, steps - 1  # the top is between two steps, as in torch's OneCycleLR
-        if step < top:
+        # The top is between two steps, as in torch's OneCycleLR.
+        top, last = (self.rise if isinstance(self.rise, int) else float(self.rise) * steps) - 1, steps - 1
+        if step < top or top >= last:
             return _cosine_interpolate(first, middle, step / top)
         return _cosine_interpolate(middle, end, (step - top) / (last - top))
 
@@ -326,7 +371,7 @@ class Constant(WarmupSchedule):
     """Stay at 1, after an optional warmup."""
 
     name: Literal["constant"] = "constant"
-    warmup: Share | Steps = Field(default=0.0, description="share of the run, or steps")
+    warmup: Duration = Field(default=0.0, description="share of the run, steps, or 2 epochs")
 
     def after_warmup(self, step: int, steps: int) -> float:
         return 1.0
@@ -354,11 +399,6 @@ class Plateau(WarmupSchedule):
         return ReduceLROnPlateau(
             self.gamma, self.patience, self.threshold, self.cooldown, self.floor, higher_is_better=higher_is_better
         )
-
-
-def to_steps(amount: float, steps: int, rounding: Callable[[float], int] = round) -> int:
-    """Convert a share of `steps` (a float) to steps; return a whole number unchanged."""
-    return amount if isinstance(amount, int) else rounding(amount * steps)
 
 
 def _cosine_interpolate(start: float, end: float, progress: float) -> float:

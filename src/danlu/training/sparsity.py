@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.seeds import Seed
+from danlu.recipe.durations import to_steps
 from danlu.recipe.sections.sparsity import Sparsity
 from danlu.training.masks import lowest_masks, n_of_m_masks, prunable_weights, set_to_zero, transposed_weights
 
@@ -35,7 +36,7 @@ def scheduled_sparsity(options: Sparsity, step: int, steps: int) -> float:
 
 def ends_in_steps(options: Sparsity, steps: int) -> tuple[int, int]:
     """Return the steps between which sparsity rises."""
-    begin, end = (value if isinstance(value, int) else round(value * steps) for value in (options.begin, options.end))
+    begin, end = (to_steps(value, steps) for value in (options.begin, options.end))
     return min(begin, steps), min(steps, begin if options.schedule == "constant" else max(begin, end))
 
 

@@ -56,6 +56,7 @@ def balance(balancer: Balancer, examples: PreparedDataset, labels: tuple[str, ..
         DataError: a class has too few samples, or the inputs cannot be balanced this way.
     """
     assert examples.target is not None
+    balancer = balancer.for_labels(labels)
     before = np.bincount(examples.target.numpy(), minlength=len(labels))
     resampled = balancer.resample(examples, labels, seed.derive("balance"))
     assert resampled.target is not None

@@ -5,7 +5,7 @@ All three hooks see the training split alone. How they are put together stands i
 """
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
@@ -64,6 +64,17 @@ class Balancer(BalancerOptions):
             seed: the recipe's.
         """
         return shuffled_order(len(codes), seed)
+
+    def for_labels(self, labels: tuple[str, ...]) -> Self:
+        """Return the balancer with its options by label put in order.
+
+        Args:
+            labels: the classes, in the order of their codes.
+
+        Raises:
+            RecipeError: an option names a class that the target does not have, or leaves one out.
+        """
+        return self
 
     def loss_weighting(self, counts: np.ndarray) -> LossWeighting:
         """Return the loss weighting for classes with `counts` rows per epoch, [classes]."""

@@ -4,13 +4,16 @@ Weights are normalised so that their mean over the training samples is 1: the gr
 the learning rate its meaning.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
+from danlu.core.text import suggestion
 from danlu.data.balance.base import Balancer
 from danlu.data.messages import reason
+from danlu.errors import Problem, RecipeError
 from danlu.tasks.loss_weighting import LossWeighting
 
 Overlap = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -18,17 +21,50 @@ Method = Literal["inverse-frequency", "effective-number"]
 
 
 class ClassWeights(Balancer):
-    """Weight samples by inverse class frequency, or by the effective number of samples."""
+    """Weight samples by inverse class frequency, effective number, or weights of one's own."""
 
     name: Literal["class-weights"] = "class-weights"
+    weights: dict[str, PositiveFloat] | None = Field(
+        default=None, description="in place of a method: the weight of each class by its label, as {ok: 1, fraud: 20}"
+    )
     method: Method = "inverse-frequency"
     beta: Overlap = Field(default=0.999, description="of effective-number: 0 is equal weights, towards 1 nears inverse")
 
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _labels_as_text(cls, said: Any) -> Any:
+        """Accept labels that YAML reads as numbers or truth values."""
+        return {str(label): weight for label, weight in said.items()} if isinstance(said, Mapping) else said
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.weights is not None and (self.method, self.beta) != ("inverse-frequency", 0.999):
+            raise ValueError("weights are given, so method and beta have no effect; remove them")
+        return self
+
     @property
     def effect(self) -> str:
-        return reason("balance.class-weights", method=self.method)
+        own = ", ".join(f"{label}: {weight:g}" for label, weight in (self.weights or {}).items())
+        return reason("balance.class-weights", method=own or self.method)
+
+    def for_labels(self, labels: tuple[str, ...]) -> Self:
+        if self.weights is None:
+            return self
+        spelt = {label.lower(): label for label in labels}
+        found = {spelt.get(label.lower(), label): weight for label, weight in self.weights.items()}
+        for label in found:
+            if label not in labels:
+                message = f"the target has no class {label!r}{suggestion(label, labels)}"
+                raise RecipeError(Problem("", "data.balance.weights", message, code="DL107"))
+        for label in labels:
+            if label not in found:
+                message = f"has no weight for class {label!r}; give each of {', '.join(labels)} one"
+                raise RecipeError(Problem("", "data.balance.weights", message, code="DL115"))
+        return self.model_copy(update={"weights": {label: found[label] for label in labels}})
 
     def loss_weighting(self, counts: np.ndarray) -> LossWeighting:
+        if self.weights is not None and len(self.weights) == len(counts):
+            return LossWeighting(class_weights=mean_one(np.array(list(self.weights.values())), counts))
         return LossWeighting(class_weights=class_weights(counts, self.method, self.beta))
 
 
@@ -87,4 +123,9 @@ def class_weights(counts: np.ndarray, method: Method, beta: float) -> tuple[floa
     raw = 1 / present
     if method == "effective-number":
         raw = (1 - beta) / (1 - beta**present)
-    return tuple((raw * present.sum() / (raw * present).sum()).tolist())
+    return mean_one(raw, present)
+
+
+def mean_one(raw: np.ndarray, counts: np.ndarray) -> tuple[float, ...]:
+    """Return weights of classes in the same ratios, with mean 1 over the samples."""
+    return tuple((raw * counts.sum() / (raw * counts).sum()).tolist())

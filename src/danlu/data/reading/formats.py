@@ -55,6 +55,8 @@ def allowed(formats: Formats, options: ColumnOptions) -> Formats:
 def _fits(form: Format, options: ColumnOptions) -> bool:
     if isinstance(form, str):
         return options.format in (None, form)
+    if options.grouping and form.decimal == options.grouping:
+        return False
     return options.decimal in (None, form.decimal) and (not form.grouping or options.grouping in (None, form.grouping))
 
 

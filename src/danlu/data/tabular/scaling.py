@@ -4,13 +4,14 @@ Each scaler learns one column; `NumberState` calls it for every numeric feature.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
 from danlu.core.component import Frozen
 from danlu.recipe.components import ScalerOptions
+from danlu.tasks.bends import BENDS, UNBENDS, Bend, best_exponent, signed_log1p, yeo_johnson
+from danlu.tasks.bends import inverse_yeo_johnson as inverse_yeo_johnson
 
 QUANTILES = 100
 
@@ -26,7 +27,7 @@ class Scaling(Frozen):
         quantiles: if given, the result is the value's position between them, from -1 to 1, and nothing else.
     """
 
-    bend: Literal["none", "log1p", "yeo-johnson"] = "none"
+    bend: Bend = "none"
     exponent: float = 1.0
     offset: float = 0.0
     scale: float = 1.0
@@ -44,54 +45,6 @@ class Scaling(Frozen):
         if self.quantiles:
             return np.asarray(np.interp(values, np.linspace(-1.0, 1.0, len(self.quantiles)), self.quantiles))
         return np.asarray(UNBENDS[self.bend](values * self.scale + self.offset, self.exponent))
-
-
-def signed_log1p(values: np.ndarray) -> np.ndarray:
-    """Compute log(1 + x), mirrored for negative values so that it is defined everywhere."""
-    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
-
-
-def yeo_johnson(values: np.ndarray, exponent: float) -> np.ndarray:
-    """Apply the Yeo-Johnson power transform (Yeo & Johnson 2000).
-
-    A power of 1 + x for positive x and its mirror image for negative x (https://doi.org/10.1093/biomet/87.4.954).
-    """
-    bent = np.empty_like(values, dtype=np.float64)
-    above = ~(values < 0)  # NaN goes with the positive ones and stays NaN
-    positive, negative = values[above], -values[~above]
-    bent[above] = np.log1p(positive) if exponent == 0 else np.expm1(exponent * np.log1p(positive)) / exponent
-    other = 2 - exponent
-    bent[~above] = -np.log1p(negative) if other == 0 else -np.expm1(other * np.log1p(negative)) / other
-    return bent
-
-
-def inverse_yeo_johnson(bent: np.ndarray, exponent: float) -> np.ndarray:
-    """Invert `yeo_johnson`; beyond its range, return the nearest value."""
-    values = np.empty_like(bent, dtype=np.float64)
-    above, other = ~(bent < 0), 2 - exponent
-    positive, negative = bent[above], -bent[~above]
-    smallest = np.finfo(np.float64).tiny - 1
-    values[above] = (
-        np.expm1(positive)
-        if exponent == 0
-        else np.expm1(np.log1p(np.maximum(exponent * positive, smallest)) / exponent)
-    )
-    values[~above] = -(
-        np.expm1(negative) if other == 0 else np.expm1(np.log1p(np.maximum(other * negative, smallest)) / other)
-    )
-    return values
-
-
-BENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "none": lambda values, exponent: values,
-    "log1p": lambda values, exponent: signed_log1p(values),
-    "yeo-johnson": yeo_johnson,
-}
-UNBENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "none": lambda values, exponent: values,
-    "log1p": lambda values, exponent: np.asarray(np.sign(values) * np.expm1(np.abs(values))),
-    "yeo-johnson": inverse_yeo_johnson,
-}
 
 
 class Scaler(ScalerOptions):
@@ -209,11 +162,9 @@ class Power(Scaler):
     name: Literal["power"] = "power"
 
     def fit(self, values: np.ndarray) -> Scaling:
-        from scipy.stats import yeojohnson_normmax
-
         if is_constant(values):
             return Scaling(offset=float(values[0]))
-        exponent = float(yeojohnson_normmax(values, brack=(-2, 2)))
+        exponent = best_exponent(values)
         bent = yeo_johnson(values, exponent)
         if not np.isfinite(bent).all() or bent.std() == 0:
             return Standard().fit(values)

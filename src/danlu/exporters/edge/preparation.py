@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from activations import ACTIVATIONS  # type: ignore[import-not-found]  # beside this file
+from bends import UNBENDS  # type: ignore[import-not-found]
 from networks import build_network, read_safetensors  # type: ignore[import-not-found]
 from word_spelling import canonical_forms, canonical_word, merged_word  # type: ignore[import-not-found]
 
@@ -92,7 +93,8 @@ class Model:
             logits = np.log(np.maximum(found.astype(np.float64), np.finfo(np.float32).smallest_subnormal)) / divisor
             shares = np.exp(logits - logits.max(axis=1, keepdims=True))
             found = shares / shares.sum(axis=1, keepdims=True)
-        return np.asarray(found * np.array(self.output["scale"]) + np.array(self.output["offset"]))
+        bent = np.asarray(found * np.array(self.output["scale"]) + np.array(self.output["offset"]))
+        return np.asarray(UNBENDS[self.output["bend"]](bent, self.output["exponent"]))
 
     def answer(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Answer rows, in order."""

@@ -23,7 +23,7 @@ from danlu.data.tabular.categories import CategoryState
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.errors import ArtifactError
 from danlu.exporters.document import FORMAT, described_files, write_documents
-from danlu.models.answer_folding import Step, answer_steps
+from danlu.models.answer_folding import UNBEND, Step, answer_steps
 from danlu.models.engines.numpy_engine import NumpyEngine, network_spec, read_weights
 from danlu.models.golden import PREDICTION, golden_inputs
 from danlu.models.predictor import Predictor
@@ -35,6 +35,7 @@ COPIED = {
     "preparation.py": "danlu/exporters/edge/preparation.py",
     "networks.py": "danlu/models/engines/numpy_networks.py",
     "activations.py": "danlu/tasks/activations.py",
+    "bends.py": "danlu/tasks/bends.py",
     "word_spelling.py": "danlu/data/reading/word_spelling.py",
 }
 UNSEEN = "danlu: a value that no row had"
@@ -152,7 +153,7 @@ def answer_of(predictor: Predictor) -> tuple[dict[str, Any], list[Step]]:
     steps = answer_steps(target)
     calibration = getattr(target, "calibration", None)
     labels = getattr(target, "labels", None)
-    done = {"temperature", "threshold", "labels"}
+    done = {"temperature", "threshold", "labels", UNBEND}
     affine = None if labels is not None or steps.affine is None else steps.affine
     if steps.activation == "exp":  # the mean that the logarithm's offset stands for
         scale, offset = [float(target.mean)], [0.0]
@@ -167,6 +168,8 @@ def answer_of(predictor: Predictor) -> tuple[dict[str, Any], list[Step]]:
         "temperature": calibration.temperature if isinstance(calibration, Temperature) else None,
         "scale": scale,
         "offset": offset,
+        "bend": getattr(target, "bend", "none"),
+        "exponent": getattr(target, "exponent", 1.0),
         "decides": decides.get(steps.activation or "", number),
         "names": [str(name) for name in (labels or steps.names)],
         "labels": list(labels or ()),
@@ -186,6 +189,7 @@ def _inside(runner: dict[str, Any]) -> list[str]:
     inside = [*(["impute", "clip", "scale"] if "number" in kinds else []), *(["gaps"] if "gap" in kinds else [])]
     inside += ["codes"] if runner["categories"] else []
     inside += [answer["activation"]] if answer["activation"] != "identity" else []
+    inside += [UNBEND] if answer["bend"] != "none" else []
     inside += ["temperature"] if answer["temperature"] is not None else []
     inside += ["threshold"] if answer["threshold"] is not None else []
     return [*inside, *(["deviation", "mean"] if answer["decides"] in ("number", "numbers", "quantiles") else [])]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from danlu.core.imports import missing_packages, patch_torchvision, require_extra
 from danlu.data.descriptors import DataRequirements
@@ -100,6 +100,16 @@ class Timm(ImageModel):
         default=None, description="replaces the network's batch normalization; not allowed with pretrained weights"
     )
     finetune: Finetune = Finetune()
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _names_a_file(cls, said: object) -> object:
+        if said is True:
+            raise ValueError(
+                "names a file of weights, which danlu does not fetch: the model.safetensors of the network's page at "
+                "https://huggingface.co/timm, or torchvision's .pth; write its path (./model.safetensors)"
+            )
+        return said
 
     @classmethod
     def catalog(cls, listed_as: str, like: str | None) -> list[tuple[str, str]]:

@@ -81,6 +81,12 @@ class ColumnOptions(Frozen):
         default=None, description="fill value of a missing number, or a way to compute it"
     )
 
+    @model_validator(mode="after")
+    def _signs_differ(self) -> "ColumnOptions":
+        if self.decimal is not None and self.decimal == self.grouping:
+            raise ValueError(f"decimal and grouping are both {self.decimal!r}; a number has two signs, or only one")
+        return self
+
 
 class Select(Frozen):
     """Keep the `keep` features most informative about the target; for pca, as many directions."""
@@ -95,8 +101,8 @@ class SplitOptions(Frozen):
     The rows left after validation and test train.
     """
 
-    validation: Fraction = 0.15
-    test: Fraction = Field(default=0.15, description="0 for none: a model that is judged on other data, elsewhere")
+    validation: Fraction = Field(default=0.15, description="0 for none: the last weights are kept")
+    test: Fraction = Field(default=0.15, description="0 for none: the final figures are then of validation")
     by: Annotated[SplitterOptions, OneOf("splitter")] | None = Field(
         default=None,
         description="by default stratified where there is a target; a corpus by document, or random if it has few",
@@ -164,7 +170,13 @@ class Data(Frozen):
         default=None, description="separator of several labels in a target of strings; lists need none"
     )
     positive: bool | int | float | str | None = Field(
-        default=None, description="of two classes, the one that metrics and thresholds are about; the second by default"
+        default=None,
+        description="of two classes, the one that metrics, costs and thresholds are about; known for words such as 1, "
+        "true, yes and 是, else the second by name, and costs and -positive metrics need it said",
+    )
+    target_transform: Literal["none", "standard", "minmax", "log1p", "yeo-johnson"] = Field(
+        default="standard",
+        description="what is done to a number before it is learned; answers and metrics are in its own units",
     )
     task: Annotated[TaskOptions, OneOf("task")] | None = Field(
         default=None, description="inferred from the target by default"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from danlu.core.component import Frozen
+from danlu.recipe.durations import Written, read_duration
 
 Amount = Annotated[float, Field(gt=0.0, lt=1.0)]
 Pattern = Annotated[str, Field(pattern=r"^[1-9]\d?:[1-9]\d?$")]
@@ -22,11 +23,11 @@ class Sparsity(Frozen):
         default="polynomial", description="constant: `amount` from `begin` on; the others rise from `start` to it"
     )
     start: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.0, description="share that is zero at `begin`")
-    begin: NonNegativeInt | Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        default=0, description="steps, or a share of all steps, before sparsity rises"
+    begin: NonNegativeInt | Annotated[float, Field(ge=0.0, lt=1.0)] | Written = Field(
+        default=0, description="steps, a share of all steps, or 2 epochs, before sparsity rises"
     )
-    end: PositiveInt | Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        default=0.75, description="steps, or a share of all steps, after which it stays"
+    end: PositiveInt | Annotated[float, Field(gt=0.0, lt=1.0)] | Written = Field(
+        default=0.75, description="steps, a share of all steps, or 20 epochs, after which it stays"
     )
     power: PositiveFloat = Field(default=3.0, description="of polynomial")
     by: Literal["magnitude", "random"] = Field(default="magnitude", description="which weights become zero first")
@@ -41,7 +42,9 @@ class Sparsity(Frozen):
     def _is_possible(self) -> Self:
         if self.start > self.amount:
             raise ValueError(f"start is {self.start}, above amount, {self.amount}; sparsity only rises")
-        if type(self.begin) is type(self.end) and self.begin >= self.end and self.schedule != "constant":
+        begin, end = (read_duration(each) if isinstance(each, str) else each for each in (self.begin, self.end))
+        same = begin[1] == end[1] if isinstance(begin, tuple) and isinstance(end, tuple) else type(begin) is type(end)
+        if same and begin >= end and self.schedule != "constant":  # type: ignore[operator]
             raise ValueError(f"begin is {self.begin}, not below end, {self.end}")
         if self.pattern is not None:
             kept, group = map(int, self.pattern.split(":"))

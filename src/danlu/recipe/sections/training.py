@@ -7,12 +7,21 @@ Frozen values with defaults; a default that depends on the data is None here and
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from danlu.core.component import Frozen, OneOf
 from danlu.recipe.bounds import Samples, Steps
 from danlu.recipe.bounds import Threads as ThreadCount
 from danlu.recipe.components import AverageOptions, OptimizerOptions, ScheduleOptions
+from danlu.recipe.durations import Epochs, StepCount, Written, whole_epochs
 from danlu.recipe.paths import RecipePath, TrackingUri
 from danlu.recipe.sections.sparsity import Rounding, Sparsity
 
@@ -84,11 +93,14 @@ class Finetune(Frozen):
     """
 
     mode: Literal["full", "head", "gradual", "lora", "dora", "qlora"] = "full"
-    every: PositiveInt = Field(default=1, description="with gradual: epochs until the next block is unfrozen")
-    freeze_epochs: NonNegativeInt = Field(default=0, description="with full: epochs in which only the head is trained")
+    every: Epochs = Field(default=1, description="with gradual: epochs until the next block is unfrozen")
+    freeze_epochs: NonNegativeInt | Epochs = Field(
+        default=0, description="with full: epochs in which only the head is trained"
+    )
     freeze: tuple[str, ...] = Field(
         default=(),
-        description="frozen weights, by name or pattern: embeddings, layer.0, blocks.*, /layer\\.[0-3]\\./",
+        description="frozen weights, by name from the root or by pattern: embeddings, blocks.0, *.conv1, "
+        "/layer\\.[0-3]\\./",
     )
     batch_norm: Literal["train", "frozen"] = Field(
         default="train",
@@ -138,7 +150,7 @@ class LocalSteps(Frozen):
     DiLoCo (Douillard et al. 2023, https://arxiv.org/abs/2311.08105).
     """
 
-    every: PositiveInt = Field(default=50, description="steps between synchronisations")
+    every: StepCount | Written = Field(default=50, description="steps, or 2 epochs, between synchronisations")
     lr: PositiveFloat = Field(
         default=0.7, description="learning rate of the outer step; 1 with momentum 0 is the plain mean"
     )
@@ -167,11 +179,20 @@ class Parallel(Frozen):
         default=None, description="microbatches per batch in a pipeline; twice the stages by default"
     )
     offload: bool = Field(default=False, description="with shard: keep weights and optimizer state on the host")
-    sync_batch_norm: bool = Field(default=False, description="compute batch norm statistics over all processes")
+    sync_batch_norm: bool | Literal["auto"] = Field(
+        default="auto",
+        description="compute batch norm statistics over all processes, as one process would; auto: yes, but for local "
+        "steps. Each batch norm then waits for all",
+    )
     compress: Literal["none", "bf16", "powersgd"] = Field(
         default="none", description="compression of gradients sent between copies of the model"
     )
     local: LocalSteps | None = None
+
+    @property
+    def syncs_batch_norm(self) -> bool:
+        """Whether batch norms take their statistics from all processes."""
+        return self.local is None if self.sync_batch_norm == "auto" else self.sync_batch_norm
 
 
 class EarlyStopping(Frozen):
@@ -253,8 +274,12 @@ class Track(Frozen):
 class Training(Frozen):
     """Configure the training loop."""
 
-    epochs: Steps | None = Field(default=None, description="inferred from the kind of data by default")
-    max_steps: Steps | None = Field(default=None, description="ends training earlier than `epochs` would")
+    epochs: Annotated[Steps, BeforeValidator(whole_epochs)] | None = Field(
+        default=None, description="inferred from the kind of data by default"
+    )
+    max_steps: Steps | Written | None = Field(
+        default=None, description="ends training earlier than `epochs` would; also 1M tokens, 50k samples"
+    )
     batch_size: Samples | Literal["auto"] | None = Field(
         default=None,
         description="samples per optimizer step; inferred from the number of rows by default; auto: as many as fit",

@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any
 
+from danlu.artifacts.final_figures import final_figures, final_split
 from danlu.reporting.figures.bars import confusion_matrix
 from danlu.reporting.figures.curves import (
     calibration_curve,
@@ -31,7 +32,7 @@ CLASS_SCORES = ("precision", "recall", "f1", "auroc", "average-precision")
 
 def evaluation_sections(t: Translator, evaluation: Json, worst: Json) -> Json:
     """Build every section that is made from an evaluation."""
-    test = evaluation.get("test", {})
+    test = final_figures(evaluation)
     return {
         "metrics": _metrics(t, evaluation),
         "baselines": _baselines(t, evaluation),
@@ -49,6 +50,15 @@ def evaluation_sections(t: Translator, evaluation: Json, worst: Json) -> Json:
     }
 
 
+def _caution_key(evaluation: Json) -> str:
+    """Return the key of the sentence that says what chose what."""
+    if final_split(evaluation) == "validation":
+        return "metrics.caution.no test"
+    refits = bool((evaluation.get("folds") or {}).get("metrics"))
+    plain = "metrics.caution.refit" if refits else "metrics.caution.no validation"
+    return "metrics.caution" if "validation" in evaluation else plain
+
+
 def _metrics(t: Translator, evaluation: Json) -> Json:
     """Build the table of metrics for the model and the baselines."""
     if not evaluation:
@@ -58,7 +68,7 @@ def _metrics(t: Translator, evaluation: Json) -> Json:
     how, rows, splits = evaluation.get("intervals"), metric_rows(evaluation), evaluated_splits(evaluation)
     return {
         "splits": splits,
-        "caution": t("metrics.caution" if "validation" in evaluation else "metrics.caution.refit"),
+        "caution": t(_caution_key(evaluation)),
         "has": {
             split: any(figure.value is not None for row in rows for figure in row.figures[split]) for split in splits
         },
@@ -128,10 +138,11 @@ def difference_cell(figure: Json | None, metric: str) -> Json:
 
 def _baselines(t: Translator, evaluation: Json) -> Json:
     """Build the paired differences on test: a row per metric, a column per baseline."""
+    final = final_split(evaluation)
     found = {
-        name: each["differences"]["test"]
+        name: each["differences"][final]
         for name, each in evaluation.get("baselines", {}).items()
-        if each.get("differences", {}).get("test")
+        if each.get("differences", {}).get(final)
     }
     if not found:
         return {}
@@ -229,7 +240,7 @@ def _fitted_on(t: Translator, decision: Json) -> str:
 
 def _thresholds(t: Translator, evaluation: Json) -> Json:
     """Build the table behind the threshold explorer, and its starting position."""
-    table = evaluation.get("test", {}).get("thresholds")
+    table = final_figures(evaluation).get("thresholds")
     if not table:
         return {}
     decision = evaluation.get("decision") or {}

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from danlu.artifacts.final_figures import final_figures, final_split
 from danlu.data.kinds.table import get_kind
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
 from danlu.reporting.i18n import Translator
@@ -57,12 +58,15 @@ class Summary:
 
 def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
     """Summarize the task, the result, and whether a simpler model would have sufficed."""
-    opening = [_task_sentence(t, profile), _split_sentence(t, profile)]
+    refits = bool((evaluation.get("folds") or {}).get("metrics"))
+    opening = [_task_sentence(t, profile), _split_sentence(t, profile, refits)]
     if not evaluation:
         return Summary(t.join_sentences([*opening, t("not evaluated")]))
     comparisons = compare_with_baselines(evaluation)
-    samples = int(profile["splits"].get("test", 0))
+    samples = _judged_rows(profile, evaluation)
     opening.append(_result_sentence(t, profile, evaluation))
+    if "positive" in evaluation:
+        opening.append(t("positive class", label=shorten(evaluation["positive"], 40)))
     if not comparisons:
         opening.append(t("no baseline"))
     confidence = evaluation.get("intervals", {}).get("confidence", 0.95)
@@ -73,7 +77,7 @@ def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
             for each in comparisons
         ),
         worth=_worth_sentence(t, comparisons, samples),
-        advice=tuple(filter(None, (_advice(t, each, samples) for each in comparisons))),
+        advice=tuple(filter(None, (_alarm(t, evaluation), *(_advice(t, each, samples) for each in comparisons)))),
         slices=slices_sentence(t, evaluation),
         caution=_caution(t, profile, evaluation),
     )
@@ -99,11 +103,21 @@ def _what_is_predicted(t: Translator, profile: Json) -> str:
     return t.count(len(target["classes"]), noun) if "classes" in target else t("a number")
 
 
-def _split_sentence(t: Translator, profile: Json) -> str:
+def _judged_rows(profile: Json, evaluation: Json) -> int:
+    """Count the rows that the final figures are of."""
+    sizes, final = profile["splits"], final_split(evaluation)
+    held = sizes.get("test", 0)
+    return int(profile["rows"] - held if final == "folds" else sizes.get(final, 0))
+
+
+def _split_sentence(t: Translator, profile: Json, refits: bool) -> str:
     parts = {name: f"{int(profile['splits'].get(name, 0)):,}" for name in ("train", "validation", "test")}
     rows = t.count(int(profile["rows"]), _noun(profile))
+    if not profile["splits"].get("test", 0):
+        return t("parts.no test", rows=rows, **parts)
     if not profile["splits"].get("validation", 0):
-        return t("parts.refit", rows=rows, train=parts["train"], test=parts["test"])
+        key = "parts.refit" if refits else "parts.no validation"
+        return t(key, rows=rows, train=parts["train"], test=parts["test"])
     return t("parts", rows=rows, **parts)
 
 
@@ -115,11 +129,11 @@ def _result_sentence(t: Translator, profile: Json, evaluation: Json) -> str:
     metric, value = main_metric(evaluation), main_value(evaluation)
     if value is None:
         return t("undefined", metric=metric)
-    figure, interval = evaluation["test"][metric], ""
+    figure, interval = final_figures(evaluation)[metric], ""
     if "low" in figure and "intervals" in evaluation:
         interval = t("in brackets", what=_interval_text(t, figure, evaluation["intervals"]["confidence"]))
     told = t("achieved", metric=metric, value=format_number(value), interval=interval)
-    confusion = evaluation["test"].get("confusion")
+    confusion = final_figures(evaluation).get("confusion")
     if confusion is None or metric != "accuracy":
         return told + t("full stop")
     right = sum(row[index] for index, row in enumerate(confusion["counts"]))
@@ -187,6 +201,17 @@ def _worth_sentence(t: Translator, comparisons: list[BaselineComparison], sample
     return t("worth.no", baselines=t.join(rivals)) if rivals else t("worth.yes")
 
 
+def _alarm(t: Translator, evaluation: Json) -> str:
+    """Say that the threshold leaves a class without an answer, where it does."""
+    decision = evaluation.get("decision") or {}
+    used = decision.get("threshold") or {}
+    if "never_answered" not in used:
+        return ""
+    where = t(f"fitted.{decision.get('fitted_on', 'validation')}")
+    told = {"label": shorten(used["never_answered"], 40), "positive": shorten(used["positive"], 40)}
+    return t("thresholds.silent", value=format_number(used["value"]), where=where, **told)
+
+
 def _advice(t: Translator, each: BaselineComparison, samples: int) -> str:
     """Advise if the model is not clearly ahead of a baseline."""
     told: dict[str, Any] = {"standing": t(f"standing.{each.standing}"), "baseline": each.baseline}
@@ -199,7 +224,7 @@ def _advice(t: Translator, each: BaselineComparison, samples: int) -> str:
 
 
 def _caution(t: Translator, profile: Json, evaluation: Json) -> str:
-    samples = int(profile["splits"].get("test", 0))
+    samples = _judged_rows(profile, evaluation)
     if not samples:
         return ""
     told = [t("caution.size", samples=t.count(samples, _noun(profile)))]

@@ -37,6 +37,7 @@ class DiLoCo:
 
     def maybe_sync(self, step: int) -> None:
         """Synchronize if this step is due."""
+        assert isinstance(self.options.every, int)
         if step % self.options.every == 0:
             self._outer_step(step)
 

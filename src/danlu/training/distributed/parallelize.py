@@ -76,7 +76,7 @@ def parallelize_model(
         prepare(model)
         return ParallelModel(model, model, EagerEvaluator(model, head))
     layout = parallel.layout
-    if parallel.options.sync_batch_norm:
+    if parallel.options.syncs_batch_norm:
         apply_sync_batch_norm(model, parallel)
     if layout.pipeline > 1:
         return _apply_pp(model, parallel, precision, head, loss, emphasis, prepare)

@@ -22,6 +22,25 @@ def apply_sync_batch_norm(model: nn.Module, parallel: ParallelContext) -> None:
             module.forward = SyncBatchNormForward(module, group)  # type: ignore[assignment]
 
 
+class SumOverRanks(torch.autograd.Function):
+    """Sum a tensor over the ranks of a group, and its gradients too."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, group: Any) -> Tensor:
+        """Return the sum of the ranks' values."""
+        ctx.group = group
+        summed = values.clone()
+        torch.distributed.all_reduce(summed, group=group)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Return the sum of the ranks' gradients: each rank's values are in every rank's sum."""
+        (summed,) = (gradient.clone() for gradient in gradients)
+        torch.distributed.all_reduce(summed, group=ctx.group)
+        return summed, None
+
+
 class SyncBatchNormForward:
     """Replace a batch norm's `forward` with a synchronized one."""
 
@@ -30,8 +49,6 @@ class SyncBatchNormForward:
 
     def __call__(self, values: Tensor) -> Tensor:
         """Normalize [batch, channels, ...] to mean 0 and variance 1 over all ranks."""
-        from torch.distributed.nn.functional import all_reduce  # with gradients
-
         norm = self.norm
         if not (norm.training or norm.running_mean is None):
             plain: Tensor = type(norm).forward(norm, values)
@@ -41,7 +58,7 @@ class SyncBatchNormForward:
         count = wide.new_tensor([float(values.numel() // values.shape[1])])
         # One all-reduce for both moments: fp32 sums are as exact as torch's own for values near their mean.
         moments = torch.cat([wide.sum(others), wide.square().sum(others), count])
-        summed: Tensor = all_reduce(moments, group=self.group)  # type: ignore[no-untyped-call]
+        summed: Tensor = SumOverRanks.apply(moments, self.group)  # type: ignore[no-untyped-call]
         mean, square, total = summed[: values.shape[1]], summed[values.shape[1] : -1], summed[-1]
         mean, square = mean / total, square / total
         variance = square - mean.square()

@@ -1,0 +1,69 @@
+"""Power transforms of skewed numbers and their inverses, in plain numpy: of a column, or of the target.
+
+Imports numpy alone, since `danlu export --to numpy` copies this file to where nothing else is.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+Bend = Literal["none", "log1p", "yeo-johnson"]
+
+
+def signed_log1p(values: np.ndarray) -> np.ndarray:
+    """Compute log(1 + x), mirrored for negative values so that it is defined everywhere."""
+    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
+
+
+def yeo_johnson(values: np.ndarray, exponent: float) -> np.ndarray:
+    """Apply the Yeo-Johnson power transform (Yeo & Johnson 2000).
+
+    A power of 1 + x for positive x and its mirror image for negative x (https://doi.org/10.1093/biomet/87.4.954).
+    """
+    bent = np.empty_like(values, dtype=np.float64)
+    above = ~(values < 0)  # NaN goes with the positive ones and stays NaN
+    positive, negative = values[above], -values[~above]
+    bent[above] = np.log1p(positive) if exponent == 0 else np.expm1(exponent * np.log1p(positive)) / exponent
+    other = 2 - exponent
+    bent[~above] = -np.log1p(negative) if other == 0 else -np.expm1(other * np.log1p(negative)) / other
+    return bent
+
+
+def inverse_yeo_johnson(bent: np.ndarray, exponent: float) -> np.ndarray:
+    """Invert `yeo_johnson`; beyond its range, return the nearest value."""
+    values = np.empty_like(bent, dtype=np.float64)
+    above, other = ~(bent < 0), 2 - exponent
+    positive, negative = bent[above], -bent[~above]
+    smallest = np.finfo(np.float64).tiny - 1
+    values[above] = (
+        np.expm1(positive)
+        if exponent == 0
+        else np.expm1(np.log1p(np.maximum(exponent * positive, smallest)) / exponent)
+    )
+    values[~above] = -(
+        np.expm1(negative) if other == 0 else np.expm1(np.log1p(np.maximum(other * negative, smallest)) / other)
+    )
+    return values
+
+
+BENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "none": lambda values, exponent: values,
+    "log1p": lambda values, exponent: signed_log1p(values),
+    "yeo-johnson": yeo_johnson,
+}
+UNBENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "none": lambda values, exponent: values,
+    "log1p": lambda values, exponent: np.asarray(np.sign(values) * np.expm1(np.abs(values))),
+    "yeo-johnson": inverse_yeo_johnson,
+}
+
+
+def best_exponent(values: np.ndarray) -> float:
+    """Return the exponent of Yeo-Johnson's transform that makes numbers most like a normal distribution.
+
+    It is that of the greatest likelihood, as scikit-learn's PowerTransformer finds it.
+    """
+    from scipy.stats import yeojohnson_normmax
+
+    return float(yeojohnson_normmax(values, brack=(-2, 2)))
