@@ -250,7 +250,7 @@ def test_damaged_files_of_ones_own_are_refused_in_words(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
 
     (tmp_path / "own.onnx").write_bytes(b"not a graph")
-    refused("own.onnx", "openvino", "ONNX Runtime cannot open it")
+    refused("own.onnx", "openvino", "cannot be read or run as ONNX")
     refused("other.onnx", "openvino", r"other\.onnx: does not exist")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")

@@ -123,8 +123,8 @@ def test_other_kinds_of_data_are_refused_and_nothing_is_left(text_run: Path, tmp
 def test_files_that_answer_otherwise_are_refused(
     table_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = write._answer
-    monkeypatch.setattr(write, "_answer", lambda predictor: ({**right(predictor)[0], "temperature": 3.0}, []))
+    right = write.answer_of
+    monkeypatch.setattr(write, "answer_of", lambda predictor: ({**right(predictor)[0], "temperature": 3.0}, []))
     with pytest.raises(ArtifactError, match="answer something else"):
         package.export(table_run, tmp_path / "edge", to="numpy")
     assert not (tmp_path / "edge").exists()

@@ -13,6 +13,7 @@ from danlu.recipe.paths import IsPath, resolve_paths
 from danlu.recipe.schema import Recipe
 
 PATHS = {
+    "compression.steps.distill.teacher",
     "data.source",
     "data.source.path",
     "data.source.train",

@@ -48,7 +48,7 @@ def overparameterized_warning(setup: "TrainingSetup") -> str | None:
 
 
 def idle_devices_note(device: str, processes: int) -> str | None:
-    """Say that one of several GPUs is used, and how to use all; None where that is not so."""
+    """Say that one of several GPUs is used; None where it is not so."""
     import torch
 
     if device == "cpu" or processes > 1:

@@ -62,7 +62,7 @@ def render_recipe(source: str, dataset: Dataset, resolved: Recipe) -> str:
 
 
 def _choices(table: str) -> str:
-    """Return all names that a key may have, those that need a column with it: `random | {group: COLUMN}`."""
+    """Return a key's names, with columns where needed: `random | {group: COLUMN}`."""
     found = components(table).items()
     return " | ".join(f"{{{name}: COLUMN}}" if "column" in options.model_fields else name for name, options in found)
 

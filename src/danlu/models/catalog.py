@@ -139,7 +139,7 @@ def _with_eager_attention(options: Model) -> Model:
 
 
 def _count(options: Model, spec: InputSpec, outputs: int) -> tuple[int | None, int | None]:
-    """Return the number of parameters and the FLOPs per sample; None for what a network does not let be counted.
+    """Return parameters and FLOPs per sample; None for what cannot be counted.
 
     Counts on the meta device, or on the CPU for networks that need tensor values.
     """

@@ -47,7 +47,7 @@ def far_values(view: AuditContext) -> list[Finding]:
 
 
 def _far(view: AuditContext, part: str, column: str) -> Finding | None:
-    """Compare a column of a split with its training range; None where nothing lies far outside."""
+    """Compare a split's column with its training range; None if nothing is far outside."""
     values, known = (view.frames[name][column].drop_nulls() for name in (part, "train"))
     if min(len(values), len(known)) == 0 or known.dtype == pl.String:
         return None
