@@ -204,7 +204,7 @@ def test_a_recipe_compresses_after_its_evaluation(tmp_path: Path) -> None:
     recipe = {
         "name": "small",
         "data": {"source": "builtin:wine"},
-        "training": {"epochs": 3, "sparsity": {"amount": 0.5}, "rounding": {"bits": 8}},
+        "training": {"epochs": 3, "sparsity": {"amount": 0.5, "scope": "layer"}, "rounding": {"bits": 8}},
         "evaluation": {"baselines": False},
         "compression": {"steps": [{"prune": {"amount": 0.75, "what": "weights", "by": "taylor"}}]},
     }

@@ -158,12 +158,19 @@ def _elsewhere(name: str, key: Key) -> str:
 
 def _as_weights(name: str, key: Key) -> str:
     """Return how pretrained weights are named, where a model's name is their path."""
-    if key[:1] != ("model",) or not ("/" in name or "\\" in name or Path(name).exists()):
+    if key[:1] != ("model",) or not ("/" in name or "\\" in name or _is_there(name)):
         return ""
     return (
         f"; a folder of transformers or a GGUF file is named as hf:{name}; weights for a network of timm are named in "
         "model.pretrained"
     )
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # no file can have such a name
+        return False
 
 
 def _shown(value: Any) -> str:

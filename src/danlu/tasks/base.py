@@ -124,9 +124,16 @@ class ConformalTarget(ColumnTarget):
     @model_serializer(mode="wrap")
     def _leave_out_unset_conformal(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Write `conformal` only where it is set; other bundles stay as they were."""
-        written: dict[str, Any] = write(self)
-        kept = written.pop("conformal", None)
-        return written if kept is None else {"conformal": kept, **written}
+        return without_unset_conformal(write(self))
+
+
+def without_unset_conformal(written: dict[str, Any]) -> dict[str, Any]:
+    """Return a written target without quantiles that are not set.
+
+    A class that writes more itself calls it, since pydantic asks one serializer of a class alone.
+    """
+    kept = written.pop("conformal", None)
+    return written if kept is None else {"conformal": kept, **written}
 
 
 # (outputs [batch, ...] float32, target or None) -> predictions [batch, ...] float32.

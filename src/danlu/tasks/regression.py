@@ -22,6 +22,7 @@ from danlu.tasks.base import (
     Target,
     Task,
     Words,
+    without_unset_conformal,
 )
 from danlu.tasks.bends import BENDS, UNBENDS, Bend, best_exponent
 from danlu.tasks.ensembles import ensemble_answer, ensemble_loss, ensemble_predict
@@ -54,7 +55,7 @@ class NumericTarget(ConformalTarget):
     @model_serializer(mode="wrap")
     def _leave_out_no_bend(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Write the transform only where there is one; other bundles stay as they were."""
-        written: dict[str, Any] = write(self)
+        written = without_unset_conformal(write(self))
         if self.bend == "none":
             written.pop("bend", None)
         if self.bend != "yeo-johnson":

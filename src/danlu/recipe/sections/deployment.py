@@ -64,6 +64,6 @@ class Deployment(Frozen):
         default=None, description="manifests; true for all defaults"
     )
     kserve: bool = Field(default=False, description="an InferenceService of KServe")
-    edge: bool = Field(default=False, description="a folder with the model in ONNX and a runner that needs no danlu")
+    edge: bool = Field(default=False, description="the model in ONNX with a runner that needs no danlu")
     hashes: bool = Field(default=False, description="ask pip's package index for the SHA-256 of each package")
     image: str | None = Field(default=None, description="the image's name and tag")
