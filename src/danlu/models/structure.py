@@ -117,10 +117,11 @@ def _resize(network: nn.Module, name: str, shape: tuple[int, ...]) -> None:
     empty = torch.zeros(shape, dtype=old.dtype, device=old.device)
     setattr(layer, own, nn.Parameter(empty, old.requires_grad) if isinstance(old, nn.Parameter) else empty)
     if own == "weight" or (own == "running_mean" and not layer.affine):
-        _set_sizes(layer, shape)
+        set_sizes(layer, shape)
 
 
-def _set_sizes(layer: Any, shape: tuple[int, ...]) -> None:
+def set_sizes(layer: Any, shape: tuple[int, ...]) -> None:
+    """Set the sizes that a layer says of itself to those of its weight."""
     if isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = shape
     elif isinstance(layer, Convolution):
