@@ -65,8 +65,8 @@ def remove_channels(candidate: Candidate, removal: Removal, material: Material, 
     after = _count(network)
     if before == after:
         raise ArgumentError(
-            f"prune: no channel of {candidate.options.name} can be removed: its layers have too few, all of them are its "
-            "input or answer, or they are unknown by name; use what: weights, or a smaller model",
+            f"prune: no channel of {candidate.options.name} can be removed: its layers have too few, all of them are "
+            "its input or answer, or they are unknown by name; use what: weights, or a smaller model",
             code="DL409",
         )
     renew_batch_norms(network, material, removal.rows, seed)
