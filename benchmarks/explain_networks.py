@@ -124,7 +124,8 @@ def of_captum(name: str, instance: Planted) -> np.ndarray | None:
     torch.manual_seed(0)
     found = method.attribute(row, baselines=base, feature_mask=players, **options)
     sums = by_player(instance, found.detach().numpy())
-    return sums / np.array([len(cells) for cells in instance.players])
+    shares: np.ndarray = sums / np.array([len(cells) for cells in instance.players])
+    return shares
 
 
 def of_gradients(name: str, instance: Planted) -> np.ndarray | None:

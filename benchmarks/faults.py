@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,44 +75,69 @@ def runs_of(folder: Path) -> dict[str, Path]:
     return made
 
 
-def cases(folder: Path, finished: dict[str, Path]) -> Iterator[Case]:
-    """The commands that die, each with the ways to go on."""
-    nothing = lambda at: None  # noqa: E731
-    recipes = {name: str(folder / f"{name}.yaml") for name in RECIPES}
-    for name, verb in (
-        ("train", "train plain"),
-        ("run", "run plain"),
-        ("trees", "run trees"),
-        ("tune", "tune search"),
-        ("folds", "run folds"),
-        ("refit", "run refit"),
-    ):
-        word, recipe = verb.split()
-        asked = (word, recipes[recipe], "-o", "FOLDER", "--name", "mine")
+Runs = dict[str, Path]  # a finished run of each recipe
+
+
+def _training(name: str, word: str, recipe: str) -> Callable[[Path, Runs], Case]:
+    """Return the case of a command that trains, and is resumed or overwritten."""
+
+    def case(folder: Path, finished: Runs) -> Case:
+        asked = (word, str(folder / f"{recipe}.yaml"), "-o", "FOLDER", "--name", "mine")
         resumed = (word, "--resume", "FOLDER/mine")
-        yield Case(name, nothing, asked, "mine", {"resumed": resumed, "overwritten": (*asked, "--overwrite")})
-    old = finished["trees"]
-    replaced = ("train", recipes["plain"], "-o", "FOLDER", "--name", "mine", "--overwrite")
-    yield Case(
-        "replace",
-        lambda at: copy(old, at / "mine"),
-        replaced,
-        "mine",
-        {"overwritten": replaced},
-        partial(lost, old=old),
-    )
+        return Case(name, _nothing, asked, "mine", {"resumed": resumed, "overwritten": (*asked, "--overwrite")})
+
+    return case
+
+
+def _replacing(folder: Path, finished: Runs) -> Case:
+    old, plain = finished["trees"], str(folder / "plain.yaml")
+    asked = ("train", plain, "-o", "FOLDER", "--name", "mine", "--overwrite")
+    before, holds = partial(_copy_as_mine, old), partial(lost, old=old)
+    return Case("replace", before, asked, "mine", {"overwritten": asked}, holds)
+
+
+def _evaluating(folder: Path, finished: Runs) -> Case:
     trained = folder / "trained"
     copy(finished["plain"], trained)
     for path in (trained / "evaluation.json", trained / "report.html", trained / "looks.jsonl"):
         path.unlink()
-    evaluated = ("evaluate", "FOLDER/mine")
-    yield Case("evaluate", lambda at: copy(trained, at / "mine"), evaluated, "none", {"again": evaluated}, unopened)
-    answered = ("predict", str(finished["plain"]), "builtin:wine", "-o", "FOLDER/a.csv")
-    yield Case(
-        "predict", nothing, answered, "a.csv", {"again": answered, "overwritten": (*answered, "--overwrite")}, torn
-    )
-    exported = ("export", str(finished["trees"]), "FOLDER/exported")
-    yield Case("export", nothing, exported, "exported", {"again": exported})
+    asked = ("evaluate", "FOLDER/mine")
+    return Case("evaluate", partial(_copy_as_mine, trained), asked, "none", {"again": asked}, unopened)
+
+
+def _predicting(folder: Path, finished: Runs) -> Case:
+    asked = ("predict", str(finished["plain"]), "builtin:wine", "-o", "FOLDER/a.csv")
+    return Case("predict", _nothing, asked, "a.csv", {"again": asked, "overwritten": (*asked, "--overwrite")}, torn)
+
+
+def _exporting(folder: Path, finished: Runs) -> Case:
+    asked = ("export", str(finished["trees"]), "FOLDER/exported")
+    return Case("export", _nothing, asked, "exported", {"again": asked})
+
+
+# Every verb that writes. A new one gets a line: what it needs, its words, what it makes, and the ways to go on. One
+# that makes a file or a folder of a bundle is like `_exporting`; one that trains is `_training(NAME, VERB, RECIPE)`.
+# What is no command of its own, as a job of a server, gives `Case.call`, the function that does it in the fork.
+VERBS: dict[str, Callable[[Path, Runs], Case]] = {
+    "train": _training("train", "train", "plain"),
+    "run": _training("run", "run", "plain"),
+    "trees": _training("trees", "run", "trees"),
+    "tune": _training("tune", "tune", "search"),
+    "folds": _training("folds", "run", "folds"),
+    "refit": _training("refit", "run", "refit"),
+    "replace": _replacing,
+    "evaluate": _evaluating,
+    "predict": _predicting,
+    "export": _exporting,
+}
+
+
+def _nothing(at: Path) -> None:
+    """Need nothing."""
+
+
+def _copy_as_mine(run: Path, at: Path) -> None:
+    copy(run, at / "mine")
 
 
 def copy(run: Path, to: Path) -> None:
@@ -143,9 +168,9 @@ def torn(at: Path) -> str:
 
 def show_deaths(folder: Path, every: int, first: int, only: str | None) -> int:
     bad = 0
-    for case in cases(folder, runs_of(folder)):
-        if only is not None and case.name not in only.split(","):
-            continue
+    finished = runs_of(folder)
+    for name in VERBS if only is None else only.split(","):
+        case = VERBS[name](folder, finished)
         began, found = time.perf_counter(), Counter[str]()
         for change, how, wrong in deaths(case, folder, every, first):
             found["WRONG" if wrong else how] += 1

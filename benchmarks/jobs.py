@@ -115,10 +115,10 @@ def run_until_killed(
                 server.process.wait()
                 kills["server"] += 1
                 return False
-            pid = worker_of(folder)
-            if pid is not None:
+            worker = worker_of(folder)
+            if worker is not None:
                 with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(worker, signal.SIGKILL)
                     kills["worker"] += 1
 
 

@@ -53,7 +53,7 @@ def rows_of(count: int, seed: int) -> pl.DataFrame:
 
 def write(path: Path, rows: int) -> None:
     """A file of so many rows, in the form of its suffix, written piece by piece."""
-    from pyarrow import parquet
+    from pyarrow import parquet  # type: ignore[import-untyped]
 
     writer: Any = None
     with path.open("wb") as file:
@@ -161,7 +161,7 @@ def compare(run: Path, source: Path, answers: Path) -> None:
             for _ in range(COMPARED + (source.suffix == ".csv")):
                 copy.write(file.readline())
     expected = danlu.predict(run, small)
-    scan = {".csv": pl.scan_csv, ".jsonl": pl.scan_ndjson, ".parquet": pl.scan_parquet}[answers.suffix]
+    scan: Any = {".csv": pl.scan_csv, ".jsonl": pl.scan_ndjson, ".parquet": pl.scan_parquet}[answers.suffix]
     found = scan(answers).head(COMPARED).collect()
     same = found["prediction"].to_list() == expected["prediction"].to_list()
     near = np.allclose(found["probability"].to_numpy(), expected["probability"].to_numpy(), rtol=1e-5, atol=1e-6)

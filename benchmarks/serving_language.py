@@ -27,13 +27,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 WRITTEN = re.compile(rb'"completion_tokens":\s*(\d+)')
 STARTED_S = 240.0
 READY = ("/health", "/v2/health/ready")  # of transformers, and of danlu
 ALONE = 6  # requests of a round that are asked one by one
 SYSTEM = "You help people with their computers, and answer in a sentence or two. " * 2
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "data": {"vocabulary": 1000, "sequence_length": 256},
     "model": {
         "name": "hf:llama",

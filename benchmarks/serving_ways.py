@@ -189,7 +189,9 @@ def mosec(port: int, model: str) -> None:
 
 def litserve(port: int, model: str) -> None:
     api = Api(max_batch_size=MOST, batch_timeout=0.001, api_path="/predict/tumour")
-    lit.LitServer(api, accelerator="cpu").run(port=port, host="127.0.0.1", log_level="error")
+    lit.LitServer(api, accelerator="cpu").run(
+        port=port, host="127.0.0.1", log_level="error", generate_client_file=False
+    )
 
 
 def bentoml(port: int, model: str) -> None:

@@ -408,7 +408,7 @@ RULES = {
     "danlu.models.engines.torch_engine:TorchEngine.tolerance": "tests/models/test_golden_samples.py",
     "danlu.models.predictor:Predictor.replay": "tests/models/test_golden_samples.py",
     "danlu.tasks.preference:preference_loss": "tests/models/text/test_preference_loss.py",
-    "danlu.models.generation:logits_processors": "tests/models/test_sampling.py",
+    "danlu.models.sampling:logits_processors": "tests/models/test_sampling.py",
     "danlu.training.averaging:EMA.lerp_weight": "tests/training/test_average_weights.py",
     "danlu.training.averaging:SWA.lerp_weight": "tests/training/test_average_weights.py",
     "danlu.training.regularization:clip_grad_norm": "tests/training/test_clipping.py",

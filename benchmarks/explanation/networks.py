@@ -99,7 +99,7 @@ def _of_images(seed: int, draw: Draw) -> Planted:
         for _ in range(IMAGE_STEPS):
             loss = nn.functional.binary_cross_entropy_with_logits(network(given), truth)
             steps.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             steps.step()
             if float(loss.detach()) < LEARNED:
                 break
@@ -210,7 +210,7 @@ def _of_texts(
             wanted = torch.from_numpy(answer(texts).astype(np.float32))[:, None]
             loss = nn.functional.mse_loss(network(torch.from_numpy(texts)), wanted)
             steps.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             steps.step()
             slower.step()
             losses.append(float(loss.detach()))

@@ -58,7 +58,8 @@ def test_public_names_answer_when_they_are_called(tmp_path: Path) -> None:
 
 
 def test_each_command_is_a_function_of_its_name() -> None:
-    assert set(FUNCTIONS) == {name for name in COMMANDS if name != "models"} | {"list_models", "load", "resume"}
+    others = {"batch", "list_models", "load", "resume"}
+    assert set(FUNCTIONS) == {name for name in COMMANDS if name != "models"} | others
     for command in COMMANDS:
         assert callable(getattr(importlib.import_module(f"danlu.cli.{command}"), command))
 

@@ -1,12 +1,13 @@
 """Two calls are timed in turn, and the interval of the median is exact."""
 
+from collections.abc import Callable
 from math import comb
 
 import pytest
 
 from danlu.compression import timing
 from danlu.compression.results import Figure, Latency
-from danlu.compression.timing import SpeedComparison, compare_speed, median_interval
+from danlu.compression.timing import SpeedComparison, compare_openings, compare_speed, median_interval
 
 
 class Clock:
@@ -33,6 +34,20 @@ def test_the_ratio_of_pairs_is_found_beside_other_work(monkeypatch: pytest.Monke
     timed = clock.order[7:]
     assert timed[:8] == "abbaabba", "the order within pairs changes"
     assert 2 * timing.FEWEST_PAIRS <= len(timed) < 2 * timing.MOST_PAIRS
+
+
+def test_an_opening_that_is_fast_by_chance_widens_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, takes = Clock(), iter([0.002, 0.004, 0.004, 0.004, 0.004, 0.005])
+    monkeypatch.setattr(timing, "time", clock)
+
+    def open_both() -> tuple[Callable[[], None], Callable[[], None]]:
+        seconds = next(takes)
+        return lambda: clock.call("a", 0.004), lambda: clock.call("b", seconds)
+
+    found = compare_openings(open_both).speedup
+    assert (found.low, found.value, found.high) == (pytest.approx(0.8), pytest.approx(1.0), pytest.approx(2.0))
+    assert next(takes, None) is None
+    assert 2 * 0.5**timing.OPENINGS <= 0.05 < 2 * 0.5 ** (timing.OPENINGS - 1)
 
 
 def test_slower_is_what_the_whole_interval_says() -> None:

@@ -22,7 +22,7 @@ from danlu.deployment.subject import Subject
 from danlu.errors import ArgumentError
 from danlu.recipe.sections.deployment import Kubernetes
 
-TRAINING = {"torch", "scikit-learn", "matplotlib", "imbalanced-learn", "scipy"}
+TRAINING = {"torch", "scikit-learn", "matplotlib", "imbalanced-learn"}
 
 
 def documents(folder: Path) -> dict[str, Any]:

@@ -114,6 +114,17 @@ def test_unseen_categories_and_missing_values_are_answered(table_run: Path, tabl
     assert answers["probability"].is_finite().all()
 
 
+def test_infinite_numbers_are_said_to_be_read_as_missing(
+    table_run: Path, table_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pl.read_csv(table_file, try_parse_dates=True).head(3)
+    gap, infinite = ([None, 2.1, None], [float("inf"), 2.1, float("-inf")])
+    expected = package.predict(table_run, rows.with_columns(ash=pl.Series(gap, dtype=pl.Float64)))
+    assert "infinite" not in capsys.readouterr().err
+    assert package.predict(table_run, rows.with_columns(ash=pl.Series(infinite))).equals(expected)
+    assert "column 'ash': 2 infinite numbers are read as missing" in capsys.readouterr().err
+
+
 def test_order_and_count_of_rows_are_kept(table_run: Path, table_file: Path) -> None:
     predictor = package.load(table_run)
     frame = pl.read_csv(table_file, try_parse_dates=True)

@@ -70,7 +70,8 @@ def test_weights_are_shuffled_each_in_itself() -> None:
     one, two = (shuffled_network(network, Seed(1)) for _ in range(2))
     for own, first, second in zip(network.parameters(), one.parameters(), two.parameters(), strict=True):
         assert torch.equal(own.flatten().sort().values, first.flatten().sort().values) and torch.equal(first, second)
-    assert not torch.equal(network[0].weight, one[0].weight)
+    weights = [next(each.parameters()) for each in (network, one)]
+    assert not torch.equal(*weights)
 
 
 def _measured(rows: int, *, lime: float, broken: bool = False) -> list[Measured]:

@@ -10,7 +10,7 @@ import pytest
 
 import danlu
 from danlu.explanation.answers import Answer
-from danlu.explanation.removal import lost_by_removal, sum_up
+from danlu.explanation.removal import lost_by_removal, removal_sizes, sum_up
 from danlu.explanation.trust import _scaled, infidelity
 
 
@@ -43,6 +43,7 @@ def test_infidelity_of_right_values_is_none_and_of_no_values_all() -> None:
 @pytest.mark.parametrize("name", ["linear", "trees", "network"])
 def test_values_are_trusted_beside_dummies(runs: dict[str, Path], name: str) -> None:
     found = danlu.explain(runs[name], rows=range(10), methods=["trust"]).trust[0]
+    assert found.completeness is not None and found.removal is not None
     assert found.rows == 10 and found.completeness.value < 1e-2
     assert found.infidelity.value < (1e-6 if name == "linear" else 0.3)
     assert found.infidelity.value < min(each.value for each in found.dummies.values())
@@ -96,9 +97,9 @@ def test_methods_are_ranked_only_where_intervals_tell_them_apart() -> None:
         }
         for one, two, three, four in noise
     ]
-    found = sum_up(lost, 3, ("random", "flat"))
+    found = sum_up(lost, removal_sizes(3), ("random", "flat"))
     assert [set(each) for each in found.ranks] == [{"shap", "lime"}, {"random", "flat"}]
     assert found.beats_dummies == {"shap": True, "lime": True}
     assert found.areas["shap"].value == pytest.approx(2, abs=0.1) and found.sizes == (1, 2)
-    alone = sum_up(lost[:1], 3, ("random", "flat"))  # one row has no interval
+    alone = sum_up(lost[:1], removal_sizes(3), ("random", "flat"))  # one row has no interval
     assert len(alone.ranks) == 1 and alone.beats_dummies == {"shap": False, "lime": False}

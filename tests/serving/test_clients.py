@@ -78,8 +78,15 @@ def test_other_peoples_clients_are_answered_as_danlu_predicts(
 
 
 @needs_schemathesis
-def test_schemathesis_finds_nothing_against_the_openapi_document(server: Server, tmp_path: Path) -> None:
-    url = server.events[0]["url"]
+def test_schemathesis_finds_nothing_against_the_openapi_document(
+    table_run: Path, image_run: Path, text_run: Path, tmp_path: Path
+) -> None:
+    sources = (f"wine={table_run}", f"digits={image_run}", f"eras={text_run}")
+    with serving(*sources, "--engine", "torch") as server:
+        _run_schemathesis(server.events[0]["url"], tmp_path)
+
+
+def _run_schemathesis(url: str, tmp_path: Path) -> None:
     shutil.copy(PROGRAM.with_name("schemathesis.toml"), tmp_path)
     how = ["--max-examples", "40", "--seed", "1", "--continue-on-failure", "--no-color"]
     command = [SCHEMATHESIS, "run", f"{url}/openapi.json", *how]

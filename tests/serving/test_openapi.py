@@ -62,6 +62,16 @@ def test_what_the_document_forbids_is_refused(wine: Served, sent: Any) -> None:
         decode(wine, json.dumps(sent).encode())
 
 
+def test_forms_and_explanations_are_as_the_document_says(digits: Served) -> None:
+    told = document({"digits": digits})
+    request = validator(told, "Model1Request")
+    assert request.is_valid({"rows": ["aGk="], "explain": False})
+    assert not request.is_valid({"rows": ["aGk="], "explain": True})  # as pictures' answers are not explained
+    form = told["paths"]["/predict/digits"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    checked = Draft202012Validator(form)
+    assert checked.is_valid({"file": ["x"]}) and not checked.is_valid({}) and not checked.is_valid({"file": []})
+
+
 def test_tensors_are_as_the_document_says(wine: Served, table_file: Path) -> None:
     told = document({"wine": wine})
     rows = [row for row in rows_of(wine, str(table_file)) if None not in row.values()][:3]

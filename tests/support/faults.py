@@ -4,6 +4,7 @@ A command runs in a fork of a warm process (as in `tests.support.warm`). In it t
 disk, or wait for it, are counted, and at the n-th the process ends at once, as `kill -9` ends one.
 """
 
+import importlib
 import json
 import os
 import random
@@ -69,26 +70,25 @@ class Ended:
     said: str
 
 
-def command(*arguments: str | Path, die_at: int | None = None) -> Ended:
-    """Run `danlu`; `die_at` is the change of the disk, from 1, instead of which it dies."""
+def command(*arguments: str | Path, die_at: int | None = None, call: str = "tests.support.faults:danlu") -> Ended:
+    """Run `danlu`, or another function; `die_at` is the change of the disk, from 1, instead of which it dies."""
     with tempfile.TemporaryDirectory() as folder:
         counted = Path(folder, "count")
+        words = map(str, arguments)
         try:
-            done = WARM.run(
-                "tests.support.faults:be_danlu", str(counted), die_at, *map(str, arguments), timeout=PATIENCE_S
-            )
+            done = WARM.run("tests.support.faults:watched", call, str(counted), die_at, *words, timeout=PATIENCE_S)
         except subprocess.TimeoutExpired as late:
-            return Ended(-1, 0, f"hangs: {late.stderr}")
+            return Ended(-1, 0, f"hangs: {late.stderr!r}")
         changes = counted.stat().st_size if counted.exists() else 0
         return Ended(done.returncode, changes, done.stderr)
 
 
-def be_danlu(counted: str, die_at: int | None, *arguments: str) -> None:
-    """In the fork: be the command, and perhaps die."""
+def watched(call: str, counted: str, die_at: int | None, *arguments: str) -> None:
+    """In the fork: do it, and perhaps die."""
     file = os.open(counted, os.O_WRONLY | os.O_CREAT | os.O_APPEND)  # a byte a change: it survives the process
     left = [-1 if die_at is None else die_at]
 
-    def watched(do: Callable[..., Any], waits: bool) -> Callable[..., Any]:
+    def counting(do: Callable[..., Any], waits: bool) -> Callable[..., Any]:
         def changed(*given: Any, **named: Any) -> Any:
             os.write(file, b".")
             left[0] -= 1
@@ -99,7 +99,13 @@ def be_danlu(counted: str, die_at: int | None, *arguments: str) -> None:
         return changed
 
     for name in NAMES:
-        setattr(os, name, watched(getattr(os, name), name == "fsync"))
+        setattr(os, name, counting(getattr(os, name), name == "fsync"))
+    module, _, name = call.partition(":")
+    getattr(importlib.import_module(module), name)(*arguments)
+
+
+def danlu(*arguments: str) -> None:
+    """Be the command line."""
     sys.argv = ["danlu", *arguments]
     from danlu.cli.main import main
 
@@ -143,6 +149,7 @@ class Case:
         made: what it makes there, a name below the folder.
         again: the ways to go on, in their order; the first that ends well counts.
         holds: what must be true at once after the death; returns what is wrong, or nothing.
+        call: the function that is called with the words, as `module:function`; by default the command line.
     """
 
     name: str
@@ -151,6 +158,7 @@ class Case:
     made: str
     again: dict[str, tuple[str, ...]]
     holds: Callable[[Path], str] = lambda folder: ""
+    call: str = "tests.support.faults:danlu"
 
     def arguments(self, words: tuple[str, ...], folder: Path) -> list[str]:
         return [word.replace("FOLDER", str(folder)) for word in words]
@@ -177,13 +185,13 @@ def deaths(case: Case, folder: Path, every: int = 1, first: int = 1) -> Iterator
         case.before(at)
 
     begin()
-    whole = command(*case.arguments(case.words, at))
+    whole = command(*case.arguments(case.words, at), call=case.call)
     if whole.code:
         raise RuntimeError(f"{case.name}: {whole.said}")
     expected = ends(at)
     for change in range(first, whole.changes + 1, every):
         begin()
-        died = command(*case.arguments(case.words, at), die_at=change)
+        died = command(*case.arguments(case.words, at), die_at=change, call=case.call)
         if died.code == 0:  # a thread made one change less this time
             continue
         if died.code != DIED:

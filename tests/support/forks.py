@@ -161,7 +161,8 @@ def main(address: str, *modules: str) -> None:
         signal.set_wakeup_fd(wake)
         running: dict[int, socket.socket] = {}
         while True:
-            ready = select.select([0, woken, listening], [], [])[0]
+            watched: list[Any] = [0, woken, listening]
+            ready = select.select(watched, [], [])[0]
             if 0 in ready:  # it has ended
                 Path(address).unlink()
                 Path(address).parent.rmdir()
@@ -221,7 +222,7 @@ def _serve_in_fork(link: socket.socket, others: Sequence[socket.socket], pipes: 
         traceback.print_exc()
     finally:
         threading._shutdown()  # type: ignore[attr-defined]
-        multiprocessing.util._exit_function()
+        multiprocessing.util._exit_function()  # type: ignore[attr-defined]
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -13,7 +13,9 @@ from danlu.models.bundle_form import open_checked
 def batch(
     bundle: StrPath, *, keep: Sequence[str] = (), engine: str | None = None, own_code: bool = False
 ) -> BatchPredictor:
-    """Make a function that predicts batches of rows, as Ray Data's `map_batches` and Spark's `mapInPandas` call it.
+    """Make a function that predicts batches of rows, for Ray Data and Spark.
+
+    Ray's `map_batches` and Spark's `mapInPandas` take it as it is.
 
     It is cheap to send, since it holds the bundle's path and digest alone; each process opens the bundle once. Every
     batch has the same columns: those that are kept, the answers, and `error`, null where a row has an answer. Each

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, PositiveFloat, ValidationError
+from pydantic import Field, PositiveFloat
 
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.ownership import RECIPE
@@ -33,13 +33,14 @@ def compress(
     output: str | Path | None = None,
     own_code: bool = False,
 ) -> "CompressionResult":
-    """Make a run's model smaller or faster, by steps in order or by a search within a budget, and write it as a bundle.
+    """Make a run's model smaller or faster, and write it as a bundle.
 
-    The bundle is used as every other is. Its golden samples are its own answers; preparation, calibration and
-    threshold are the original's. compression.json in the run says what came out.
+    By steps, in order, or by a search within a budget. The bundle is used as every other is. Its golden samples are its
+    own answers; preparation, calibration and threshold are the original's. compression.json in the run says what came
+    out, and the report shows it.
 
     With a budget one half of the validation rows is searched on, and the other half judges: the promise is kept where
-    the upper bound of the drop on rows that were not searched is within the budget. Test rows are not looked at.
+    the upper bound of the drop on rows that were not searched is within the budget. Test rows are only reported on.
 
     Args:
         run: a run, or a bundle inside one, such as RUN/compressed/p1, which is compressed further.
@@ -92,14 +93,12 @@ def compress(
 
 def _budget(written: str | Mapping[str, float], confidence: float | None) -> Budget:
     """Return a budget as a command line or a caller has it."""
-    if isinstance(written, str):
-        metric, _, drop = written.partition("=")
-    else:
-        metric, drop = next(iter(written.items()), ("", ""))
+    limits = dict([written.split("=", 1)] if "=" in written else []) if isinstance(written, str) else dict(written)
     sure = {} if confidence is None else {"confidence": confidence}
     try:
+        ((metric, drop),) = limits.items()
         return Budget.model_validate({"metric": metric.strip(), "max_drop": drop, **sure})
-    except ValidationError:
+    except ValueError:  # pydantic's errors are such, and so is another number of limits
         raise ArgumentError(
             f"budget: {written!r} is none; write METRIC=DROP with a drop of 0 or more, as accuracy=0.005", code="DL402"
         ) from None

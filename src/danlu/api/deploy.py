@@ -48,7 +48,7 @@ def deploy(
     storage: str = "100Gi",
     overwrite: bool = False,
 ) -> tuple[Path, ...]:
-    """Write what serves a bundle, or a scheduler file and a copy of the recipe for a cluster.
+    """Write what serves a bundle, or what trains a recipe on a cluster.
 
     A bundle is served and measured here first, with nothing but the packages that its image installs. Nothing is built
     and nothing is sent.

@@ -80,7 +80,7 @@ def predict(
 
 @dataclass(frozen=True)
 class Asked:
-    """Say how rows are predicted: the options of `predict` that have nothing to do with files.
+    """Say how rows are predicted: options of `predict` that concern no files.
 
     Attributes:
         keep, engine, explain, own_code, broken: as of `predict`.
@@ -97,7 +97,7 @@ class Asked:
 def predicted(
     bundle: StrPath, source: object, asked: Asked, path: Path | None, progress: Progress = lambda done, rows: None
 ) -> Iterator[Answered]:
-    """Predict like `predict`, and hold no more than a block of a large file at a time.
+    """Predict like `predict`, and hold a block of a large file at a time.
 
     Args:
         bundle, source: as of `predict`.

@@ -346,7 +346,7 @@ def write_manifest(
 
 
 def require_unsigned(folder: Path) -> None:
-    """Raise ArtifactError if a bundle is signed, since such a one is never changed in place."""
+    """Raise ArtifactError if a bundle is signed; such a one is never changed."""
     if (folder / SIGNATURE).exists():
         raise ArtifactError(
             f"{folder}: is signed, and a signed bundle is not changed; remove its {SIGNATURE}, or work on a copy "

@@ -48,7 +48,7 @@ def scratch_folder() -> Path:
 
 @contextmanager
 def temporary_copies() -> Iterator[Path]:
-    """Keep what `cached_dir` makes within the block in a folder that is deleted at its end.
+    """Keep what `cached_dir` makes within the block until its end alone.
 
     For files that are read once, as those to be predicted: a copy of each would stay in the cache for nobody.
     """

@@ -158,7 +158,7 @@ def is_postgres(place: str) -> bool:
 
 
 def parse_url(place: str) -> tuple[SplitResult, Path]:
-    """Return a database's URL and the folder of its files, `?folder=`, which all its workers reach.
+    """Return a database's URL, and the folder of its files, which `?folder=` names.
 
     Raises:
         ArgumentError: it names no database or no folder.

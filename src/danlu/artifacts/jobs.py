@@ -44,7 +44,7 @@ INDEX = "CREATE INDEX IF NOT EXISTS danlu_jobs_1_order ON danlu_jobs_1 (state, c
 
 
 class LostLease(ArtifactError):
-    """Report that a worker holds its job no longer: its lease ran out, or the job was stopped."""
+    """Report that a worker's lease ran out, or its job was stopped."""
 
 
 @dataclass(frozen=True)
@@ -185,10 +185,12 @@ class JobStore:
         with self._database.begin() as transaction:
             return _insert(transaction, new)
 
-    def get(self, job_id: str) -> Job | None:
-        """Return a job; None where there is none."""
+    def get(self, job_id: str, kinds: Sequence[str] = ()) -> Job | None:
+        """Return a job; None where there is none, or none of some kinds."""
+        where, values = _among("kind", kinds) if kinds else ("1 = 1", {})
         with self._database.begin() as transaction:
-            return _first(transaction.run("SELECT * FROM danlu_jobs_1 WHERE id = :id", id=job_id))
+            statement = f"SELECT * FROM danlu_jobs_1 WHERE id = :id AND {where}"  # noqa: S608
+            return _first(transaction.run(statement, id=job_id, **values))
 
     def list(self, kinds: Sequence[str], states: Sequence[State] = ()) -> Sequence[Job]:
         """Return the jobs of some kinds, oldest first; in some states, or in any."""
@@ -208,7 +210,7 @@ class JobStore:
             return int(transaction.run(statement, **kind_values, **state_values)[0]["number"])
 
     def stop(self, job_id: str) -> Job | None:
-        """Stop a job that has not ended; its worker learns of it by its next heartbeat.
+        """Stop a job that has not ended; its next heartbeat tells its worker.
 
         Returns:
             the job as it is now; None where there is none.
@@ -275,7 +277,7 @@ class JobStore:
             raise _lost(job)
 
     def complete(self, job: Job, result: Any) -> None:
-        """Record that a job is done; what it wrote must be whole on the disk by now.
+        """Record that a job is done; what it wrote must be whole by now.
 
         Args:
             job: as it was claimed.
@@ -303,7 +305,7 @@ class JobStore:
             self._give_back(job, again_s, 0)
 
     def release(self, job: Job) -> None:
-        """Give a job back that the worker has no time for; it counts as no try.
+        """Give a job back that is not to be done now, uncounted.
 
         Raises:
             LostLease: as `complete`.
@@ -311,7 +313,7 @@ class JobStore:
         self._give_back(job, 0.0, 1)
 
     def abandon(self, worker: str) -> int:
-        """End the leases of a worker that is known to be dead; return how many jobs wait again."""
+        """End a dead worker's leases; return how many jobs wait again."""
         with self._database.begin() as transaction:
             left = transaction.run(
                 "UPDATE danlu_jobs_1 SET lease_until = 0 WHERE worker = :worker AND state = 'running' RETURNING id",
@@ -371,7 +373,7 @@ class JobStore:
 
 
 def _among(column: str, chosen: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """Return a condition that a column is one of some values, with the values by name."""
+    """Return a condition that a column is one of some values, and these by name."""
     values = {f"{column}{number}": value for number, value in enumerate(chosen)}
     return f"{column} IN ({', '.join(f':{name}' for name in values)})", values
 

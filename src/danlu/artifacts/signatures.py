@@ -25,7 +25,7 @@ PUBLIC_SUFFIX = ".pub"
 
 
 def new_key(file: Path) -> tuple[Path, Path]:
-    """Write a new private key, for its owner alone, and its public one; return both files.
+    """Write a private key, for its owner alone, and its public one.
 
     Raises:
         ArgumentError: one of them exists already.
@@ -79,7 +79,7 @@ def sign_bundle(bundle: Bundle, key_file: Path) -> dict[str, Any]:
 
 
 def require_signature(path: Path, trusted: Sequence[str]) -> None:
-    """Raise ArtifactError unless one of the trusted keys has signed a bundle, as its manifest is now.
+    """Raise ArtifactError unless a trusted key has signed a bundle as it is.
 
     Args:
         path: of a bundle or a run.

@@ -1,7 +1,7 @@
 """danlu compress RUN"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -9,7 +9,7 @@ from danlu.cli.options import Json
 from danlu.cli.show import print_json, print_table
 
 if TYPE_CHECKING:
-    from danlu.compression.results import CompressionResult
+    from danlu.compression.results import CompressionResult, Figure, Point
 
 
 def compress(
@@ -61,8 +61,8 @@ def compress(
     return 0 if kept else 1
 
 
-def _row(point: Any) -> dict[str, str]:
-    named = ", ".join(str(each.step["name"]) for each in point.steps)
+def _row(point: "Point") -> dict[str, str]:
+    named = ", ".join(each.label for each in point.steps)
     return {
         "model": point.id,
         "steps": named or "original",
@@ -71,15 +71,19 @@ def _row(point: Any) -> dict[str, str]:
         "zeros": f"{point.sparsity:.1%}",
         "bytes": f"{point.size_bytes:,}",
         **{f"speed, batch {size}": f"{each.value:.2f}x" for size, each in point.speedup.items()},
-        **({} if point.drop is None else {"drop": f"{point.drop.value:.4f} (at most {point.drop.high:.4f})"}),
+        **({} if point.drop is None else {"drop": _drop(point.drop)}),
     }
+
+
+def _drop(drop: "Figure") -> str:
+    return f"{drop.value:.4f}" + ("" if drop.high is None else f" (at most {drop.high:.4f})")
 
 
 def _promise(found: "CompressionResult") -> str:
     promise = found.promise
     assert promise is not None
     rows = f"on {found.accepted:,} rows that were not searched"
-    limit = f"{promise.metric} falls by at most {promise.max_drop:g}, with {promise.confidence:.0%} confidence, {rows}"
+    limit = f"{promise.metric} is at most {promise.max_drop:g} worse, with {promise.confidence:.0%} confidence, {rows}"
     if promise.kept:
         return f"kept: {found.chosen}: {limit}"
     few = ""

@@ -65,17 +65,17 @@ def predict(
         if data in STDIN:
             raise ArgumentError(f"--processes: each reads the rows by itself; name a file, not {data}", code="DL401")
         return launch_predict(sys.argv[1:], output, processes)
-    to_stdout = output is None or str(output) == "-"
+    target = None if output is None or str(output) == "-" else output
     asked = Asked(keep=keep, engine=engine, explain=explain, own_code=own_code, broken=broken)
     with as_file(data) as source, ExitStack() as stack:
-        if to_stdout:
+        if target is None:
             suffix = ".jsonl" if output is not None and is_json_lines(source) else ".csv"
             path = stack.enter_context(temporary_copies()) / f"answers{suffix}"
         else:
-            path = checked_output(output, bundle, source, overwrite)
+            path = checked_output(target, bundle, source, overwrite)
         with predicted(bundle, source, asked, path) as found:
             height, errors = found.table.height, found.errors
-        if to_stdout:
+        if target is None:
             sys.stdout.flush()
             with path.open("rb") as whole:
                 shutil.copyfileobj(whole, sys.stdout.buffer)

@@ -38,6 +38,8 @@ def replay(
             f"{found.requests:,} requests, {found.equal:,} answered the same ({found.exact:,} held to every byte); "
             f"largest deviation {found.max_deviation:.2g}; {found.labels_changed:,} labels changed"
         )
+        if found.skipped:
+            say(f"{found.skipped:,} requests of language models are skipped")
         print_table([_row(each) for each in found.differences[:SHOWN]])
         if len(found.differences) > SHOWN:
             say(f"and {len(found.differences) - SHOWN:,} more; --json lists them all")

@@ -57,15 +57,15 @@ def count_flips(original: Predictions, compressed: Predictions) -> Flips:
 
 
 def lost_bound(flips: Flips, confidence: float) -> float:
-    """Bound the share of lost samples from above, which the drop cannot exceed (Clopper and Pearson 1934).
+    """Bound the share of lost samples from above, which the drop cannot exceed.
 
-    Closest where nearly nothing changes. One-sided; https://doi.org/10.1093/biomet/26.4.404.
+    Closest where nearly nothing changes. One-sided (Clopper and Pearson 1934), https://doi.org/10.1093/biomet/26.4.404.
     """
     return _upper_share(flips.lost, flips.rows, 1 - confidence)
 
 
 def difference_bound(flips: Flips, confidence: float) -> float:
-    """Bound the difference of the shares lost and gained from above, by inverting its exact test.
+    """Bound the shares' difference, lost less gained, from above, by inverting its exact test.
 
     A drop is excluded where so small a difference would be too rare under it, for every rate of changes within its own
     interval (Berger and Boos 1994). Closest where many samples change and as many are gained as lost.
@@ -92,12 +92,12 @@ BOUNDS: dict[str, Bound] = {"lost": lost_bound, "difference": difference_bound}
 
 
 def closest_bound(flips: Flips, confidence: float) -> str:
-    """Return the name of the bound that is lowest on samples which are not those it will be used on."""
+    """Return the name of the bound that is lowest here, for use on other samples."""
     return min(BOUNDS, key=lambda name: BOUNDS[name](flips, confidence))
 
 
 def smallest_promise(rows: int, confidence: float) -> float:
-    """Return the smallest drop that so many samples can promise, which they do where none of them is lost."""
+    """Return the smallest drop that so many samples can promise, none being lost."""
     return lost_bound(Flips(rows, 0, 0), confidence)
 
 
@@ -114,7 +114,7 @@ def _upper_share(count: int, rows: int, risk: float) -> float:
 
 
 def _tail(flips: Flips, drop: float, rate: float) -> float:
-    """Return the probability of a difference at most as large as observed, given the drop and the rate of changes.
+    """Return the probability of a difference at most as large as observed.
 
     Lost, gained and unchanged samples are trinomial: gained is binomial, and lost is so among what is left.
     """

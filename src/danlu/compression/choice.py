@@ -5,7 +5,9 @@ on other rows, each may be judged with the whole risk and still at most that ris
 testing: Maurer et al. 1995).
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from danlu.compression.judge import Drop
 from danlu.compression.tried import Tried
@@ -15,7 +17,7 @@ LARGE_BATCH = 32
 
 
 def cost(tried: Tried, target: Target) -> float:
-    """Return what a search makes small: relative time of a batch, bytes of the file, or of memory."""
+    """Return what a search makes small: a batch's relative time, or bytes."""
     if target == "latency":
         return 1.0 / tried.speed[LARGE_BATCH].speedup.value
     if target == "size":
@@ -24,9 +26,9 @@ def cost(tried: Tried, target: Target) -> float:
 
 
 def front(tries: Sequence[Tried], target: Target) -> list[Tried]:
-    """Return those that nothing beats in both drop and cost, from the safest to the cheapest.
+    """Return those that nothing beats in both drop and cost.
 
-    Models that are slower than the original are left out.
+    From the safest to the cheapest. Models that are slower than the original are left out.
     """
     found: list[Tried] = []
     for tried in sorted((each for each in tries if not each.is_slower), key=lambda each: _safety(each, target)):
@@ -35,26 +37,18 @@ def front(tries: Sequence[Tried], target: Target) -> list[Tried]:
     return found
 
 
-def choose(
-    ordered: Sequence[Tried], max_drop: float, accept: Callable[[Tried], Drop]
-) -> tuple[Tried | None, dict[str, Drop]]:
-    """Judge candidates in order until one fails.
+def choose(ordered: Sequence[Tried], max_drop: float, drops: Mapping[str, Drop]) -> Tried | None:
+    """Return the last candidate before the first one whose drop may exceed the budget.
+
+    None where the first one's may.
 
     Args:
         ordered: from the safest on, as `front` gives them.
         max_drop: that the upper bound must not exceed.
-        accept: judges one on rows that were not searched.
-
-    Returns:
-        the last one that holds, or None; and every judgement by id.
+        drops: by id, on rows that were not searched.
     """
-    chosen, judged = None, dict[str, Drop]()
-    for tried in ordered:
-        judged[tried.id] = accept(tried)
-        if judged[tried.id].upper > max_drop:
-            break
-        chosen = tried
-    return chosen, judged
+    held = takewhile(lambda tried: drops[tried.id].upper <= max_drop, ordered)
+    return next(iter(deque(held, maxlen=1)), None)
 
 
 def _safety(tried: Tried, target: Target) -> tuple[float, float]:

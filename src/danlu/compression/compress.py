@@ -11,11 +11,13 @@ from danlu.artifacts.ownership import lock_run
 from danlu.artifacts.run import RunDirectory
 from danlu.compression.base import Step
 from danlu.compression.material import COMPRESSED, SCRATCH, find_run, open_material
-from danlu.compression.once import Compressed, apply_steps
-from danlu.compression.points import ORIGINAL, compressed_point, original_point
+from danlu.compression.once import apply_steps
+from danlu.compression.points import describe, original_point
 from danlu.compression.results import RESULT_FILE, CompressionResult
+from danlu.compression.tried import ORIGINAL
 from danlu.compression.written import write_candidate
 from danlu.core.cpu import this_processor
+from danlu.experiment.run_evaluation import write_pages
 
 FIRST = "p1"
 
@@ -37,28 +39,31 @@ def compress_by_steps(
     """
     run, source = find_run(path)
     folder = output or _free_folder(run, source)
-    with lock_run(run), _without_leftovers(run), open_material(path, own_code=own_code) as material:
+    with lock_run(run), without_leftovers(run), open_material(path, own_code=own_code) as material:
         candidate = apply_steps(material, steps)
-        made = Compressed(write_candidate(material, candidate, folder), candidate)
         points = (
             original_point(material),
-            compressed_point(FIRST, made, earlier=len(material.bundle.manifest.steps)),
+            describe(material, FIRST, write_candidate(material, candidate, folder), candidate),
         )
         found = CompressionResult(this_processor().to_json(), points, ORIGINAL, FIRST)
         write_json(run.path / RESULT_FILE, found.to_json())
+        write_pages(run, material.context.recipe.evaluation.language)
     return found
 
 
 def _free_folder(run: RunDirectory, source: Path) -> Path:
-    """Return where the new bundle goes: RUN/compressed/p1, or the next free number where p1 is what is compressed."""
+    """Return where the new bundle goes.
+
+    RUN/compressed/p1, or the next free number where a bundle of the run is compressed.
+    """
     if source.resolve() == run.model.resolve():
         return run.path / COMPRESSED / FIRST
     return next(folder for number in count(1) if not (folder := run.path / COMPRESSED / f"p{number}").exists())
 
 
 @contextmanager
-def _without_leftovers(run: RunDirectory) -> Iterator[None]:
-    """Delete what a compression that was killed has left in a run, which this process holds."""
+def without_leftovers(run: RunDirectory) -> Iterator[None]:
+    """Delete what a killed compression has left in a run that this process holds."""
     for folder in run.path.glob(f"{SCRATCH}*"):
         shutil.rmtree(folder, ignore_errors=True)
     yield

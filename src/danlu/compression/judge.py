@@ -15,21 +15,24 @@ from danlu.compression.base import Material
 from danlu.compression.halves import split_in_halves
 from danlu.compression.results import Figure
 from danlu.data.splits import Split
-from danlu.errors import ArgumentError
+from danlu.errors import ArgumentError, DataError
 from danlu.evaluation.evaluate import EvalConfig
 from danlu.evaluation.intervals import Resampling, paired_differences, values_with_intervals
-from danlu.evaluation.predictions import build_predictions
+from danlu.evaluation.predictions import build_predictions, group_codes
 from danlu.experiment.run_evaluation import build_eval_config, require_numbers
 from danlu.metrics.base import Metric, Predictions
 from danlu.recipe.sections.compression import Budget
 
 EXACT = "accuracy"
+BOOTSTRAP = "bootstrap"
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Drop:
-    """Hold how much worse a model is than its original, in the metric's own units; positive is worse.
+    """Hold how much worse a model is than its original; positive is worse.
+
+    In the metric's own units.
 
     Attributes:
         value: as observed.
@@ -43,7 +46,7 @@ class Drop:
 
     def to_figure(self) -> Figure:
         """Return it as a figure whose upper end is the bound."""
-        return Figure(self.value, None, self.upper)
+        return Figure(self.value, None, self.upper if np.isfinite(self.upper) else None)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,9 @@ class Judge:
     def halves(self) -> tuple[Split, Split]:
         """The rows that are searched on, and those that accept."""
         validation = self.material.context.splits.validation
-        return split_in_halves(validation, self._groups_of(validation), self.material.seed.derive("halves"))
+        column = self._config.group_column
+        groups = None if column is None else group_codes(validation, column)
+        return split_in_halves(validation, groups, self.material.seed.derive("halves"))
 
     @property
     def searched(self) -> Split:
@@ -98,9 +103,9 @@ class Judge:
         return {name: Figure(each["value"], each.get("low"), each.get("high")) for name, each in measured.items()}
 
     def closest_bound(self, original: Predictions, compressed: Predictions) -> str:
-        """Return the bound that is closest on these rows, by name; it is then used on others."""
-        if not self._is_exact(original):
-            return "bootstrap"
+        """Return the name of the bound that is closest here, for use on others."""
+        if not self.is_exact:
+            return BOOTSTRAP
         return closest_bound(count_flips(original, compressed), self.budget.confidence)
 
     def drop(self, original: Predictions, compressed: Predictions, bound: str) -> Drop:
@@ -121,15 +126,15 @@ class Judge:
         metric: Metric = self._config.metrics_by_name()[name]
         first, second = (original, compressed) if metric.higher_is_better else (compressed, original)
         found = paired_differences({name: metric}, first, second, self._how).get(name, {})
-        return Drop(found.get("value", np.nan), found.get("high", np.inf), flipped)
+        if not found:
+            raise DataError(f"budget: {name} is undefined on {len(original)} validation rows", code="DL203")
+        return Drop(found["value"], found.get("high", np.inf), flipped)
 
-    def _is_exact(self, found: Predictions) -> bool:
+    @property
+    def is_exact(self) -> bool:
+        """Whether the bound is exact: of accuracy, where rows stand by themselves."""
         has_classes = self.material.context.dataset.task.has_classes
-        return self.budget.metric == EXACT and has_classes and found.groups is None
-
-    def _groups_of(self, part: Split) -> np.ndarray | None:
-        column = self._config.group_column
-        return None if column is None else part.column(column).rank("dense").fill_null(-1).to_numpy()
+        return self.budget.metric == EXACT and has_classes and self._config.group_column is None
 
     @cached_property
     def _config(self) -> EvalConfig:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,9 @@ import polars as pl
 
 from danlu.artifacts.bundle import Bundle
 from danlu.compression.base import Material
-from danlu.compression.timing import SpeedComparison, compare_speed
-from danlu.data.descriptors import Origin
+from danlu.compression.timing import SpeedComparison, compare_openings
 from danlu.data.splits import Split
+from danlu.models.engines.base import Arrays
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
@@ -37,23 +38,28 @@ def compare_engines(first: Bundle, second: Bundle, material: Material, part: Spl
         material: the run.
         part: rows to answer.
     """
-    opened = [_open(bundle, material) for bundle in (first, second)]
-    return {
-        size: compare_speed(*(_call(predictor, part, material.context.origin, size) for predictor in opened))
-        for size in BATCHES
-    }
+    inputs = {size: _inputs(_open(first, material), part, material, size) for size in BATCHES}
+    others = {size: _inputs(_open(second, material), part, material, size) for size in BATCHES}
+
+    def open_both(size: int) -> tuple[Callable[[], object], Callable[[], object]]:
+        one, other = _open(first, material).engine, _open(second, material).engine
+        return lambda: one.run(inputs[size]), lambda: other.run(others[size])
+
+    return {size: compare_openings(partial(open_both, size)) for size in BATCHES}
 
 
 def peak_memory(bundle: Bundle) -> int | None:
-    """Return the most bytes that a process of its own holds while it opens a bundle and answers golden samples.
+    """Return the peak bytes of a process that opens a bundle and answers golden samples.
 
-    None where the system does not say, or the bundle needs code that a bare process cannot import.
+    None where the system does not say, it takes too long, or the bundle needs code that is not danlu's.
     """
     if not STATUS.is_file():
         return None
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(bundle.folder)], capture_output=True, text=True, timeout=PEAK_SECONDS
-    )
+    command = [sys.executable, "-c", PEAK, str(bundle.folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PEAK_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
     return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdigit() else None
 
 
@@ -73,9 +79,9 @@ def _open(bundle: Bundle, material: Material) -> "Predictor":
     return Predictor.load(bundle, recipe_model=material.context.model, replay=False)
 
 
-def _call(predictor: "Predictor", part: Split, origin: Origin, size: int) -> Callable[[], object]:
-    """Return a call that computes a batch of prepared rows."""
+def _inputs(predictor: "Predictor", part: Split, material: Material, size: int) -> Arrays:
+    """Return a batch of prepared rows."""
     rows = part.columns(*predictor.preprocessor.columns)
     frame = pl.concat([rows] * (size // rows.height + 1))[:size]
-    inputs, _ = next(iter(predictor.preprocessor.iter_arrays(frame, origin, size)))
-    return lambda: predictor.engine.run(inputs)
+    inputs, _ = next(iter(predictor.preprocessor.iter_arrays(frame, material.context.origin, size)))
+    return inputs

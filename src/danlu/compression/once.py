@@ -1,55 +1,16 @@
-"""Apply steps in order, and write what comes out as a bundle."""
+"""Apply steps in order to a run's model."""
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
-from danlu.artifacts.bundle import Bundle
-from danlu.artifacts.files import StrPath
 from danlu.compression.base import Candidate, Material, Step
-from danlu.compression.material import first_candidate, open_material
-from danlu.compression.written import write_candidate
+from danlu.compression.material import first_candidate
 from danlu.core.console import info
 from danlu.core.imports import missing_packages
-from danlu.data.splits import Split
 from danlu.errors import ArgumentError
 from danlu.models.engines.onnxruntime_engine import INT8_FILE, ONNX_FILE
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """Hold a bundle that steps have made.
-
-    Attributes:
-        bundle: opened, its checksums verified.
-        candidate: what it holds, with the steps' notes.
-    """
-
-    bundle: Bundle
-    candidate: Candidate
-
-
-def compress_once(
-    path: StrPath, steps: Sequence[Step], folder: Path, *, validation: Split | None = None, own_code: bool = False
-) -> Compressed:
-    """Compress a run's model by steps, in order, into a new bundle.
-
-    Args:
-        path: a run, or a bundle inside one.
-        steps: of `table.STEPS`.
-        folder: of the new bundle; takes the place of one that exists.
-        validation: as `open_material` takes it.
-        own_code: whether the bundle's own code may run.
-
-    Raises:
-        ArgumentError: a step does not fit the model, or the order.
-        ArtifactError, DataError: as `open_material` and the steps.
-    """
-    with open_material(path, validation=validation, own_code=own_code) as material:
-        candidate = apply_steps(material, steps)
-        return Compressed(write_candidate(material, candidate, folder), candidate)
 
 
 def apply_steps(material: Material, steps: Sequence[Step], start: Candidate | None = None) -> Candidate:

@@ -5,36 +5,31 @@ from pathlib import Path
 from danlu.artifacts.bundle import MANIFEST, Bundle
 from danlu.compression.base import Candidate, Material
 from danlu.compression.material import first_candidate
-from danlu.compression.once import Compressed
 from danlu.compression.results import AppliedStep, Point
+from danlu.compression.tried import ORIGINAL
 from danlu.models.engines.onnxruntime_engine import INT8_FILE, ONNX_FILE
 from danlu.models.engines.openvino_engine import OPENVINO_FILE
 from danlu.models.predictor import Predictor
 
-ORIGINAL = "p0"
-
 
 def original_point(material: Material) -> Point:
     """Return the point of the model that was trained."""
-    return describe(ORIGINAL, material.bundle, first_candidate(material), ())
+    return describe(material, ORIGINAL, material.bundle, first_candidate(material))
 
 
-def compressed_point(name: str, compressed: Compressed, earlier: int) -> Point:
-    """Return the point of a compressed bundle.
+def describe(material: Material, name: str, bundle: Bundle, candidate: Candidate) -> Point:
+    """Return the point of a bundle, with what is known of it without measuring.
 
     Args:
-        name: its id.
-        earlier: number of steps that the original had behind it.
+        material: the run; code of the user's own is imported where its recipe names it.
+        name: the point's id.
+        bundle: what is described.
+        candidate: what the bundle holds.
     """
-    candidate = compressed.candidate
-    return describe(name, compressed.bundle, candidate, candidate.steps[earlier:])
-
-
-def describe(name: str, bundle: Bundle, candidate: Candidate, steps: tuple[dict[str, object], ...]) -> Point:
-    """Return the point of a bundle, with what is known of it without measuring."""
     from danlu.training.masks import sparsity_of
 
-    engine = Predictor.load(bundle, own_code=True, replay=False).engine.name
+    engine = Predictor.load(bundle, recipe_model=material.context.model, replay=False).engine.name
+    steps = candidate.steps[len(material.bundle.manifest.steps) :]
     return Point(
         id=name,
         bundle=bundle.folder,

@@ -9,7 +9,7 @@ import numpy as np
 
 from danlu.compression.base import Candidate, Material
 from danlu.core.cpu import this_processor
-from danlu.core.imports import silence_libraries
+from danlu.core.imports import load_onnxruntime, silence_libraries
 from danlu.data.specs import TokenInputs
 from danlu.errors import ArgumentError
 
@@ -46,6 +46,7 @@ def ready_graph(candidate: Candidate, material: Material, *, only_matrices: bool
     Raises:
         ArgumentError: an operator has no form in ONNX, or there is nothing to quantise.
     """
+    load_onnxruntime()
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -109,6 +110,7 @@ def static_int8(graph: Graph, ranges: dict[str, tuple[float, float]], excluded: 
         ranges: of the observed values.
         excluded: nodes that keep their precision.
     """
+    load_onnxruntime()
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -136,6 +138,7 @@ def static_int8(graph: Graph, ranges: dict[str, tuple[float, float]], excluded: 
 
 def dynamic_int8(graph: Graph) -> Any:
     """Return a graph whose matrices have 8 bits, and whose activations get theirs from each batch."""
+    load_onnxruntime()
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from danlu.core.imports import load_onnxruntime
 from danlu.models.engines.onnxruntime_engine import quiet_options
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def calibrate(
 def _session(model: "onnx.ModelProto", values: Sequence[str]) -> Any:
     """Open a graph that also gives values from its inside."""
     import onnx
-    import onnxruntime
+
+    onnxruntime = load_onnxruntime()
 
     shown = onnx.ModelProto()
     shown.CopyFrom(model)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from danlu.recipe.sections.compression import step_label
+
 FORMAT = 1
 RESULT_FILE = "compression.json"
 
@@ -34,6 +36,11 @@ class AppliedStep:
 
     step: dict[str, Any]
     gain: Mapping[str, Figure] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The step with its main option, as prune=0.5."""
+        return step_label(str(self.step["name"]), self.step)
 
     def to_json(self) -> dict[str, Any]:
         """Return the step under its name, and its gain."""
@@ -158,6 +165,8 @@ class CompressionResult:
         promise: None where no budget was asked for.
         searched, accepted: rows that steps were chosen on, and rows that judged them.
         rolled_back: steps that went the wrong way.
+        beside: the chosen model beside the original on test rows, as `compare_with_original` has it; empty where
+            nothing was searched.
     """
 
     cpu: Mapping[str, Any]
@@ -168,6 +177,7 @@ class CompressionResult:
     searched: int = 0
     accepted: int = 0
     rolled_back: tuple[RolledBack, ...] = ()
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def bundle(self) -> Path:
@@ -186,4 +196,5 @@ class CompressionResult:
             "chosen": self.chosen,
             "points": [point.to_json() for point in self.points],
             "rolled_back": [each.to_json() for each in self.rolled_back],
+            **({"beside": dict(self.beside)} if self.beside else {}),
         }

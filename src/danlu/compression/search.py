@@ -1,43 +1,39 @@
 """Search steps within a budget: try, measure, keep; then let rows that were not searched decide what is promised."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from shutil import copytree
 
 from danlu.artifacts.bundle import Bundle
 from danlu.artifacts.files import StrPath, atomic_folder, write_json
 from danlu.artifacts.ownership import lock_run
-from danlu.compression.acceptance import smallest_promise
 from danlu.compression.base import Candidate, Material, Step
-from danlu.compression.choice import choose, front
-from danlu.compression.judge import EXACT, Drop, Judge
+from danlu.compression.beside import compare_with_original
+from danlu.compression.compress import without_leftovers
+from danlu.compression.judge import Judge
 from danlu.compression.material import COMPRESSED, find_run, first_candidate, open_material
 from danlu.compression.measure import compare_engines, peak_memory
 from danlu.compression.once import apply_steps, require_order
-from danlu.compression.points import ORIGINAL, describe, original_point
-from danlu.compression.proposals import Proposal, propose
-from danlu.compression.results import (
-    RESULT_FILE,
-    AppliedStep,
-    CompressionResult,
-    Figure,
-    Point,
-    Promise,
-    RolledBack,
-)
+from danlu.compression.points import describe
+from danlu.compression.proposals import Proposal, one_by_one, propose
+from danlu.compression.results import RESULT_FILE, CompressionResult, Figure, Latency
 from danlu.compression.timing import SpeedComparison
-from danlu.compression.tried import Tried, keep_tried, read_tried
+from danlu.compression.tried import ORIGINAL, Kept, Refused, Tried, keep_tried, read_tried
+from danlu.compression.verdict import Verdict
 from danlu.compression.written import write_candidate
-from danlu.core.console import info
-from danlu.core.cpu import this_processor
-from danlu.errors import ArgumentError, DataError
-from danlu.metrics.base import Predictions
+from danlu.core.console import info, suppressed
+from danlu.errors import ArgumentError, DataError, Stopped
+from danlu.experiment.run_evaluation import write_pages
+from danlu.models.engines.onnxruntime_engine import ONNX_FILE
+from danlu.models.predictor import Predictor
 from danlu.recipe.sections.compression import Budget, Target
+from danlu.training.stop_signals import catch_stop_signals
 
 SECONDS_A_MINUTE = 60.0
-NO_GAIN = 1.0
+UNTOUCHED = "original"
 SAME = Figure(1.0, 1.0, 1.0)
 
 
@@ -70,24 +66,31 @@ def search_steps(
     Args:
         path: a run, or a bundle inside one.
         options: budget, target and time.
-        steps: to try in order, each after those before; none to search.
-        resume: go on with an interrupted search of the same run and options.
+        steps: to try in order, each after those before it that have worked; none to search.
+        resume: go on with an interrupted search of the same model, metric and confidence.
         output: also write the chosen bundle there.
         own_code: whether the bundle's own code may run.
 
     Raises:
         ArgumentError: there is no run, the metric is not evaluated, or its model cannot be compressed.
         ArtifactError, DataError: the run is damaged, or has too few rows.
+        Stopped: a signal asked to stop; what was tried is kept for `resume`.
     """
     run, _ = find_run(path)
-    with lock_run(run), open_material(path, own_code=own_code) as material:
+    require_order(steps)
+    with lock_run(run), without_leftovers(run), open_material(path, own_code=own_code) as material:
         judge = Judge(material, options.budget)
+        # Fine-tuning keeps the weights that are best on validation rows, so it may see the searched half alone.
         splits = replace(material.context.splits, validation=judge.searched)
         tuned = replace(material, context=replace(material.context, splits=splits))
-        search = _Search(tuned, judge, options, run.path / COMPRESSED, {})
+        search = _Search(tuned, judge, options, run.path / COMPRESSED)
         search.run(steps, resume=resume)
-        found = search.result()
+        found = Verdict(material, judge, options.target).decide(search.tries, search.refused)
+        if found.chosen != found.original:
+            best = next(tried for tried in search.tries if tried.id == found.chosen)
+            found = replace(found, beside=compare_with_original(material, judge, best.bundle, best.bound))
         write_json(run.path / RESULT_FILE, found.to_json())
+        write_pages(run, material.context.recipe.evaluation.language)
     if output is not None:
         with atomic_folder(output) as written:
             copytree(found.bundle, written, dirs_exist_ok=True)
@@ -98,216 +101,191 @@ class _Search:
     """Try proposals one after the other.
 
     Attributes:
-        material: whose validation rows are the searched half, so that fine-tuning sees no others.
+        material: whose validation rows are the searched half.
         folder: of all bundles that are tried.
-        made: candidates by their labels, which further steps go on from.
+        tries: bundles with what was measured of them; the original first.
+        refused: proposals that cannot be applied.
     """
 
-    def __init__(
-        self, material: Material, judge: Judge, options: SearchOptions, folder: Path, made: dict[str, Candidate]
-    ) -> None:
-        self.material, self.judge, self.options, self.folder, self.made = material, judge, options, folder, made
+    def __init__(self, material: Material, judge: Judge, options: SearchOptions, folder: Path) -> None:
+        self.material, self.judge, self.options, self.folder = material, judge, options, folder
         self.tries: list[Tried] = []
-        self.rolled_back: list[RolledBack] = []
-        self.original = judge.predictions(material.bundle, judge.searched)
-        self.baseline = material.bundle
-        self.original_speed: dict[int, SpeedComparison] = {}
-
-    @property
-    def key(self) -> str:
-        """Names the search: another original or other searched rows make its tries worthless."""
-        return f"{self.material.bundle.manifest.digest} {self.options.budget.metric} {len(self.judge.searched)}"
+        self.refused: list[Refused] = []
+        self._before = judge.predictions(material.bundle, judge.searched)
+        self._made = {Proposal().label: first_candidate(material)}  # what further steps go on from
+        self._kept = Kept()
 
     def run(self, steps: Sequence[Step], *, resume: bool) -> None:
-        """Try what is proposed, or given, until nothing is left or the time is used up."""
+        """Try what is proposed, or given, while there is time.
+
+        Raises:
+            Stopped: a signal asked to stop.
+        """
         until = time.monotonic() + SECONDS_A_MINUTE * (self.options.minutes or float("inf"))
-        kept = read_tried(self.folder, self.key) if resume else {}
-        first = self.made[Proposal(()).label] = first_candidate(self.material)
-        require_order(steps)
-        given = [Proposal(tuple(steps[:count])) for count in range(len(steps) + 1)]
-        for proposal in given if steps else propose(self.material, first, self._works):
-            if self.tries and time.monotonic() > until:
-                info(f"the time is used up after {len(self.tries)} tries; --resume goes on")
-                break
-            known = kept.get(proposal.label)
-            if known is None:
-                self._try(proposal)
-            else:
-                self.tries.append(known)
-            self._settle_baseline(proposal)
-            keep_tried(self.folder, self.tries, self.key)
+        if resume:
+            self._kept = read_tried(self.folder, self._key, self.material.bundle)
+            info(f"{len(self._kept.tries) + len(self._kept.refused)} tries of an earlier search are taken over")
+        with catch_stop_signals() as stop:
+            self._begin()
+            for proposal in self._proposals(steps):
+                if time.monotonic() > until:
+                    info(f"the time is used up after {len(self.tries) - 1} tries; --resume goes on")
+                    return
+                try:
+                    self._try(proposal)
+                except Stopped as error:  # while a step was training
+                    raise self._stopped() from error
+                keep_tried(self.folder, self.tries, self.refused, self._key)
+                if stop:
+                    raise self._stopped()
 
-    def result(self) -> CompressionResult:
-        """Let rows that were not searched decide, and return all that was found."""
-        before = self.judge.predictions(self.material.bundle, self.judge.accepted)
-        answers: dict[str, Predictions] = {}
+    @property
+    def _key(self) -> str:
+        """Names the search: another original, other rows or another bound make its tries worthless."""
+        budget, rows = self.options.budget, len(self.judge.searched)
+        return f"{self.material.bundle.manifest.digest} {budget.metric} {budget.confidence} {rows}"
 
-        def accept(tried: Tried) -> Drop:
-            answers[tried.id] = self.judge.predictions(tried.bundle, self.judge.accepted)
-            return self.judge.drop(before, answers[tried.id], tried.bound)
+    def _begin(self) -> None:
+        """Measure the original, as it is and in ONNX Runtime.
 
-        budget = self.options.budget
-        ordered = front(self.tries, self.options.target)
-        chosen, judged = choose(ordered, budget.max_drop, accept)
-        best = chosen or self._best(ordered)
-        exact = budget.metric == EXACT
-        smallest = smallest_promise(len(self.judge.accepted), budget.confidence) if exact else None
-        promise = Promise(
-            budget.metric,
-            budget.max_drop,
-            budget.confidence,
-            kept=chosen is not None,
-            smallest_drop=smallest if smallest is not None and smallest > budget.max_drop else None,
-        )
-        shown = {each.id for each in ordered}
-        points = [self._original(before)]
-        points += [
-            self._point(each, judged.get(each.id), answers.get(each.id), each.id in shown) for each in self.tries
-        ]
-        return CompressionResult(
-            this_processor().to_json(),
-            tuple(points),
-            ORIGINAL,
-            ORIGINAL if best is None else best.id,
-            promise,
-            len(self.judge.searched),
-            len(self.judge.accepted),
-            tuple(self.rolled_back),
-        )
+        The faster of both is what times are compared with.
+        """
+        original, plain = self._kept.tries.get(UNTOUCHED), self._kept.tries.get(Proposal().label)
+        if original is not None and (plain is not None or _is_baseline(original)):
+            self.tries = [each for each in (original, plain) if each is not None]
+            return
+        bundle, candidate = self.material.bundle, apply_steps(self.material, ())
+        original = self._measured(ORIGINAL, UNTOUCHED, self._made[Proposal().label], bundle, None)
+        if ONNX_FILE in candidate.files:
+            name = self._free_name()
+            moved = write_candidate(self.material, candidate, self.folder / name)
+            self.tries = [*_faster_first(original, self._measured(name, Proposal().label, candidate, moved, bundle))]
+        else:  # torch alone computes it
+            speed = compare_engines(bundle, bundle, self.material, self.judge.searched)
+            self.tries = [replace(original, speed={size: _alone(each.first) for size, each in speed.items()})]
+        keep_tried(self.folder, self.tries, self.refused, self._key)
 
-    def _best(self, ordered: list[Tried]) -> Tried | None:
-        """Return the safest one, where none keeps the promise."""
-        return ordered[0] if ordered else None
+    def _proposals(self, steps: Sequence[Step]) -> Iterator[Proposal]:
+        if steps:
+            return one_by_one(steps, self._works)
+        return propose(self.material, self._made[Proposal().label], self._works)
 
     def _works(self, proposal: Proposal) -> bool:
-        found = self._known(proposal.label)
+        found = next((each for each in self.tries if each.label == proposal.label), None)
         return found is not None and found.drop.value <= self.options.budget.max_drop and not found.is_slower
 
-    def _known(self, label: str) -> Tried | None:
-        return next((each for each in self.tries if each.label == label), None)
-
     def _try(self, proposal: Proposal) -> None:
-        info(f"{len(self.tries) + 1}: {proposal.label}")
-        try:
-            start = self._start(proposal)
-            candidate = apply_steps(self.material, proposal.steps[len(proposal.after) :], start)
-        except (ArgumentError, DataError) as error:
-            self.rolled_back.append(RolledBack(proposal.label, str(error)))
+        label = proposal.label
+        if label in self._kept.tries:
+            self.tries.append(self._kept.tries[label])
             return
-        self.made[proposal.label] = candidate
-        name = f"p{len(self.tries) + 1}"
+        if label in self._kept.refused:
+            self.refused.append(self._kept.refused[label])
+            return
+        info(f"{len(self.tries)}: {label}")
+        try:
+            with suppressed():
+                candidate = apply_steps(self.material, proposal.steps[-1:], self._start(proposal.before))
+        except (ArgumentError, DataError) as error:
+            self.refused.append(Refused(label, proposal.to_json(), str(error)))
+            info(f"   cannot be applied: {error}")
+            return
+        self._made[label] = candidate
+        name = self._free_name()
         bundle = write_candidate(self.material, candidate, self.folder / name)
-        tried = self._measured(name, proposal, candidate, bundle)
-        self.tries.append(tried)
-        self._roll_back(proposal, tried)
+        found = self._measured(name, label, candidate, bundle, self._baseline)
+        self.tries.append(found)
+        speed = ", ".join(f"{each.speedup.value:.2f}x at batch {size}" for size, each in found.speed.items())
+        info(f"   {self.options.budget.metric} {found.drop.value:.4g} worse on searched rows; speed {speed}")
 
     def _start(self, proposal: Proposal) -> Candidate:
-        """Return what a proposal goes on from; after an interruption it is made again."""
-        label = Proposal(proposal.after).label
-        if label not in self.made:
-            self.made[label] = apply_steps(self.material, proposal.after)
-        return self.made[label]
+        """Return what further steps go on from; after an interruption its bundle is read again."""
+        if proposal.label not in self._made:
+            self._made[proposal.label] = self._reopened(self._kept.tries[proposal.label])
+        return self._made[proposal.label]
 
-    def _measured(self, name: str, proposal: Proposal, candidate: Candidate, bundle: Bundle) -> Tried:
+    def _reopened(self, tried: Tried) -> Candidate:
+        manifest, model = tried.bundle.manifest, self.material.context.model
+        opened = Predictor.load(tried.bundle, engine="torch", recipe_model=model, replay=False)
+        network = opened.model.cpu().float().eval()
+        return Candidate(
+            opened.options,
+            network,
+            manifest.structure,
+            engines=manifest.engines,
+            steps=manifest.steps,
+            notes=tried.notes,
+        )
+
+    def _free_name(self) -> str:
+        """Return a name that no bundle of the run has."""
+        return next(name for number in count(1) if not (self.folder / (name := f"p{number}")).exists())
+
+    @property
+    def _baseline(self) -> Bundle:
+        """The original in its faster engine."""
+        return next(each.bundle for each in self.tries if _is_baseline(each))
+
+    def _measured(self, name: str, label: str, candidate: Candidate, bundle: Bundle, beside: Bundle | None) -> Tried:
+        """Measure a bundle.
+
+        Args:
+            name: its id.
+            label: its steps in a few words.
+            candidate: what it holds.
+            bundle: what is measured.
+            beside: what its time is compared with; None for nothing.
+        """
         found = self.judge.predictions(bundle, self.judge.searched)
-        bound = self.judge.closest_bound(self.original, found)
-        known = describe(name, bundle, candidate, candidate.steps)
+        bound = self.judge.closest_bound(self._before, found)
+        known = describe(self.material, name, bundle, candidate)
         return Tried(
             id=name,
-            label=proposal.label,
-            steps=candidate.steps[len(self.material.bundle.manifest.steps) :],
+            label=label,
+            steps=tuple(each.step for each in known.steps),
             bundle=bundle,
             size_bytes=known.size_bytes,
             bundle_bytes=known.bundle_bytes,
             parameters=known.parameters,
             sparsity=known.sparsity,
             engine=known.engine,
-            notes=candidate.notes,
-            drop=self.judge.drop(self.original, found, bound),
+            notes=known.notes,
+            drop=self.judge.drop(self._before, found, bound),
             bound=bound,
-            speed=compare_engines(self.baseline, bundle, self.material, self.judge.searched),
+            speed={} if beside is None else compare_engines(beside, bundle, self.material, self.judge.searched),
             peak_memory_bytes=peak_memory(bundle),
         )
 
-    def _settle_baseline(self, proposal: Proposal) -> None:
-        """Let the original in its faster engine be what times are compared with, once both were timed."""
-        if proposal.steps or not self.tries:
-            return
-        plain = self.tries[-1]
-        if plain.speed[max(plain.speed)].speedup.value > NO_GAIN:
-            self.baseline = plain.bundle
-            self.original_speed = {
-                size: SpeedComparison(each.second, each.first, _inverse(each.speedup))
-                for size, each in plain.speed.items()
-            }
-            same = {size: SpeedComparison(each.second, each.second, SAME) for size, each in plain.speed.items()}
-            self.tries[-1] = replace(plain, speed=same)
-
-    def _roll_back(self, proposal: Proposal, tried: Tried) -> None:
-        """Note a step that made the model slower or cost more than the budget."""
-        if not proposal.steps:
-            return
-        if tried.is_slower:
-            self.rolled_back.append(RolledBack(proposal.label, f"slower: {_ratio(tried)} of the original's speed"))
-        elif tried.drop.value > self.options.budget.max_drop:
-            cost = f"{self.options.budget.metric} falls by {tried.drop.value:.4g} on searched rows"
-            self.rolled_back.append(RolledBack(proposal.label, cost))
-
-    def _original(self, found: Predictions) -> Point:
-        return replace(
-            original_point(self.material),
-            metrics=self.judge.metrics(found),
-            latency_ms={size: each.second for size, each in self.original_speed.items()},
-            speedup={size: each.speedup for size, each in self.original_speed.items()},
-            peak_memory_bytes=peak_memory(self.material.bundle),
+    def _stopped(self) -> Stopped:
+        budget = f"{self.options.budget.metric}={self.options.budget.max_drop:g}"
+        return Stopped(
+            f"stopped after {len(self.tries) - 1} tries, which are kept in {self.folder}; go on with `danlu compress "
+            f"{self.material.run.path} --budget {budget} --resume`, and the other options as they were",
+            code="DL510",
         )
 
-    def _point(self, tried: Tried, drop: Drop | None, found: Predictions | None, on_front: bool) -> Point:
-        return Point(
-            id=tried.id,
-            bundle=tried.bundle.folder,
-            engine=tried.engine,
-            steps=self._steps(tried),
-            size_bytes=tried.size_bytes,
-            bundle_bytes=tried.bundle_bytes,
-            parameters=tried.parameters,
-            sparsity=tried.sparsity,
-            notes=tried.notes,
-            peak_memory_bytes=tried.peak_memory_bytes,
-            latency_ms={size: each.second for size, each in tried.speed.items()},
-            speedup={size: each.speedup for size, each in tried.speed.items()},
-            metrics={} if found is None else self.judge.metrics(found),
-            drop=(drop or tried.drop).to_figure(),
-            flipped=(drop or tried.drop).flipped,
-            on_front=on_front,
-        )
 
-    def _steps(self, tried: Tried) -> tuple[AppliedStep, ...]:
-        """Return the steps, each with what it gained over the try that it went on from."""
-        found: list[AppliedStep] = []
-        for place, step in enumerate(tried.steps):
-            own = self._by_steps(tried.steps[: place + 1])
-            before = self._by_steps(tried.steps[:place])
-            gain = {} if own is None or before is None else _gain(own, before)
-            found.append(AppliedStep(step, gain))
-        return tuple(found)
-
-    def _by_steps(self, steps: tuple[object, ...]) -> Tried | None:
-        return next((each for each in self.tries if each.steps == steps), None)
+def _is_baseline(tried: Tried) -> bool:
+    return all(each.speedup == SAME for each in tried.speed.values())
 
 
-def _gain(own: Tried, before: Tried) -> dict[str, Figure]:
-    """Return the speed-up at the larger batch, the drop and the share of bytes that a step alone made."""
-    size = max(own.speed)
-    return {
-        "latency": Figure(own.speed[size].speedup.value / before.speed[size].speedup.value),
-        "metric": Figure(before.drop.value - own.drop.value),
-        "size": Figure(own.size_bytes / before.size_bytes),
-    }
+def _faster_first(original: Tried, plain: Tried) -> tuple[Tried, Tried]:
+    """Return both with times beside the one that is faster at the largest batch.
+
+    Args:
+        original: not timed yet.
+        plain: timed beside the original.
+    """
+    speed = plain.speed
+    if speed[max(speed)].speedup.value <= 1.0:
+        return replace(original, speed={size: _alone(each.first) for size, each in speed.items()}), plain
+    slower = {size: SpeedComparison(each.second, each.first, _inverse(each.speedup)) for size, each in speed.items()}
+    itself = {size: _alone(each.second) for size, each in speed.items()}
+    return replace(original, speed=slower), replace(plain, speed=itself)
 
 
-def _ratio(tried: Tried) -> str:
-    return ", ".join(f"{each.speedup.value:.2f} at batch {size}" for size, each in tried.speed.items())
+def _alone(latency: Latency) -> SpeedComparison:
+    return SpeedComparison(latency, latency, SAME)
 
 
 def _inverse(speedup: Figure) -> Figure:

@@ -7,6 +7,7 @@ import numpy as np
 
 from danlu.compression.quantizer import Graph, static_int8
 from danlu.compression.ranges import Arrays, Range
+from danlu.core.imports import load_onnxruntime
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError
 from danlu.models.engines.onnxruntime_engine import quiet_options
@@ -48,7 +49,7 @@ def signal_to_noise(graph: Graph, ranges: Mapping[str, Range], batches: Sequence
 
 
 def _answers(model: Any, rows: Arrays) -> np.ndarray:
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), quiet_options(), providers=["CPUExecutionProvider"]

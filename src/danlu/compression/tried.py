@@ -1,7 +1,7 @@
 """One try of a search: a bundle with what was measured of it, kept on disk, so that an interrupted search goes on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from danlu.errors import ArtifactError
 from danlu.models.bundle_form import open_checked
 
 TRIED = "tried.json"
+ORIGINAL = "p0"
 
 
 @dataclass(frozen=True)
 class Tried:
-    """Hold one compressed bundle of a search.
+    """Hold one bundle of a search: a compressed one, or the original.
 
     Attributes:
-        id: its name below RUN/compressed.
+        id: its name below RUN/compressed; p0 for the original.
         label: its steps in a few words.
         steps: as a recipe has them.
         bundle: opened, its checksums verified.
@@ -29,7 +30,7 @@ class Tried:
         notes: of the steps.
         drop: on the searched rows; its bound was chosen there too.
         bound: the bound that is closest there.
-        speed: beside the original's fastest engine, by batch size.
+        speed: beside the original in its faster engine, by batch size.
         peak_memory_bytes: of a process that answers; None where it is not known.
     """
 
@@ -73,28 +74,55 @@ class Tried:
         }
 
 
-def keep_tried(folder: Path, tries: Sequence[Tried], key: str) -> None:
+@dataclass(frozen=True)
+class Refused:
+    """Hold steps that cannot be applied to the model, and why."""
+
+    label: str
+    steps: tuple[dict[str, Any], ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Hold what a search has done so far, by the labels of what was tried."""
+
+    tries: Mapping[str, Tried] = field(default_factory=dict)
+    refused: Mapping[str, Refused] = field(default_factory=dict)
+
+
+def keep_tried(folder: Path, tries: Sequence[Tried], refused: Sequence[Refused], key: str) -> None:
     """Write what was tried so far, for the search that is named by its key."""
-    write_json(folder / TRIED, {"key": key, "tries": [each.to_json() for each in tries]})
+    folder.mkdir(exist_ok=True)
+    document = {
+        "key": key,
+        "tries": [each.to_json() for each in tries],
+        "refused": [{"label": each.label, "steps": list(each.steps), "why": each.why} for each in refused],
+    }
+    write_json(folder / TRIED, document)
 
 
-def read_tried(folder: Path, key: str) -> dict[str, Tried]:
-    """Return earlier tries of the same search by their labels; those whose bundle is gone or changed are left out."""
+def read_tried(folder: Path, key: str, original: Bundle) -> Kept:
+    """Return what an earlier search of the same key has done.
+
+    Bundles that are gone or changed are left out.
+    """
     file = folder / TRIED
     if not file.is_file():
-        return {}
-    kept = read_json(file)
-    if kept.get("key") != key:
-        return {}
-    found: dict[str, Tried] = {}
-    for each in kept["tries"]:
+        return Kept()
+    written = read_json(file)
+    if written.get("key") != key:
+        return Kept()
+    tries: dict[str, Tried] = {}
+    for each in written["tries"]:
         try:
-            bundle = open_checked(folder / each["id"])
+            bundle = original if each["id"] == ORIGINAL else open_checked(folder / each["id"])
         except ArtifactError:
             continue
         if bundle.manifest.digest == each["digest"]:
-            found[each["label"]] = _read(each, bundle)
-    return found
+            tries[each["label"]] = _read(each, bundle)
+    refused = {each["label"]: Refused(each["label"], tuple(each["steps"]), each["why"]) for each in written["refused"]}
+    return Kept(tries, refused)
 
 
 def _read(each: dict[str, Any], bundle: Bundle) -> Tried:

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -76,7 +77,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 
 def missing_packages(extra: str) -> tuple[str, ...]:
-    """Return the modules of `extra` that are not installed, importing at most the packages that hold them."""
+    """Return the modules of `extra` that are not installed.
+
+    At most the packages that hold them are imported.
+    """
     return tuple(module for module in EXTRAS[extra] if not _is_installed(module))
 
 
@@ -105,6 +109,18 @@ def require_extra(extra: str, purpose: str, only: Sequence[str] = ()) -> None:
         raise MissingExtra(
             f"{purpose} needs {', '.join(absent)}, not installed here: {install_command(extra)}", code="DL701"
         )
+
+
+def load_onnxruntime() -> Any:
+    """Import ONNX Runtime with its telemetry off, unless the environment says otherwise.
+
+    From 1.32 on its releases keep a device id in the home folder and send events to their maker
+    (https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md); the variable counts before the first import.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 class _SilencedLogging:

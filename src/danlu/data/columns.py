@@ -6,6 +6,7 @@ Only looks; changes nothing. A recipe's `data.columns` overrides every guess mad
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -54,6 +55,12 @@ class Column(Frozen):
     reading: Reading = Reading()
 
 
+@cache
+def _no_words() -> pl.Series:
+    """Return an empty column, made once: tables may have tens of thousands."""
+    return pl.Series(dtype=pl.String)
+
+
 @dataclass(frozen=True)
 class Guess:
     """Hold what a column seems to be.
@@ -67,7 +74,7 @@ class Guess:
     reason: str
     used: bool = True
     formats: Formats = ()
-    words: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.String))
+    words: pl.Series = field(default_factory=_no_words)
 
 
 def infer_columns(

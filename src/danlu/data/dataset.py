@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from danlu.data.columns import Column
@@ -51,7 +52,7 @@ class Dataset:
     gray_levels: tuple[int, int] | None = None
     target_readings: Mapping[str, Reading] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def used(self) -> tuple[Column, ...]:
         """The columns that the model is given."""
         return tuple(column for column in self.columns if column.used)

@@ -87,7 +87,7 @@ def collect_like(table: Table, changed: pl.LazyFrame) -> Table:
 
 
 def collect_streaming(table: Table, asked: pl.LazyFrame) -> pl.DataFrame:
-    """Collect what was asked of a table; one on disk is streamed, so that no column of it is held whole."""
+    """Collect what was asked of a table; one on disk is streamed, not held."""
     return asked.collect(engine="streaming" if isinstance(table, DiskFrame) else "in-memory")
 
 

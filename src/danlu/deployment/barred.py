@@ -4,6 +4,7 @@
 """
 
 import json
+import runpy
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,4 @@ class Barred:
 if __name__ == "__main__":
     barred = json.loads(sys.argv.pop(1))
     sys.meta_path[:] = [Barred(finder, barred) for finder in sys.meta_path]
-    from danlu.cli.main import main
-
-    main()
+    runpy.run_module("danlu", run_name="__main__", alter_sys=True)

@@ -16,7 +16,7 @@ from danlu.artifacts.bundle import MANIFEST, SIGNATURE
 from danlu.artifacts.files import sha256, write_bytes, write_json, write_text
 from danlu.deployment.measure import MEBIBYTE, Measured
 from danlu.deployment.own_wheel import write_own_wheel
-from danlu.deployment.packages import Package
+from danlu.deployment.packages import OWN, Package
 from danlu.deployment.sbom import bill_of_materials
 from danlu.deployment.subject import Subject
 from danlu.launch.clusters import manifest_text, render
@@ -59,7 +59,7 @@ class Resources:
 
     @property
     def start_s(self) -> int:
-        """Seconds that a start may take: ten times what it took here, a minute at least."""
+        """Seconds that a start may take: ten times that measured, a minute at least."""
         return max(60, math.ceil(10 * self.measured.ready_s))
 
     def described(self) -> str:
@@ -119,9 +119,7 @@ def write_container(
         arguments=json.dumps(server_arguments(subject, resources.workers, keys)),
     )
     write_text(folder / "Dockerfile", text)
-    own = Package(
-        "danlu", wheel.name.split("-")[1], tuple(each.name for each in packages), "Apache-2.0", (sha256(wheel),)
-    )
+    own = Package(OWN, wheel.name.split("-")[1], tuple(each.name for each in packages), "Apache-2.0", (sha256(wheel),))
     installed = [own, *packages]
     write_json(folder / SBOM, bill_of_materials(subject, installed))
     return installed
@@ -168,7 +166,7 @@ def _requirement(package: Package) -> str:
 
 
 def _indexes(packages: Sequence[Package]) -> list[str]:
-    """Return the index of builds that the common one does not have: torch's own for processors."""
+    """Return the further index that builds for processors come from: torch's own."""
     own = any(package.version.endswith("+cpu") for package in packages)
     return ["--extra-index-url https://download.pytorch.org/whl/cpu"] if own else []
 

@@ -105,7 +105,7 @@ def _engine_version(document: dict[str, Any]) -> str:
 
 
 def _check(predictor: Predictor, subject: Subject, folder: Path, runner: dict[str, Any]) -> dict[str, Any] | None:
-    """Run the written runner on the golden rows in a process of its own, and compare.
+    """Run the written runner on the golden rows, and compare; it has its own process.
 
     Raises:
         ArtifactError: it does not run, or answers otherwise.
@@ -142,7 +142,7 @@ def _check(predictor: Predictor, subject: Subject, folder: Path, runner: dict[st
 
 
 def rows_for_runner(predictor: Predictor, rows: pl.DataFrame, runner: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Return rows as the runner takes them; None where it takes columns that rows of data do not have.
+    """Return rows as the runner takes them; None where it takes made columns.
 
     An image becomes numbers from 0 to 255, [channels, side, side].
     """
@@ -156,7 +156,7 @@ def rows_for_runner(predictor: Predictor, rows: pl.DataFrame, runner: dict[str, 
 
 
 def _write_page(folder: Path, web: Path, document: dict[str, Any]) -> None:
-    """Write the page, and beside it the engine and the model as scripts that need no server."""
+    """Write the page, with engine and model as scripts that need no server."""
     found = _web_files(web)
     script, glue, code = (found[name] for name in WEB)
     told = json.dumps({"model": document["model"], **document["runner"]}, ensure_ascii=False).replace("</", "<\\/")

@@ -17,8 +17,10 @@ from danlu.errors import ArgumentError
 
 # Machines of the usual nodes; a wheel for any Linux says one of these tags, or `any`.
 MACHINES = ("x86_64", "aarch64")
-TAGS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014", "manylinux_2_5")
-TAGS = (*TAGS, "manylinux2010", "manylinux1", "linux")
+TAGS = (
+    *("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014", "manylinux_2_5"),
+    *("manylinux2010", "manylinux1", "linux"),
+)
 PATIENCE_S = 600
 
 
@@ -45,7 +47,7 @@ def with_hashes(packages: Sequence[Package], python: str) -> list[Package]:
 
 
 def _report(packages: Sequence[Package], machine: str, python: str) -> list[tuple[str, str]]:
-    """Return name and hash of each package's wheel; ask one by one where not all have one."""
+    """Return name and hash of each wheel; ask for halves where one is missing."""
     try:
         return _ask([package.pin for package in packages], machine, python)
     except ArgumentError as error:

@@ -76,7 +76,7 @@ def write_kubernetes(subject: Subject, resources: Resources, options: Kubernetes
 
 
 def write_kserve(subject: Subject, resources: Resources, options: Kubernetes, file: Path) -> None:
-    """Write an InferenceService whose predictor is the image, spoken to by the Open Inference Protocol (v2)."""
+    """Write an InferenceService of the image, which speaks the Open Inference Protocol."""
     scale = options.scale
     replicas = (
         {"minReplicas": scale.min, "maxReplicas": scale.max}
@@ -169,7 +169,7 @@ def _probe(path: str, **times: int) -> Json:
 
 
 def _traffic(labels: Mapping[str, str]) -> Json:
-    """Return who may speak with the pods: those of the namespace; the server itself calls nobody."""
+    """Return who may ask: pods of the namespace; the server itself calls nobody."""
     return {
         "podSelector": {"matchLabels": dict(labels)},
         "policyTypes": ["Ingress", "Egress"],

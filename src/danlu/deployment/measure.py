@@ -32,6 +32,7 @@ MEASURE_S, MEASURED_AT_LEAST, MEASURE_MOST_S = 2.0, 200, 20.0
 BULK_ROWS, BULK_BYTES = 256, 16 * 2**20  # of the largest request
 SAMPLE_S = 0.02
 PATIENCE_S = 120.0
+ROUTES = ("/", "/metrics", "/openapi.json", "/drift", "/v2/health/live", "/v2/health/startup", "/v2/health/ready")
 MEBIBYTE = 2**20
 HEADERS = {"content-type": "application/json", "x-deadline-ms": str(int(PATIENCE_S * 1000))}
 
@@ -95,6 +96,8 @@ def measure(subject: Subject, packages: Sequence[Package], trusted: Sequence[Pat
         with MemoryWatch(server.pid) as memory:
             asked = Client(server.url, f"/predict/{subject.name}")
             golden = ask_golden(subject, asked)
+            for route in ROUTES:
+                asked.look(route)
             rows = _rows(subject)[:1] or [{}]
             requests, cpu_ms = (0, 0.0) if not golden else _busy(asked, rows, server.pid)
             bulk = 0 if not golden else _ask_bulk(asked, _rows(subject))
@@ -108,6 +111,18 @@ class Client:
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE_S)
         self._route = route
+
+    def look(self, route: str) -> None:
+        """Ask for what another route shows.
+
+        Raises:
+            ArtifactError: the server fails at it.
+        """
+        self._connection.request("GET", route)
+        response = self._connection.getresponse()
+        response.read()
+        if response.status >= http.client.INTERNAL_SERVER_ERROR:
+            raise ArtifactError(f"the server failed at {route}: {response.status}", code="DL319")
 
     def answers(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the answers to rows.
@@ -124,7 +139,7 @@ class Client:
 
 
 def ask_golden(subject: Subject, client: Client) -> int:
-    """Ask a server about the golden rows and return how many there are; 0 where the bundle keeps none.
+    """Ask a server about the golden rows; return their number, 0 for none.
 
     Raises:
         ArtifactError: an answer differs from what was recorded.
@@ -164,7 +179,7 @@ def _written(value: Any) -> Any:
 
 
 def _busy(client: Client, rows: Sequence[dict[str, Any]], pid: int) -> tuple[int, float]:
-    """Ask for one row again and again; return how often, and the processor time of each in ms."""
+    """Ask for one row repeatedly; return how often, and processor time in ms."""
     before, until, requests = _cpu_s(pid), time.monotonic() + MEASURE_S, 0
     latest = until - MEASURE_S + MEASURE_MOST_S
     while time.monotonic() < until or (requests < MEASURED_AT_LEAST and time.monotonic() < latest):

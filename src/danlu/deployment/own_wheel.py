@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
-import danlu
+from danlu._version import __version__
 from danlu.artifacts.files import translate_write_errors
 from danlu.deployment.packages import OWN
 from danlu.errors import ArtifactError
@@ -26,18 +26,18 @@ def write_own_wheel(folder: Path) -> Path:
     Raises:
         ArtifactError: danlu runs here without having been installed, so nothing says what it is.
     """
-    known, version = distribution(OWN), danlu.__version__
+    known = distribution(OWN)
     metadata = known.read_text("METADATA")
     if metadata is None:
         raise ArtifactError("danlu has no metadata here; install it with pip, then deploy", code="DL301")
-    info, source = f"{OWN}-{version}.dist-info", Path(danlu.__file__).parent
+    info, source = f"{OWN}-{__version__}.dist-info", Path(__file__).parents[1]
     contents = {f"{OWN}/{path.relative_to(source).as_posix()}": path.read_bytes() for path in _files(source)}
     contents[f"{info}/METADATA"] = metadata.encode()
     contents[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: danlu\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     contents[f"{info}/entry_points.txt"] = (known.read_text("entry_points.txt") or "").encode()
     record = "".join(f"{name},sha256={_digest(content)},{len(content)}\n" for name, content in contents.items())
     contents[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
-    target = folder / f"{OWN}-{version}-py3-none-any.whl"
+    target = folder / f"{OWN}-{__version__}-py3-none-any.whl"
     with translate_write_errors(target), zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, content in contents.items():
             entry = zipfile.ZipInfo(name, EPOCH)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions, requires
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from danlu.errors import MissingExtra
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 OWN = "danlu"
 EXTRA = "serve"
 # What the server itself imports of danlu's requirements, beside its extra; torch and scikit-learn are none of it.
-SERVER = ("cyclopts", "jinja2", "numpy", "polars", "pydantic", "ruamel.yaml", "safetensors", "typing-extensions")
+SERVER = (
+    *("cyclopts", "jinja2", "numpy", "polars", "pydantic", "ruamel.yaml", "safetensors", "typing-extensions"),
+    "scipy",  # of the route /drift
+)
 ENGINE: Mapping[str, tuple[str, ...]] = {
     "numpy": (),
     "onnxruntime": ("onnxruntime",),
@@ -56,7 +59,7 @@ class Package:
 
 
 def lean_roots(engine: str, kind: str, *, signed: bool) -> list[str]:
-    """Return what serving imports for an engine and a kind of data, and nothing that only training needs."""
+    """Return what serving imports for an engine and a kind of data."""
     readers = READERS.get(kind, ())
     if engine == "torch":
         readers = tuple(_extra(READERS_EXTRA[kind])) if kind in READERS_EXTRA else ()
@@ -64,7 +67,7 @@ def lean_roots(engine: str, kind: str, *, signed: bool) -> list[str]:
 
 
 def full_roots(engine: str, kind: str, *, signed: bool) -> list[str]:
-    """Return all that danlu requires, and what the engine and the kind of data need beside it."""
+    """Return all that danlu, the engine and the kind of data require."""
     core = [each.name for each in _requirements(distribution(OWN), "")]
     extra = _extra(READERS_EXTRA[kind]) if kind in READERS_EXTRA else []
     return [*core, *extra, *lean_roots(engine, kind, signed=signed)]
@@ -143,6 +146,7 @@ def _requirements(known: Distribution, extra: str) -> list["Requirement"]:
 
 
 def _license(known: Distribution) -> str | None:
-    """Return the license that a package states, if it is short enough to be its name."""
-    stated = known.metadata.get("License-Expression") or known.metadata.get("License") or ""
+    """Return the license that a package states, if it is a name."""
+    metadata: Any = known.metadata
+    stated = str(metadata.get("License-Expression") or metadata.get("License") or "")
     return stated if stated and "\n" not in stated and len(stated) < 80 else None

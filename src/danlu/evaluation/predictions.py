@@ -30,7 +30,7 @@ def build_predictions(
         text_column: for bits per byte; None if not all of its text is predicted.
         group_column: the column whose rows are resampled together.
     """
-    groups = None if group_column is None else _group_codes(split, group_column)
+    groups = None if group_column is None else group_codes(split, group_column)
     return pair_with_truth(split, target, task_of(target).to_y_pred(target, outputs), text_column, groups)
 
 
@@ -72,7 +72,7 @@ def read_predictions(
     return replace(task.read(table, labels), threshold=threshold, groups=groups)
 
 
-def _group_codes(split: Split, column: str) -> np.ndarray:
+def group_codes(split: Split, column: str) -> np.ndarray:
     """Assign group numbers, [rows]; a row without a group is a group of its own.
 
     They are numbers of the whole table, so that predictions of several folds can stand behind one another.

@@ -75,7 +75,7 @@ def find_slices(
         return {}
     chosen = evenly_spaced_rows(len(predictions), dataset.kind.max_sliced_rows)
     part = Split(test.rows[chosen], test.table)
-    found = make_slices(*_slice_columns(dataset, part, options.columns), options.min_size)
+    found = make_slices(*slice_columns(dataset, part, options.columns), options.min_size)
     return {
         "metric": name,
         "rows": len(chosen),
@@ -237,7 +237,7 @@ def _quantile_slices(column: str, measure: str, numbers: np.ndarray) -> Iterator
         yield Slice(column, measure, f"{of} {low:.4g} to {high:.4g}", inside)
 
 
-def _slice_columns(
+def slice_columns(
     dataset: Dataset, part: Split, asked: tuple[str, ...] | None
 ) -> tuple[pl.DataFrame, dict[tuple[str, str], np.ndarray]]:
     """Return the columns to slice by, and text lengths or image brightness of the input."""

@@ -183,7 +183,7 @@ def _check_methods_of_tables(recipe: Recipe, methods: Sequence[str], dataset: Da
     if "tracin" in methods and recipe.model is not None:
         from danlu.explanation.influence import refuse_model
 
-        if refusal := refuse_model(recipe.model, getattr(recipe.model, "finetune", Finetune())):
+        if refusal := refuse_model(Model.of(recipe.model), getattr(recipe.model, "finetune", Finetune())):
             raise RecipeError(Problem("", "explanation.methods", f"tracin {refusal}", code="DL114"))
 
 

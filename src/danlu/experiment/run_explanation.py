@@ -64,7 +64,7 @@ def explain_run(context: DataContext, run: RunDirectory) -> None:
 def _training(
     context: DataContext, run: RunDirectory, predictor: "Predictor", frame: pl.DataFrame, methods: Sequence[str]
 ) -> "TrainingRecord | str":
-    """Return what the run kept of its training, where it is asked for, or why there is nothing."""
+    """Return what the run kept of its training, if asked for, or why nothing."""
     if TRACIN not in methods:
         return ""
     return refuse_record(context, run) or training_record(context, run, predictor, frame)

@@ -77,7 +77,8 @@ def with_explanations(
     texts: list[str | None] = [None] * frame.height
     if numbers:
         is_table = isinstance(predictor.preprocessor, TabularPreprocessor)
-        found = _of_rows(predictor, frame, numbers) if is_table else _of_texts(predictor, frame, numbers)
+        explained = _of_rows if is_table else _of_texts
+        found = explained(predictor, frame, numbers)
         with progress("explaining", len(numbers), "rows") as bar:
             for row, values in zip(numbers, found, strict=True):
                 texts[row] = None if values is None else json.dumps(values, ensure_ascii=False, allow_nan=False)
@@ -85,7 +86,7 @@ def with_explanations(
     return answers.with_columns(pl.Series(COLUMN, texts, dtype=pl.String))
 
 
-def _of_rows(predictor: "Predictor", frame: pl.DataFrame, numbers: list[int]) -> Iterator[Values]:
+def _of_rows(predictor: "Predictor", frame: pl.DataFrame, numbers: list[int]) -> Iterator[Values | None]:
     rows, background = TabularAnswers(predictor), background_of(predictor.bundle)
     for one in explain_rows(rows, frame[numbers], numbers, background, Seed(0)):
         yield [{"name": each.name, **each.share.to_json()} for each in one.values]

@@ -192,7 +192,7 @@ def _in_order(given: Any, frame: pl.DataFrame, origin: str) -> tuple[str, ...]:
 
 
 def _ranges(told: Mapping[str, Any], columns: Sequence[str]) -> dict[str, tuple[float, ...]] | None:
-    """Return the quantiles that danlu.json has of the file's columns; None where it has none of them.
+    """Return the quantiles that danlu.json has of the file's columns, if any.
 
     Raises:
         ArtifactError: they are no numbers.

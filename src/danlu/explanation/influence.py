@@ -103,7 +103,7 @@ class Influence:
 
 
 def refuse_model(model: Model, finetune: Finetune) -> str | None:
-    """Say why a model has no record of gradients, before it is trained; None where it has one."""
+    """Say why a model will have no record of gradients; None where it will."""
     if model.name in NO_GRADIENTS:
         return f"needs a network that gradients trained; {model.name} fits itself"
     if finetune.adapts or finetune.freeze:

@@ -9,7 +9,7 @@ from danlu.explanation.intervals import Interval
 
 @dataclass(frozen=True)
 class Removal:
-    """Hold how far answers move where a method's largest columns, segments or words are taken away.
+    """Hold how far answers move without a method's largest columns, segments or words.
 
     Attributes:
         sizes: how many columns are taken away at each place; of images and texts the share of segments or words.
@@ -82,9 +82,9 @@ USUAL = "shap"
 
 
 def recommend(trust: Sequence[Trust]) -> str:
-    """Name the method that is recommended: SHAP values, unless another is told apart as more faithful.
+    """Name the method that is recommended: SHAP values, unless another is more faithful.
 
-    A method is told apart where intervals over rows put it into a better group of the removal curves.
+    That is one that intervals over rows put into a better group of the removal curves.
     """
     removal = next((one.removal for one in trust if one.removal is not None), None)
     if removal is None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from danlu.core.imports import require_extra
+from danlu.core.imports import load_onnxruntime, require_extra
 from danlu.inspection.drawn_inputs import draw_inputs
 from danlu.inspection.layers import Outputs
 from danlu.inspection.onnx_names import layer_of, tensor_name
@@ -123,7 +123,8 @@ class OnnxFile:
             ArtifactError: ONNX Runtime cannot open it.
         """
         import onnx
-        import onnxruntime
+
+        onnxruntime = load_onnxruntime()
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors are raised as well

@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]  # rows answered, and all rows
 class AnswerRows(Protocol):
     """Answer some rows of a source, as `Predictor.predict_source` does."""
 
-    def __call__(self, rows: RawData, *, broken: Broken, first_row: int) -> pl.DataFrame:
+    def __call__(self, rows: RawData, /, *, broken: Broken, first_row: int) -> pl.DataFrame:
         """Return an answer a row, in order."""
 
 
@@ -91,7 +91,7 @@ class ReadRows:
 
 @contextmanager
 def rows_to_answer(bundle: Bundle, source: object, keep: Sequence[str] = ()) -> Iterator[ReadRows]:
-    """Read the rows of a source; a large table is on disk, as long as the block lasts.
+    """Read the rows of a source; large ones are on disk within the block.
 
     Args:
         bundle: whose model answers them.

@@ -127,7 +127,7 @@ def _height(batch: Any) -> int:
 
 
 def _beside(batch: Any, keep: tuple[str, ...], answers: pl.DataFrame) -> Any:
-    """Return answers in the form of the batch, behind the columns that are kept of it."""
+    """Return answers in the batch's form, behind its columns that are kept."""
     held = batch if isinstance(batch, Mapping) else getattr(batch, "column_names", getattr(batch, "columns", ()))
     if absent := [name for name in keep if name not in held]:
         raise DataError(f"the batch has no column {absent[0]!r}", code="DL210")

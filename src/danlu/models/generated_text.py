@@ -49,7 +49,7 @@ class GeneratedText:
 
     @property
     def text(self) -> str:
-        """The text so far, without what may yet turn out to be no part of it."""
+        """The text so far, without what may be no part of it."""
         return self._decoded.removeprefix(self._blank)[: self._shown]
 
     def append(self, token: int) -> str:

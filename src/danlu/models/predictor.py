@@ -170,7 +170,7 @@ class Predictor:
         return self.engine
 
     def open_in_torch(self) -> TorchEngine:
-        """Return the network in torch, for what no other engine computes; the engine that answers stays what it is."""
+        """Return the network in torch; the engine that answers stays what it is."""
         return self.engine if isinstance(self.engine, TorchEngine) else TorchEngine.open(self._source)
 
     def with_model(self, model: "nn.Module") -> Self:
@@ -248,12 +248,12 @@ class Predictor:
             outputs = self.outputs(Split.of(source.frame), place, batch_size=batch_size)
         except DataError as error:
             raise advice_to_predict(error) from error.__cause__
-        answers = self.decode(outputs, source.origin, errors, first_row)
+        answers = self.decode(outputs, source.origin, errors, first_row=first_row)
         if errors is None:
             return answers
         return without_errors(errors.mark(answers)) if broken == "skip" else errors.mark(answers)
 
-    def decode(self, outputs: np.ndarray, origin: str, errors: RowErrors | None, first_row: int = 0) -> pl.DataFrame:
+    def decode(self, outputs: np.ndarray, origin: str, errors: RowErrors | None, *, first_row: int = 0) -> pl.DataFrame:
         """Return calibrated outputs as readable predictions; those that are not finite become errors.
 
         Raises:
@@ -300,7 +300,10 @@ class Predictor:
         return documents
 
     def unseen(self, source: RawData) -> list[str]:
-        """Return a sentence for each category of which no value occurred in training."""
+        """Return a sentence for each column whose values mean less to the model than to whoever wrote them.
+
+        No category of it occurred in training, or numbers are infinite.
+        """
         if not isinstance(self.preprocessor, TabularPreprocessor):
             return []
         told: list[str] = []
@@ -318,6 +321,13 @@ class Predictor:
                         f"{source.origin}: column {state.column!r}: none of its {count:,} values, such as "
                         f"{first.item()!r}, occurred in training; is it written in another way?"
                     )
+        names = [n for n, dtype in source.frame.schema.items() if dtype.is_float() and n in self.preprocessor.columns]
+        if names:
+            numbers = source.frame.select(names)
+            counts = collect_streaming(numbers, numbers.lazy().select(pl.col(names).is_infinite().sum()))
+            for name, count in counts.row(0, named=True).items():
+                if count:
+                    told.append(f"{source.origin}: column {name!r}: {count:,} infinite numbers are read as missing")
         return told
 
     def read(self) -> pl.DataFrame:

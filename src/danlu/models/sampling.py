@@ -59,7 +59,7 @@ def logits_processors(sampling: Sampling, seeds: Sequence[Seed], num_padding: Te
 
 
 def score_warpers(sampling: Sampling) -> list[Any]:
-    """Return what temperature and cut-offs make of scores, in order; each looks at a row's scores alone."""
+    """Return the processors of temperature and cut-offs, which look at a row's scores alone."""
     from transformers.generation import logits_process as known
 
     found: list[Any] = []

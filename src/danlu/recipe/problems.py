@@ -144,7 +144,7 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
 
 
 def _as_weights(name: str, key: Key) -> str:
-    """Return how pretrained weights are named, if a model's name is only their path; else nothing."""
+    """Return how pretrained weights are named, where a model's name is their path."""
     if key[:1] != ("model",) or not ("/" in name or "\\" in name or Path(name).exists()):
         return ""
     return (

@@ -67,8 +67,10 @@ if (chatElement) {
     one("tell").disabled = true;
     one("halt").hidden = false;
     one("pace").textContent = words.writing;
+    let whole = false;
     try {
       await answer(shown);
+      whole = true;
     } catch (error) {
       one("pace").textContent = "";
       if (error.name !== "AbortError") {
@@ -76,7 +78,7 @@ if (chatElement) {
         one("wrong").hidden = false;
       }
     }
-    if (shown.textContent) messages.push({ role: "assistant", content: shown.textContent });
+    if (whole || shown.textContent) messages.push({ role: "assistant", content: shown.textContent });
     else {
       messages.pop();
       shown.parentElement.remove();

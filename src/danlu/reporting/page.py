@@ -15,6 +15,7 @@ from danlu.artifacts.run_recipe import recipe_text
 from danlu.reporting.i18n import get_translator
 from danlu.reporting.render import render
 from danlu.reporting.run_reader import Json
+from danlu.reporting.sections.compression import compression_section
 from danlu.reporting.sections.data import data_section
 from danlu.reporting.sections.evaluation import MAX_ROWS, evaluation_sections
 from danlu.reporting.sections.explanation import explanation_section
@@ -54,6 +55,7 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         search=search_section(t, run),
         training=training_section(t, run, evaluation),
         network=network_section(t, run),
+        compression=compression_section(t, run),
         explanation=explanation_section(t, run),
         recipe=recipe_text(run.path / RECIPE),
         environment=environment_rows(run.environment()),

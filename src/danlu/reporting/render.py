@@ -44,7 +44,7 @@ def render(template: str, t: Translator, parts: tuple[str, ...] = ("page",), **v
 
 @cache
 def _environment(t: Translator) -> "Environment":
-    """Return the templates of a language; each is compiled once, which takes as long as some figures."""
+    """Return the templates of a language, each compiled once."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

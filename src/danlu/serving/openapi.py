@@ -71,7 +71,7 @@ def document(models: Mapping[str, Served], *, jobs: bool = False) -> Json:
         part = f"Model{number}"
         schemas[f"{part}Row"] = row_schema(served)
         schemas[f"{part}Answer"] = answer_schema(served)
-        schemas[f"{part}Request"] = _predict_request(f"{part}Row")
+        schemas[f"{part}Request"] = _predict_request(f"{part}Row", served.is_explainable)
         schemas[f"{part}Answers"] = _predict_answer(f"{part}Answer")
         paths |= _model_paths(name, served, part)
     paths |= _server_paths()
@@ -145,11 +145,12 @@ def _output(output: OutputColumn) -> Json:
     return {"type": SCALARS.get(output.datatype, "integer")}
 
 
-def _predict_request(row: str) -> Json:
+def _predict_request(row: str, is_explainable: bool) -> Json:
     anything: Json = {"description": "anything else is answered with an error in its place"}
     rows = {"type": "array", "minItems": 1, "items": {"anyOf": [_ref(row), anything]}}
     one = {"type": "object"}
-    return _object({"rows": {"oneOf": [rows, one]}, "explain": {"type": "boolean", "default": False}}, ["rows"])
+    explain: Json = {"type": "boolean", "default": False} if is_explainable else {"const": False}
+    return _object({"rows": {"oneOf": [rows, one]}, "explain": explain}, ["rows"])
 
 
 def _predict_answer(answer: str) -> Json:
@@ -221,8 +222,11 @@ def _model_paths(name: str, served: Served, part: str) -> Json:
     body = _content(_ref(f"{part}Request"))
     if len(served.columns) == 1 and served.columns[0].type == "image":
         column = served.columns[0].name
-        file = {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}}
-        body |= _content(_object({column: file}, [column]), "multipart/form-data")
+        # Each part is a row, whatever its name and its content; only an empty form has none.
+        part_of_form = {"minItems": 1}
+        file = {**part_of_form, "contentMediaType": "application/octet-stream"}
+        form = {"properties": {column: file}, "additionalProperties": part_of_form, "minProperties": 1}
+        body |= _content({"type": "object", **form}, "multipart/form-data")
     asked = ("400", "408", "413", "415", "429", "503")
     answered = {"parameters": _asking(), "requestBody": {"required": True, "content": body}}
     tensors = {

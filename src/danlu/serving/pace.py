@@ -32,7 +32,7 @@ class Pace:
         self._guesses: dict[Size, float] = {}  # for sizes that were not met
 
     def learn(self, bucket: int, rows: int, seconds: float, held_s: float) -> None:
-        """Take the seconds of a batch, and those it would have held up the event loop."""
+        """Take the seconds of a batch, and those of the event loop."""
         size = bucket, rows.bit_length()
         mean = self._means.get(size, seconds)
         if mean:
@@ -44,7 +44,10 @@ class Pace:
         self._guesses.clear()
 
     def held_s(self, bucket: int, rows: int) -> float | None:
-        """Return how long a batch usually holds up the event loop; None before any of its size."""
+        """Return how long a batch usually holds up the event loop.
+
+        None before any of its size.
+        """
         return self._held.get((bucket, rows.bit_length()))
 
     def seconds(self, rows: int, bucket: int) -> float:
@@ -55,7 +58,10 @@ class Pace:
         return before * self._mean(self._batch_rows, bucket) + last if before else last
 
     def batch_seconds(self, rows: int, bucket: int) -> float:
-        """Return within which time one batch is likely computed; 0 before any of its bucket was measured."""
+        """Return within which time one batch is likely computed.
+
+        0 before any of its bucket was measured.
+        """
         return self._mean(rows, bucket) * (1.0 + SPREADS * self._spread)
 
     def _mean(self, rows: int, bucket: int) -> float:

@@ -22,7 +22,7 @@ from danlu.serving.answering import Answer, Rows, Served
 MOST_WAITING = 100_000  # lines; what comes beyond, while the disk does not take them, is counted and lost
 
 
-class LogLine(msgspec.Struct, omit_defaults=False):
+class LogLine(msgspec.Struct, omit_defaults=True):
     """Hold a line.
 
     Attributes:
@@ -35,7 +35,7 @@ class LogLine(msgspec.Struct, omit_defaults=False):
         batch: the batch's name, its rows, and where this request's rows began.
         request: `{"rows": [...]}`, as they were read; of a language model the body.
         answer: the rows' answers, a list; of a language model the answer in one piece, a stream's as well.
-        route: of a language model, as /v1/chat/completions; empty for rows.
+        route: of a language model, as /v1/chat/completions; left out for rows.
     """
 
     id: str
@@ -147,8 +147,12 @@ class RequestLog:
             self.lost += content[written:].count(b"\n")
 
     def _line(self, told: Waiting | WaitingText) -> bytes:
-        is_text = isinstance(told, WaitingText)
-        request = told.request if is_text else msgspec.json.encode({"rows": rows_as_json(told.served, told.rows)})
+        if isinstance(told, WaitingText):
+            # Which texts ran beside it changed at each token, so its batch is its own.
+            batch, route, request, answer = (told.request_id, 1, 0), told.route, told.request, told.answer
+        else:
+            request = msgspec.json.encode({"rows": rows_as_json(told.served, told.rows)})
+            batch, route, answer = told.batch, "", msgspec.json.encode(told.answers)
         line = LogLine(
             id=told.request_id,
             time=datetime.fromtimestamp(told.time, UTC).isoformat(timespec="microseconds"),
@@ -156,10 +160,10 @@ class RequestLog:
             digest=told.served.digest,
             engine=told.served.engine,
             threads=threads_of(told.served.engine),
-            batch=(told.request_id, 1, 0) if is_text else told.batch,  # which texts ran beside it changed at each token
+            batch=batch,
             request=msgspec.Raw(request),
-            answer=msgspec.Raw(told.answer if is_text else msgspec.json.encode(told.answers)),
-            route=told.route if is_text else "",
+            answer=msgspec.Raw(answer),
+            route=route,
         )
         return msgspec.json.encode(line)
 

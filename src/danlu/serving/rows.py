@@ -201,7 +201,7 @@ def _kind(value: Any) -> str:
 
 
 def mixtures(rows: Sequence[Any]) -> int:
-    """Return in how many ways the rows of a request mix types of cells, each of which is read apart."""
+    """Return in how many ways, each read apart, rows mix types of cells."""
     shared: dict[str, set[str]] = {}
     told = [row for row in rows if isinstance(row, Mapping)]
     for row in told:
@@ -212,7 +212,7 @@ def mixtures(rows: Sequence[Any]) -> int:
 
 
 def _groups(rows: Sequence[Sequence[Any]]) -> list[list[int]]:
-    """Group rows so that in each a column holds one type of cell, and missing ones."""
+    """Group rows so that a column holds one type of cell in each."""
     if not rows:
         return []
     kinds = [tuple(map(_kind, row)) for row in rows]

@@ -51,7 +51,9 @@ class Traces:
 
     @classmethod
     def to(cls, url: str) -> Self:
-        """Send spans to a collector, from a thread of their own; where it does not answer they are lost.
+        """Send spans to a collector, from a thread of their own.
+
+        Where it does not answer they are lost.
 
         Args:
             url: as http://127.0.0.1:4318, or with the whole path.

@@ -37,7 +37,7 @@ def noisy_copy(labels: np.ndarray, wrong: float) -> np.ndarray:
     return np.where(turned, 1 - labels, labels) + generator.normal(scale=0.01, size=len(labels))
 
 
-@pytest.mark.parametrize(("wrong", "suspected"), [(0.0, True), (0.005, True), (0.02, False), (0.1, False)])
+@pytest.mark.parametrize(("wrong", "suspected"), [(0.0, True), (0.003, True), (0.02, False), (0.1, False)])
 def test_a_column_that_tells_99_of_100_answers_is_suspected(wrong: float, suspected: bool) -> None:
     labels = np.random.default_rng(0).integers(2, size=8 * ROWS)
     x = noisy_copy(labels, wrong)

@@ -30,6 +30,9 @@ class Handler:
     def route(self, method: bytes, target: bytes) -> bool | None:
         return True if target == b"/hot" else None
 
+    def limits_of(self, target: bytes) -> Limits:
+        return self.limits
+
     def begin(self, exchange: Exchange) -> Refusal | None:
         return None
 

@@ -93,3 +93,16 @@ def test_beginnings_are_kept_within_their_bytes_and_found_only_behind_the_same_t
     assert len(prefixes.find(text[:BLOCK])) == 0  # its last token has to be read
     assert len(prefixes.find([4, *text[1:]])) == 0
     assert len(prefixes.find([*text[:BLOCK], 3, *text[BLOCK + 1 :]])) == 1
+
+
+def test_a_row_of_the_first_prompts_leaves_at_once() -> None:
+    built = network("llama")
+    decoder, whole = open_decoder(built, CPU, 0, 2**20), Network(built, CPU)
+    texts = [[3, 4, 5], [6, 7], [8, 9, 10, 11]]
+    reading = decoder.read(texts)
+    assert reading.advance()
+    decoder.join(reading)
+    decoder.drop(0, texts[0])
+    scores = decoder.step([12, 13])
+    assert torch.allclose(scores[0], whole.whole([*texts[2], 12]), atol=1e-4)
+    assert torch.allclose(scores[1], whole.whole([*texts[1], 13]), atol=1e-4)

@@ -69,7 +69,7 @@ def written(
             box: list[Generating] = []
 
             def told(step: Step, box: list[Generating] = box, done: Any = done) -> None:
-                if not done.done() and (step.refusal is not None or box[0].text.ended):
+                if not done.done() and (step.refusal is not None or step.ended):
                     done.set_result(step.refusal or (box[0].text.text, box[0].text.ended))
 
             box.append(model.sequence(prompt, asked, place, 0, "me", monotonic() + deadline_s, told, 1000))
@@ -109,3 +109,25 @@ def test_limits_refuse_and_deadlines_end(predictor: Predictor) -> None:
     assert len(refused) < len(found)
     late = written(predictor, ["Hi"], wish(temperature=0), Limits(), Seen(), deadline_s=-1.0)
     assert late[0].status == 503
+
+
+def test_a_server_that_stops_tells_each_text(predictor: Predictor) -> None:
+    model, told = LanguageModel("m", predictor), list[Step]()
+
+    async def main() -> Any:
+        decoder = open_decoder(model.network, predictor.device, model.tokenizer.pad, 2**20)
+        scheduler = Scheduler(decoder, asyncio.get_running_loop(), Limits(sequences=1), Seen())
+        prompt, asked = model.read_prompt("Is"), wish(temperature=5, max_tokens=200)
+        texts = [model.sequence(prompt, asked, 0, at, "me", monotonic() + 60, told.append, 200) for at in range(2)]
+        scheduler.submit(texts)
+        while not told:
+            await asyncio.sleep(0.001)
+        scheduler.stop()
+        while sum(step.refusal is not None for step in told) < 2:
+            await asyncio.sleep(0.001)
+        return scheduler.submit(texts)
+
+    refused = asyncio.run(asyncio.wait_for(main(), 30))
+    assert refused is not None and refused.status == 503
+    assert [step.refusal.status for step in told if step.refusal is not None] == [503, 503]
+    assert told[0].piece or told[0].ended is None

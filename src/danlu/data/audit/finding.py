@@ -106,6 +106,11 @@ class AuditContext:
         return self.frames["train"]
 
     @cached_property
+    def values(self) -> dict[str, pl.Series]:
+        """The sampled training rows by column: polars finds one by its name in longer than some checks take."""
+        return {series.name: series for series in self.train}
+
+    @cached_property
     def labels(self) -> np.ndarray:
         """The class code of each sampled training row, in the order of `classes`, [rows]."""
         codes = {label: code for code, label in enumerate(self.classes)}

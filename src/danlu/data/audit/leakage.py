@@ -25,16 +25,17 @@ def target_leakage(view: AuditContext) -> list[Finding]:
         return []
     findings: list[Finding] = []
     task, answers = dataset.task, view.train[target]
+    drawn = np.random.default_rng(view.seed.derive("halves").value)
     numbers, matrix = task.numbers(answers), task.label_matrix(answers)
     for column in view.columns:
         if column.type not in ("number", "category", "datetime", "identifier") or column.unique < 2:
             continue
-        values = _ordered(view.train[column.name], column)
+        values = _ordered(view.values[column.name], column)
         if numbers:
             measure, strength = "regression", _correlation(values, column, numbers)
         else:
             measure = "classification" if matrix is None else "multi-label"
-            strength = _accuracy(view, values, matrix)
+            strength = _accuracy(view, values, matrix, drawn)
         if strength >= LEAKAGE_LEVEL:
             key = f"telling-column.{measure}.{'used' if column.used else 'unused'}"
             cure = f"data.columns: {{{column.name}: drop}}" if column.used else ""
@@ -50,11 +51,11 @@ def _correlation(values: pl.Series, column: Column, numbers: Sequence[pl.Series]
     return max(_rank_correlation(values, own) for own in numbers)
 
 
-def _accuracy(view: AuditContext, values: pl.Series, matrix: np.ndarray | None) -> float:
+def _accuracy(view: AuditContext, values: pl.Series, matrix: np.ndarray | None, drawn: np.random.Generator) -> float:
     """Measure how well a column alone predicts classes in training, in [0, 1]."""
     bins = _bins(values)
     # Learned on one half and judged on the other, so that a column of many values does not score by chance.
-    half = np.random.default_rng(view.seed.derive("halves", values.name).value).random(len(bins)) < 0.5
+    half = drawn.random(len(bins)) < 0.5
     if matrix is not None:
         return max((_balanced_accuracy(bins, half, given, 2) for given in matrix.T.astype(np.int64)), default=0.0)
     return _balanced_accuracy(bins, half, view.labels, len(view.classes))
@@ -74,13 +75,13 @@ def _balanced_accuracy(bins: np.ndarray, half: np.ndarray, classes: np.ndarray, 
 
     Learned on one half of the rows and evaluated on the other.
     """
-    counts = np.zeros((bins.max() + 1, count))
-    np.add.at(counts, (bins[half], classes[half]), 1.0)
-    shares = counts / np.maximum(counts.sum(axis=0), 1.0)  # rare classes count like frequent ones
-    guesses = shares.argmax(axis=1)[bins[~half]]
+    learned = np.bincount(bins[half] * count + classes[half], minlength=(bins.max() + 1) * count).reshape(-1, count)
+    shares = learned / np.maximum(learned.sum(axis=0), 1)  # rare classes count like frequent ones
     labels = classes[~half]
-    recalls = [float((guesses[labels == code] == code).mean()) for code in np.unique(labels)]
-    return float(np.mean(recalls)) if len(recalls) > 1 else 0.0
+    right = labels[shares.argmax(axis=1)[bins[~half]] == labels]
+    rows = np.bincount(labels, minlength=count)
+    recalls = np.bincount(right, minlength=count)[rows > 0] / rows[rows > 0]
+    return float(recalls.mean()) if len(recalls) > 1 else 0.0
 
 
 def _ordered(values: pl.Series, column: Column) -> pl.Series:
@@ -101,8 +102,8 @@ def _bins(values: pl.Series) -> np.ndarray:
         return words_to_compare(values).fill_null("\0").rank("dense").to_numpy().astype(np.int64) - 1
     held = values.drop_nulls() if values.null_count() else values
     numbers = (held.to_physical() if held.dtype.is_temporal() else held).cast(pl.Float64).to_numpy()
-    _, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum() - (counts - 1) / 2)[inverse] / max(1, len(held))
+    ordered = np.sort(numbers)  # the mean rank of equal numbers lies between their first and their last
+    ranks = (np.searchsorted(ordered, numbers) + np.searchsorted(ordered, numbers, "right") + 1) / 2 / max(1, len(held))
     bins = np.zeros(len(values), dtype=np.int64)
     bins[values.is_not_null().to_numpy() if values.null_count() else slice(None)] = np.ceil(ranks * BINS)
     return bins

@@ -16,6 +16,7 @@ from danlu.errors import DataError
 ALMOST_ALL, MOSTLY = 0.995, 0.5
 SKEWED = 10.0  # third standardised moment; an exponential distribution has 2
 MANY_VALUES = 50
+LARGE = 1e100  # beyond, cubes are infinite
 
 
 def constant_columns(view: AuditContext) -> list[Finding]:
@@ -31,7 +32,7 @@ def constant_columns(view: AuditContext) -> list[Finding]:
         elif column.unique == 1:
             findings.append(_note("constant", column))
         elif column.used and column.type in ("number", "category"):
-            values = present(view.train[column.name])
+            values = present(view.values[column.name])
             largest = _largest_count(values)
             if len(values) and largest >= ALMOST_ALL * len(values):
                 share = largest / len(values)
@@ -46,7 +47,7 @@ def inconsistent_spelling(view: AuditContext) -> list[Finding]:
     for column in view.dataset.used:
         if column.type != "category" or schema[column.name] != pl.String:
             continue
-        words = view.train[column.name].drop_nulls().unique(maintain_order=True)
+        words = view.values[column.name].drop_nulls().unique(maintain_order=True)
         groups = pl.DataFrame({"word": words, "folded": normalize_spelling(words)}).group_by(
             "folded", maintain_order=True
         )
@@ -63,7 +64,7 @@ def column_shapes(view: AuditContext) -> list[Finding]:
     findings: list[Finding] = []
     worded: list[str] = []
     for column in view.dataset.used:
-        values = present(view.train[column.name])
+        values = present(view.values[column.name])
         if column.type == "category":
             if column.unique > MANY_VALUES and column.unique > 0.05 * view.train.height:
                 cure = f"data.columns: {{{column.name}: {{encode: target}}}}"
@@ -80,22 +81,32 @@ def column_shapes(view: AuditContext) -> list[Finding]:
 
 def _number(column: Column, values: np.ndarray) -> list[Finding]:
     findings: list[Finding] = []
-    infinite = int(np.isinf(values).sum())
-    if infinite:
-        findings.append(_note("infinite", column, infinite=infinite))
-    values = np.clip(values[np.isfinite(values)], -1e100, 1e100)
-    spread = values.std() if len(values) > 2 else 0.0
-    if spread > 0 and len(np.unique(values)) > 2:
-        skew = float((((values - values.mean()) / spread) ** 3).mean())
+    finite = np.isfinite(values)
+    if not finite.all():
+        infinite = int(np.isinf(values).sum())
+        if infinite:
+            findings.append(_note("infinite", column, infinite=infinite))
+        values = values[finite]
+    if len(values) <= 2:
+        return findings
+    ordered = np.sort(values)
+    if ordered[0] < -LARGE or ordered[-1] > LARGE:
+        values = np.clip(values, -LARGE, LARGE)
+    away = values - values.mean()
+    spread = np.sqrt((away * away).mean())
+    if spread > 0 and np.count_nonzero(ordered[1:] != ordered[:-1]) > 1:
+        skew = float(((away / spread) ** 3).mean())
         if abs(skew) > SKEWED:
             findings.append(_note("skewed", column, f"data.columns: {{{column.name}: {{scale: log1p}}}}", skew=skew))
     return findings
 
 
 def _largest_count(values: pl.Series) -> int:
-    """Return how often the commonest value occurs; 0 without any."""
-    if values.dtype.is_float():
-        return int(np.unique(values.to_numpy(), return_counts=True)[1].max(initial=0))
+    """Return how often the commonest value occurs, if more than half of all are it; 0 without any."""
+    if values.dtype.is_float() and len(values):
+        numbers = values.to_numpy()
+        middle = np.partition(numbers, len(numbers) // 2)[len(numbers) // 2]  # the commonest of more than half is it
+        return int(np.count_nonzero(numbers == middle))
     return max(values.rename("value").value_counts()["count"].to_list(), default=0)
 
 

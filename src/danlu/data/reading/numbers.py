@@ -164,7 +164,10 @@ def _plain_formats(words: pl.Series) -> tuple[NumberFormat, ...]:
 
 
 def are_plain_numbers(words: pl.Series) -> bool:
-    """Return whether the plain format surely reads all words; quicker than to read them by it."""
+    """Return whether the plain format surely reads all words.
+
+    This is quicker than to read them by it.
+    """
     return bool((words.str.contains(PLAIN) & words.cast(pl.Float64, strict=False).is_finite()).all())
 
 

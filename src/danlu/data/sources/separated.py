@@ -48,9 +48,10 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
     held = sample.with_columns(pl.when(~pl.all().is_in(absent)).then(pl.all()))
     said = [name for name in sample.columns if name in options.words]
     types = suggested_types(held.drop(said))
-    worded = any(held[name].null_count() > sample[name].null_count() for name in types if types[name] != pl.String)
-    unseen = [name for name in types if held[name].null_count() == held.height]
-    lost = _lost_words(sample, held)
+    empty, absent_now = (dict(zip(rows.columns, rows.null_count().row(0), strict=True)) for rows in (sample, held))
+    worded = any(absent_now[name] > empty[name] for name in types if types[name] != pl.String)
+    unseen = [name for name in types if absent_now[name] == held.height]
+    lost = {name: _lost_words(sample[name], held[name]) for name in held.columns if absent_now[name] > empty[name]}
     # polars compares every number with each of these, so they are those that occur.
     occurring = sorted({*options.missing_values, *(word for words in lost.values() for word in words)})
 
@@ -94,15 +95,14 @@ def _with_spelled(table: Table, names: Sequence[str]) -> Table:
     return collect_like(table, lazy)
 
 
-def _lost_words(sample: pl.DataFrame, held: pl.DataFrame) -> dict[str, list[str]]:
-    """Return the words that stand for a missing value, as written, by column.
+def _lost_words(written: pl.Series, held: pl.Series) -> list[str]:
+    """Return the words of a column that stand for a missing value, as written.
 
     Args:
-        sample: rows as they are written.
-        held: the same with null in place of those words.
+        written: the words.
+        held: the same with null in place of those.
     """
-    lost = [values for values in sample if held[values.name].null_count() > values.null_count()]
-    return {values.name: values.filter(held[values.name].is_null()).drop_nulls().unique().to_list() for values in lost}
+    return written.filter(held.is_null()).drop_nulls().unique().to_list()
 
 
 def _infinite(table: Table) -> list[str]:

@@ -2,10 +2,13 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before it is imported: it sends events to its maker
 import onnxruntime
 
 TOLD = json.loads(Path(__file__).with_name("danlu.json").read_text(encoding="utf-8"))["runner"]

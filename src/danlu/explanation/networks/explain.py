@@ -146,8 +146,11 @@ def _explain(maker: NetworkRows, request: NetworkRequest, names: Sequence[str]) 
         warnings.append(("stopped", f"stopped after {len(done)} of {len(request.rows)} rows"))
     local = tuple(sorted((one for row in done for one in row), key=lambda one: methods.index(one.method)))
     is_stopped = len(done) < len(request.rows) and bool(methods)
-    trust, said = ((), []) if TRUST not in names or is_stopped else _measure(maker, request, first)
-    return Found(local, trust, (*_of_constant(ends, first), *warnings, *_of_results(local), *said))
+    warnings = [*_of_constant(ends, first), *warnings, *_of_results(local)]
+    if TRUST not in names or is_stopped:
+        return Found(local, (), tuple(warnings))
+    trust, told = _measure(maker, request, first)
+    return Found(local, trust, (*warnings, *told))
 
 
 def _explain_row(row: NetworkRow, methods: Sequence[str], asked: Asked) -> tuple[list[LocalExplanation], Warnings]:
@@ -162,7 +165,7 @@ def _explain_row(row: NetworkRow, methods: Sequence[str], asked: Asked) -> tuple
 
 
 def _measure(maker: NetworkRows, request: NetworkRequest, first: NetworkRow) -> tuple[tuple[Trust, ...], Warnings]:
-    """Measure how far methods can be trusted, of all that this network can have; a stop keeps whole rows."""
+    """Measure how far this network's methods can be trusted; a stop keeps whole rows."""
     from danlu.explanation.networks.trust import MOST_ROWS, Measured, measure_rows, sum_up_rows
 
     names = [

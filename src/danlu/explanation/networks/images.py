@@ -203,7 +203,7 @@ class ImageRow(NetworkRow):
         return replace(self, source=rows)
 
     def refilled(self, kept: np.ndarray) -> np.ndarray:
-        """Fill absent segments from golden images that are most alike in what stays; without these, with colour."""
+        """Fill absent segments from golden images alike in what stays, else with colour."""
         others = self.source.references
         others = None if others is None else others[(others != self.pixels).any(axis=(1, 2, 3))]
         if others is None or not len(others):

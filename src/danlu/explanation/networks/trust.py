@@ -63,7 +63,8 @@ def measure_rows(
 
 
 def _measure(row: NetworkRow, shuffled: NetworkRows, names: Sequence[str], asked: Asked, place: int) -> Measured:
-    found, values = Measured(), {}
+    found = Measured()
+    values: dict[str, np.ndarray] = {}
     for name in names:
         try:
             said = NETWORK_METHODS[name].explain(row, asked)
@@ -141,7 +142,9 @@ def shuffled_network(network: "nn.Module", seed: Seed) -> "nn.Module":
 
 
 def sum_up_rows(measured: Sequence[Measured], dummies: Sequence[str]) -> tuple[Trust, ...]:
-    """Sum up what was measured, an entry for each method whose values add up on all rows where they are to.
+    """Sum up what was measured: an entry for each method.
+
+    One whose values broke their promise to add up on a row is left out.
 
     Args:
         dummies: what knows nothing of the network.

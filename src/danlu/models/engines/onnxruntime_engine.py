@@ -10,7 +10,7 @@ import numpy as np
 
 from danlu.core.console import info
 from danlu.core.cpu import Processor, this_processor
-from danlu.core.imports import require_extra
+from danlu.core.imports import load_onnxruntime, require_extra
 from danlu.core.threads import usable_cores
 from danlu.data.specs import TabularInputs
 from danlu.errors import ArtifactError
@@ -137,7 +137,7 @@ def open_session(path: Path, threads: int | None = None, *, exact: bool = False)
     Raises:
         ArtifactError: it is damaged, or ONNX Runtime cannot run it.
     """
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     try:
         options = quiet_options(threads)
@@ -150,7 +150,7 @@ def open_session(path: Path, threads: int | None = None, *, exact: bool = False)
 
 def quiet_options(threads: int | None = None) -> Any:
     """Return the options of a session that computes in some threads, by default one on each core."""
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or usable_cores()

@@ -1,6 +1,7 @@
 """The recipe's section `compression`: what makes a run's model smaller, after it was evaluated."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
@@ -8,6 +9,7 @@ from danlu.core.component import Frozen, OneOf
 from danlu.recipe.components import CompressionOptions
 
 Target = Literal["latency", "size", "memory"]
+MAIN_OPTIONS = ("amount", "energy", "parameters", "scheme", "size")  # one of a step
 
 
 class Budget(Frozen):
@@ -35,3 +37,9 @@ class Compression(Frozen):
         if not self.steps and self.budget is None:
             raise ValueError("has neither steps nor a budget; give steps, as [{prune: 0.5}], or a budget to search in")
         return self
+
+
+def step_label(name: str, options: Mapping[str, Any]) -> str:
+    """Return a step's name with the option that says how much, as prune=0.5."""
+    said = next((options[key] for key in MAIN_OPTIONS if options.get(key) is not None), None)
+    return name if said is None else f"{name}={said}"

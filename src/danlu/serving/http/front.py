@@ -4,7 +4,7 @@ from typing import Any
 
 from danlu.serving.http.hot import Hot
 from danlu.serving.http.language import LanguageRoute, LanguageRoutes
-from danlu.serving.http.protocol import Exchange, Handler
+from danlu.serving.http.protocol import Exchange
 from danlu.serving.limits import Limits
 from danlu.serving.refusals import Refusal
 
@@ -25,7 +25,7 @@ class Front:
     def draining(self, value: bool) -> None:
         self._draining = self.hot.draining = self.language.draining = value
 
-    def _of(self, exchange: Exchange) -> Handler:
+    def _of(self, exchange: Exchange) -> Hot | LanguageRoutes:
         return self.language if isinstance(exchange.route, LanguageRoute) else self.hot
 
     def route(self, method: bytes, target: bytes) -> Any | None:

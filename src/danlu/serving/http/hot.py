@@ -113,7 +113,7 @@ class Hot:
         return found or self._routes.get(unquote_to_bytes(path_of(target)))
 
     def limits_of(self, target: bytes) -> Limits:
-        """Return the limits of a request; a job's file may be larger than the rows of a question."""
+        """Return the limits of a request; a job's file may be larger than others."""
         return self._job_limits if path_of(target) == JOBS else self.limits
 
     def begin(self, exchange: Exchange) -> Refusal | None:

@@ -170,8 +170,8 @@ class JobRoutes:
                 engine=served.predictor.engine.name,
                 own_code=self.own_code,
                 suffix=suffix,
-                output=fields.get("output", form_of(suffix)),  # type: ignore[arg-type]  # pydantic refuses others
-                broken=fields.get("broken", "row"),  # type: ignore[arg-type]
+                output=fields.get("output", form_of(suffix)),
+                broken=fields.get("broken", "row"),
                 owner=request.scope.get(OWNER, ""),
             )
         except ValidationError as error:
@@ -205,8 +205,8 @@ class JobRoutes:
 
     async def _job(self, request: Request) -> Job:
         """Return the job that a path names, if whoever asks may know of it."""
-        job = await _aside(self.store.get, request.path_params["id"])
-        if job is None or job.kind != PREDICT or FileToPredict.of(job).owner != request.scope.get(OWNER, ""):
+        job = await _aside(self.store.get, request.path_params["id"], [PREDICT])
+        if job is None or FileToPredict.of(job).owner != request.scope.get(OWNER, ""):
             raise HTTPException(404, "there is no such job here")
         return job
 

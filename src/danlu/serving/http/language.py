@@ -210,7 +210,8 @@ class LanguageRoutes:
     def _decode(self, exchange: Exchange) -> Texts | EmbeddingRequest | Refusal:
         try:
             body = inflated(exchange.named, exchange.body, self.limits.body_bytes)
-            return decode(body, exchange.route.form)
+            form: type[Texts] | type[EmbeddingRequest] = exchange.route.form
+            return decode(body, form)
         except Refused as refused:
             return Refusal.of(refused)
         except Exception as error:

@@ -111,12 +111,12 @@ class CallbackList:
     allowed: tuple[str, ...] = ()
 
     def allows(self, url: str) -> bool:
-        """Return whether a URL has an allowed scheme, host and port, and its path is an allowed one or below it."""
+        """Return whether a URL is an allowed one, or below one."""
         return any(_is_below(url, allowed) for allowed in self.allowed)
 
 
 def is_callback(url: str) -> bool:
-    """Return whether a URL can be called at all: http or https, with a host and nobody's name and password."""
+    """Return whether a URL can be called: http or https, a host, no password."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and _port(url) > 0

@@ -57,7 +57,7 @@ class RunnerKeeper:
             os._exit(code)  # nothing of the supervisor's is to be ended twice
 
     def has_ended(self, pid: int) -> bool:
-        """Take note that a child ended; return whether it was this one, whose jobs others may have at once."""
+        """Take note that a child ended, whose jobs wait again; return whether it was ours."""
         if pid != self._pid:
             return False
         self._pid = 0

@@ -36,7 +36,7 @@ STORE_BUSY_S = 2.0  # before a store that could not be reached is asked again
 
 
 class Ended(Exception):
-    """End the work on a job: it was taken away, or the process is to stop."""
+    """End the work on a job that was taken away, or must be given back."""
 
 
 def worker_name(pid: int) -> str:
@@ -59,7 +59,7 @@ class Runner:
     _opened: tuple[str, str] = ("", "")
 
     def run(self) -> None:
-        """Do jobs until told to stop, or until the process that began this one is gone."""
+        """Do jobs until told to stop, or until the supervisor is gone."""
         parent, tidied = os.getppid(), 0.0
         threading.Thread(target=self._call_back, name="danlu-callbacks", daemon=True).start()
         while not self.stopping.is_set() and os.getppid() == parent:
@@ -100,7 +100,7 @@ class Runner:
                 self.store.fail(job, told, again_s=BEAT_S)
 
     def _predict(self, job: Job, lease: "HeldLease", parent: int) -> tuple[int, int, Path]:
-        """Write the answers to a job's file; return how many, how many in error, and the file."""
+        """Write a job's answers; return their number, those in error, and the file."""
         asked = FileToPredict.of(job)
         predictor = self._open(asked)
         source = asked.source(self.store, job.id)

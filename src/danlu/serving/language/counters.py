@@ -21,7 +21,7 @@ class TextCounters:
         self._since, self._written = monotonic(), 0
 
     def read(self, tokens: int, known: int, waited_s: float) -> None:
-        """Take the tokens of a prompt that was read, how many of them were known, and how long it waited."""
+        """Take a prompt's tokens, how many were known, and how long it waited."""
         self._numbers["prompt_tokens"].add(tokens)
         self._numbers["known_tokens"].add(known)
         self._waits.observe(waited_s)

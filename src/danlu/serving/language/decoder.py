@@ -76,7 +76,8 @@ class Network:
 
     def __init__(self, network: Any, device: torch.device) -> None:
         self.network, self.device = network, device
-        known = inspect.signature(network.forward).parameters
+        bare = network.get_base_model() if hasattr(network, "get_base_model") else network  # of adapters
+        known = inspect.signature(bare.forward).parameters
         self._takes_positions = "position_ids" in known
         self._last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
 

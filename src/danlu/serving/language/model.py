@@ -172,7 +172,7 @@ def _any_seed() -> Seed:
 
 
 def _with_objects(message: Any) -> Any:
-    """Return a message whose calls have their arguments as objects, as templates expect, not as JSON text."""
+    """Return a message whose calls have objects as arguments, as templates expect."""
     calls = message.get("tool_calls") if isinstance(message, dict) else None
     if not isinstance(calls, list):
         return message

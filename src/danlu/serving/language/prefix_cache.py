@@ -46,7 +46,7 @@ class PrefixCache:
         return len(self._blocks)
 
     def find(self, tokens: Sequence[int]) -> list[Block]:
-        """Return the blocks that a text begins with; at least its last token is left to be computed."""
+        """Return the blocks that a text begins with, but for its last token."""
         found: list[Block] = []
         names: list[bytes] = []
         for name, _ in _names(tokens[:-1]):

@@ -28,13 +28,15 @@ class Span:
         self.rows, self.first, self.end = rows, first, end
 
 
-class RaggedLayer(CacheLayerMixin):
+class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """Keep the keys and values of one layer, [rows, heads, columns, width] each."""
 
+    keys: Tensor
+    values: Tensor
     is_sliding = False  # a network with a window masks what is outside of it
 
     def __init__(self, span: Span) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.span = span
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -48,7 +50,7 @@ class RaggedLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write behind the end, and return all that is seen; `advance` of the cache moves the end."""
+        """Write behind the end, and return all that is seen."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         span, end = self.span, self.span.end + key_states.shape[2]
@@ -89,7 +91,8 @@ class RaggedCache:
     @property
     def layers(self) -> list[RaggedLayer]:
         """The layers that the network has written to."""
-        return self.cache.layers
+        layers: list[RaggedLayer] = self.cache.layers
+        return layers
 
     @property
     def lengths(self) -> list[int]:
@@ -102,10 +105,11 @@ class RaggedCache:
         return (columns >= torch.tensor(self.starts, device=device)[:, None]).long()
 
     def positions(self, more: int, device: torch.device) -> Tensor:
-        """Return the places of the next columns in each row's text, [rows, more]; 0 before it begins."""
+        """Return the places of the next columns in each row's text, [rows, more]."""
         columns = torch.arange(self.span.end, self.span.end + more, device=device)
         return (columns - torch.tensor(self.starts, device=device)[:, None]).clamp(min=0)
 
+    @torch.inference_mode()  # what the network wrote can be changed in no other
     def make_room(self, more: int) -> None:
         """See to it that columns can be written."""
         if self.layers and self.span.end + more > self.layers[0].keys.shape[2]:
@@ -115,8 +119,9 @@ class RaggedCache:
         """Take columns as written."""
         self.span.end += more
 
+    @torch.inference_mode()
     def write(self, row: int, kept: Sequence[KeyValues]) -> None:
-        """Fill the columns before the end with what another sequence has computed of the same tokens.
+        """Fill the columns before the end with what was computed of the same tokens.
 
         Args:
             row: which.
@@ -130,6 +135,7 @@ class RaggedCache:
                     [piece[number][place] for piece in kept], dim=1
                 )
 
+    @torch.inference_mode()
     def read(self, row: int, start: int, end: int) -> KeyValues:
         """Return a copy of what is kept of a row's tokens `start` to `end`."""
         first = self.starts[row]
@@ -141,6 +147,7 @@ class RaggedCache:
             for layer in self.layers
         ]
 
+    @torch.inference_mode()
     def join(self, other: "RaggedCache") -> None:
         """Take over the rows of another cache, behind its own."""
         if not self.span.rows:
@@ -160,6 +167,7 @@ class RaggedCache:
         self.span.rows += more
         self.span.first = min(self.starts)
 
+    @torch.inference_mode()
     def drop(self, row: int) -> None:
         """Let a row leave; the last one takes its place."""
         last = self.span.rows - 1
@@ -189,7 +197,7 @@ class RaggedCache:
         self.cache = _layered(self.span, layers)
 
     def _move(self, rows: int, size: int, more: int) -> None:
-        """Copy what is seen to larger tensors, so that it ends in column `size` and `more` can be written."""
+        """Copy what is seen to larger tensors, with room for `more` columns."""
         span, shift = self.span, size - self.span.end
         for layer in self.layers:
             for name in ("keys", "values"):
@@ -207,7 +215,7 @@ class RaggedCache:
 
 
 def _layered(span: Span, layers: list[RaggedLayer]) -> Any:
-    """Return a cache of transformers with these layers, or one that makes each when it is first written to."""
+    """Return a cache of transformers with these layers, or one that makes each."""
     made: Any = Cache
     if layers:
         return made(layers=layers)

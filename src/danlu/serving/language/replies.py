@@ -81,11 +81,10 @@ class Choice:
 
     def take(self, step: Step) -> str:
         """Take a step, and return the content that it adds."""
-        text = self.generating.text
         shown = step.piece if self.reader is None else self.reader.take(step.piece)
-        if step.score is not None and not (text.ended == "end" and len(self.scores) + 1 == len(text.tokens)):
+        if step.score is not None and step.ended != "end":
             self.scores.append(step.score)  # the token that ends a text is no part of it
-        if text.ended is not None:
+        if step.ended is not None:
             self.is_done = True
             if self.reader is not None:
                 rest, self.calls = self.reader.finish()

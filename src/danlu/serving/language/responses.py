@@ -44,7 +44,7 @@ class ToolCall(msgspec.Struct):
 
 
 class LikelyToken(msgspec.Struct):
-    """Say how likely a token was; `bytes` is null where it is part of a character."""
+    """Say how likely a token was; `bytes` is null for part of a character."""
 
     token: str
     logprob: float

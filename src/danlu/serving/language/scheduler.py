@@ -35,7 +35,7 @@ class Watcher(Protocol):
         """Take the tokens that a step wrote, and how many sequences run and wait."""
 
     def read(self, tokens: int, known: int, waited_s: float) -> None:
-        """Take the tokens of a prompt that was read, how many of them were known, and how long it waited."""
+        """Take a prompt's tokens, how many were known, and how long it waited."""
 
 
 class Scheduler:
@@ -212,7 +212,7 @@ class Scheduler:
             self._append(self._decoder.step(self._last), 0)
 
     def _append(self, scores: Tensor, first: int) -> None:
-        """Draw a token for each running sequence from `first` on; drop those that end with it."""
+        """Draw a token for each running sequence from `first` on."""
         sequences = self._running[first:]
         tokens = draw(scores, sequences)
         told = token_scores(scores, tokens, sequences)
@@ -226,7 +226,7 @@ class Scheduler:
             if sequence.text.ended is not None:
                 piece += sequence.text.finish()
             self._last[row] = token
-            self._told.append((sequence, Step(piece, score)))
+            self._told.append((sequence, Step(piece, score, sequence.text.ended)))
         for row in reversed(range(first, len(self._running))):
             if self._running[row].text.ended is not None or self._running[row].cancelled:
                 self._drop(row)

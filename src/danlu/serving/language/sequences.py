@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from danlu.core.seeds import Seed
-from danlu.models.generated_text import GeneratedText
+from danlu.models.generated_text import GeneratedText, StopReason
 from danlu.models.sampling import GumbelNoise, Sampling
 from danlu.serving.refusals import Refusal
 
@@ -26,16 +26,18 @@ class TokenScore:
 
 @dataclass(frozen=True)
 class Step:
-    """Hold what a step added to a sequence.
+    """Hold what a step added to a sequence, which may be steps ahead of it.
 
     Attributes:
         piece: of text that can be shown.
         score: of the token, where it was asked for.
+        ended: why the text ends with this step; None while it goes on.
         refusal: why the text ends before its end; None where nothing went wrong.
     """
 
     piece: str = ""
     score: TokenScore | None = None
+    ended: StopReason | None = None
     refusal: Refusal | None = None
 
 
@@ -50,7 +52,7 @@ class Generating:
         top_logprobs: how many likely tokens are told of each written one; None for no scores.
         client: whose it is; clients take turns.
         deadline: the monotonic time after which nobody waits.
-        told: called in the event loop with each step; `text.ended`, or a refusal, says that it was the last.
+        told: called in the event loop with each step, of which the last has `ended` or a refusal.
 
     Attributes:
         cancelled: whether nobody waits any longer.

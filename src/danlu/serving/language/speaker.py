@@ -76,7 +76,7 @@ class Speaker:
     def answer(
         self, request: Texts, name: str, client: str, deadline: float, writer: Writer, ended: Ended
     ) -> list[Generating]:
-        """Begin to answer a request, and return its sequences, to be cancelled where the client leaves.
+        """Begin to answer a request, and return its sequences.
 
         Args:
             request: of chat or completions.

@@ -37,7 +37,7 @@ class CallForm(ABC):
     @classmethod
     @abstractmethod
     def parse(cls, text: str) -> Found | None:
-        """Return the calls of a text that begins with `opening`; None where it is of another form."""
+        """Return the calls of a text that begins with `opening`; None for others."""
 
 
 class HermesCalls(CallForm):
@@ -143,7 +143,7 @@ def require_choice(choice: str | Mapping[str, Any] | None) -> bool:
 
 
 class CallReader:
-    """Take the pieces of one message: what is content is shown, what is a call is kept until it is whole."""
+    """Take a message's pieces: content is shown, a call is kept until it is whole."""
 
     def __init__(self, form: type[CallForm], name: str) -> None:
         self._form, self._name = form, name

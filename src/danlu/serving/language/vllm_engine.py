@@ -9,6 +9,7 @@ import asyncio
 import tempfile
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -66,8 +67,11 @@ class VllmEngine:
             self._number += 1
             task = self._loop.create_task(self._write(sequence, f"danlu-{self._number}"))
             self._tasks[sequence] = task
-            task.add_done_callback(lambda _, sequence=sequence: self._tasks.pop(sequence, None))
+            task.add_done_callback(partial(self._forget, sequence))
         return None
+
+    def _forget(self, sequence: Generating, task: "asyncio.Task[None]") -> None:
+        self._tasks.pop(sequence, None)
 
     def cancel(self, sequences: Sequence[Generating]) -> None:
         """Forget sequences for which nobody waits."""
@@ -112,7 +116,7 @@ class VllmEngine:
                 piece = sequence.text.append(token)
                 if sequence.text.ended is not None:
                     piece += sequence.text.finish()
-                sequence.told(Step(piece, _score(sequence, written, place)))
+                sequence.told(Step(piece, _score(sequence, written, place), sequence.text.ended))
                 if sequence.text.ended is not None:
                     return
             taken += len(fresh)
