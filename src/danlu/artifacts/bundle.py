@@ -162,7 +162,7 @@ Shape = tuple[PositiveInt, ...]
 
 
 class Structure(Frozen):
-    """Say how a network differs in its sizes from the one that its model's options build.
+    """Say how a network's sizes differ from those that its options build.
 
     Attributes:
         ranks: linear layers and convolutions that became two in a row, with the width between them.
@@ -174,7 +174,7 @@ class Structure(Frozen):
 
 
 class Coding(Frozen):
-    """Say which weights are stored with fewer bits than they are computed with, rounded to nearest by groups.
+    """Say which weights are stored with fewer bits, rounded to nearest by groups.
 
     Attributes:
         bits: of a code.

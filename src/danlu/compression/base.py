@@ -50,7 +50,9 @@ class Material:
 
 @dataclass(frozen=True)
 class WeightBits:
-    """Say how matrices are stored: as codes of 4 or 8 bits, with a scale for `group` inputs (0: for all of an output).
+    """Say how matrices are stored: as codes of 4 or 8 bits.
+
+    `group` inputs share a scale; 0 for all of an output.
 
     Attributes:
         names: of the weights that are stored so.
@@ -98,7 +100,7 @@ class Step(CompressionOptions):
     is_last: ClassVar[bool] = False
 
     def obstacle(self, material: Material, candidate: Candidate) -> str | None:
-        """Return why the step cannot be applied to this model, as a clause; None where it can."""
+        """Return a clause that says why the step cannot be applied; None where it can."""
         return None
 
     @abstractmethod

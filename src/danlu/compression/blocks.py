@@ -72,7 +72,10 @@ def find_groups(network: nn.Module) -> list[Group]:
 
 
 def remove_parts(groups: Sequence[Group], amount: float, score: Score, *, across_layers: bool) -> None:
-    """Remove the share `amount` of the parts that are worth least, at least one of each group kept, in place."""
+    """Remove the share `amount` of the parts that are worth least, in place.
+
+    At least one of each group is kept.
+    """
     values = [group.values(score) for group in groups]
     limit = _limit(torch.cat(values), amount) if across_layers else None
     for group, worth in zip(groups, values, strict=True):

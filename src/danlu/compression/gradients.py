@@ -56,7 +56,9 @@ def has_batch_norms(network: nn.Module) -> bool:
 
 @torch.no_grad()
 def renew_batch_norms(network: nn.Module, material: Material, rows: int, seed: Seed) -> int:
-    """Take the statistics of batch norms anew from training rows, in place: the mean over batches of equal weight.
+    """Take the statistics of batch norms anew from training rows, in place.
+
+    Each is the mean over batches of equal weight.
 
     Returns:
         the number of batch norms.

@@ -49,7 +49,9 @@ def find_run(path: StrPath) -> tuple[RunDirectory, Path]:
 
 @contextmanager
 def open_material(path: StrPath, *, validation: Split | None = None, own_code: bool = False) -> Iterator[Material]:
-    """Open a run's data and its model for compression; what steps write on the way is deleted at the end.
+    """Open a run's data and its model for compression.
+
+    What steps write on the way is deleted at the end.
 
     Args:
         path: as `find_run` takes it.

@@ -81,7 +81,10 @@ def ready_graph(candidate: Candidate, material: Material, *, only_matrices: bool
 
 
 def observed_values(graph: Graph) -> list[str]:
-    """Return the numbers whose ranges static quantisation needs: what goes in and out of its operators."""
+    """Return the values whose ranges static quantisation needs.
+
+    They are what goes in and out of its operators.
+    """
     import onnx
 
     numbers = {
@@ -101,7 +104,9 @@ def observed_values(graph: Graph) -> list[str]:
 
 
 def static_int8(graph: Graph, ranges: dict[str, tuple[float, float]], excluded: Sequence[str] = ()) -> Any:
-    """Return a graph whose operators compute with 8 bits, by ranges; weights have a scale per channel.
+    """Return a graph whose operators compute with 8 bits, by ranges.
+
+    Weights have a scale per channel.
 
     On processors whose sums of 8-bit products saturate, weights take 7 bits.
 
@@ -137,7 +142,7 @@ def static_int8(graph: Graph, ranges: dict[str, tuple[float, float]], excluded: 
 
 
 def dynamic_int8(graph: Graph) -> Any:
-    """Return a graph whose matrices have 8 bits, and whose activations get theirs from each batch."""
+    """Return a graph whose matrices have 8 bits, activations by each batch."""
     load_onnxruntime()
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.onnx_model import ONNXModel

@@ -15,7 +15,9 @@ from danlu.training.sparsity import ALREADY, n_of_m, weight_scores
 def set_lowest_to_zero(
     network: nn.Module, scores: Mapping[str, Tensor], amount: float, *, by_layer: bool, pattern: str | None
 ) -> None:
-    """Set a share of the weights to zero, in place, those first that are zero already.
+    """Set a share of the weights to zero, in place.
+
+    Those that are zero already come first.
 
     Args:
         network: its linear layers and convolutions are pruned.
@@ -34,7 +36,7 @@ def set_lowest_to_zero(
 
 
 def score_weights(network: nn.Module, by: str, material: Material, rows: int, seed: Seed) -> dict[str, Tensor]:
-    """Return the score of each weight: its size, a random number, or the loss that it accounts for.
+    """Return each weight's score: its size, a random number, or its loss.
 
     taylor is (w dL/dw)^2, Molchanov et al. 2019, https://arxiv.org/abs/1906.10771.
     """

@@ -18,7 +18,9 @@ BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def apply_structure(network: nn.Module, structure: Structure, place: str) -> None:
-    """Bring a network that its options built to a bundle's sizes, in place; its weights lose their values.
+    """Bring a network that its options built to a bundle's sizes, in place.
+
+    Its weights lose their values.
 
     Args:
         structure: of the bundle.
@@ -43,7 +45,7 @@ def apply_structure(network: nn.Module, structure: Structure, place: str) -> Non
 
 
 def structure_of(network: nn.Module, built: nn.Module, ranks: dict[str, int]) -> Structure | None:
-    """Return how a network differs from the one that its options build; None for not at all.
+    """Return how a network differs from that of its options; None for not.
 
     Args:
         network: compressed.
@@ -64,7 +66,10 @@ def replace_module(network: nn.Module, name: str, replacement: nn.Module) -> Non
 
 
 def can_be_split(layer: nn.Module) -> bool:
-    """Return whether a layer can become two in a row: linear, or a convolution of all channels."""
+    """Return whether a layer can become two in a row.
+
+    Linear layers can, and convolutions of all channels.
+    """
     if isinstance(layer, Convolution):
         return layer.groups == 1 and layer.padding_mode == "zeros"
     return type(layer) is nn.Linear or is_transposed_linear(layer)
@@ -76,7 +81,10 @@ def is_transposed_linear(layer: nn.Module) -> bool:
 
 
 def matrix_of(layer: Any) -> Tensor:
-    """Return a layer's weights as a matrix [outputs, inputs], those of a convolution with its window as inputs."""
+    """Return a layer's weights as a matrix [outputs, inputs].
+
+    The window of a convolution counts as inputs.
+    """
     weight: Tensor = layer.weight.detach()
     return weight.T if is_transposed_linear(layer) else weight.flatten(1)
 
