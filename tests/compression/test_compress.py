@@ -206,7 +206,7 @@ def test_a_recipe_compresses_after_its_evaluation(tmp_path: Path) -> None:
         "data": {"source": "builtin:wine"},
         "training": {"epochs": 3, "sparsity": {"amount": 0.5, "scope": "layer"}, "rounding": {"bits": 8}},
         "evaluation": {"baselines": False},
-        "compression": {"steps": [{"prune": {"amount": 0.75, "what": "weights", "by": "taylor"}}]},
+        "compression": {"steps": [{"prune": {"amount": 0.75, "what": "weights", "by": "taylor", "scope": "global"}}]},
     }
     run = danlu.run(recipe, output=tmp_path)
     told = json.loads((run.path / "compression.json").read_text())

@@ -162,3 +162,33 @@ def test_a_result_keeps_the_keys_of_its_document() -> None:
     told = CompressionResult({"name": "x", "features": []}, (point,), "p0", "p0").to_json()
     assert set(told) == {"format", "cpu", "rows", "original", "chosen", "points", "rolled_back"}
     assert told["points"][0]["metrics"] == {"accuracy": {"value": 0.9, "low": 0.8, "high": 1.0}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_heads_and_neurons_that_do_nothing_are_removed_without_a_change(name: str) -> None:
+    from danlu.compression.blocks import find_groups, remove_parts
+    from danlu.core.imports import patch_torchvision
+
+    patch_torchvision()
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24}
+    shared = {"num_key_value_heads": 2} if name == "llama" else {}
+    config = AutoConfig.for_model(name, **sizes, **shared, vocab_size=50)
+    torch.manual_seed(0)
+    network = nn.Module()
+    network.network = (AutoModelForCausalLM if name == "llama" else AutoModelForMaskedLM).from_config(config).eval()
+    groups = find_groups(network)
+    assert [group.parts for group in groups] == [len(shared) * 2 or 4] * 2 + [24] * 2
+    with torch.no_grad():
+        for group in groups:  # every second part of each adds nothing
+            matrix = group.inputs.weight
+            matrix.view(len(matrix), group.parts, -1)[:, ::2] = 0
+            for layer in group.outputs:
+                layer.weight.view(group.parts, -1, layer.weight.shape[1])[::2] *= 1e-6
+    ids = torch.arange(5, 17).reshape(2, 6)
+    before = network.network(ids).logits
+    remove_parts(groups, 0.5, lambda weight: weight.detach() ** 2, across_layers=False)
+    assert groups[0].outputs[0].out_features == 16 and groups[2].outputs[0].out_features == 12
+    assert torch.allclose(network.network(ids).logits, before, atol=1e-5)

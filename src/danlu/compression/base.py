@@ -50,7 +50,9 @@ class Material:
 
 @dataclass(frozen=True)
 class WeightBits:
-    """Say how matrices are stored: as codes of few bits, with scales.
+    """Say how matrices are stored: as codes of 4 or 8 bits.
+
+    `group` inputs share a scale; 0 for all of an output.
 
     Attributes:
         group: inputs that share a scale; 0 for all of an output.
@@ -99,7 +101,7 @@ class Step(CompressionOptions):
     is_last: ClassVar[bool] = False
 
     def obstacle(self, material: Material, candidate: Candidate) -> str | None:
-        """Return why the step cannot be applied, as a clause; None where it can."""
+        """Return a clause that says why the step cannot be applied; None where it can."""
         return None
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Remove channels of convolutions, neurons of linear layers and heads of attention, by torch-pruning.
+"""Remove channels of convolutions and neurons of linear layers by torch-pruning; parts of transformers by `blocks`.
 
 Fang et al. 2023, DepGraph, https://arxiv.org/abs/2301.12900: what depends on a channel is removed with it.
 """
@@ -11,14 +11,13 @@ import torch
 from torch import nn
 
 from danlu.compression.base import Candidate, Material
+from danlu.compression.blocks import MOST_OF_A_LAYER, Score, find_groups, remove_parts, transformer_config
 from danlu.compression.gradients import add_gradients, renew_batch_norms
 from danlu.core.imports import require_extra, silence_libraries
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
 from danlu.exporters.ports import network_ports, sample_inputs
 from danlu.models.structure import Convolution, structure_of
-
-MOST_OF_A_LAYER = 0.9  # so that comparing all layers leaves some of each
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,20 @@ def remove_channels(candidate: Candidate, removal: Removal, material: Material, 
     Raises:
         ArgumentError: the network cannot be followed, or nothing of it can be removed.
     """
-    require_extra("compress", "removing channels", only=("torch_pruning",))
     network = deepcopy(candidate.network)
-    before = _count(network)
-    _prune(network, removal, material, seed)
+    before, groups = _count(network), find_groups(network)
+    if groups:
+        score = _score(network, removal, material, seed)
+        remove_parts(groups, removal.amount, score, across_layers=removal.across_layers)
+        network.zero_grad(set_to_none=True)
+    elif transformer_config(network) is None:
+        require_extra("compress", "removing channels", only=("torch_pruning",))
+        _prune(network, removal, material, seed)
     after = _count(network)
     if before == after:
         raise ArgumentError(
-            f"prune: no channel of {candidate.options.name} can be removed: its layers have too few, or all of them "
-            "are its input or answer; use what: weights, or a smaller model",
+            f"prune: no channel of {candidate.options.name} can be removed: its layers have too few, all of them are "
+            "its input or answer, or they are unknown by name; use what: weights, or a smaller model",
             code="DL409",
         )
     renew_batch_norms(network, material, removal.rows, seed)
@@ -71,6 +75,17 @@ def remove_channels(candidate: Candidate, removal: Removal, material: Material, 
     structure = structure_of(network, candidate.options.build(inputs, outputs), ranks)
     note = f"{after:,} of {before:,} parameters are left"
     return replace(candidate, network=network.eval(), structure=structure), note
+
+
+def _score(network: nn.Module, removal: Removal, material: Material, seed: Seed) -> Score:
+    """Return what makes of a weight the worth of its entries."""
+    if removal.by == "random":
+        drawn = torch.Generator().manual_seed(seed.value)
+        return lambda weight: torch.rand(weight.shape, generator=drawn)
+    if removal.by == "magnitude":
+        return lambda weight: weight.detach() ** 2
+    add_gradients(network, material, removal.rows, seed)
+    return lambda weight: torch.zeros_like(weight) if weight.grad is None else (weight.detach() * weight.grad) ** 2
 
 
 def _count(network: nn.Module) -> int:
@@ -92,7 +107,6 @@ def _prune(network: nn.Module, removal: Removal, material: Material, seed: Seed)
     elif removal.by == "random":
         torch.manual_seed(seed.value)
         importance = torch_pruning.importance.RandomImportance()
-    heads = attention_heads(network)
     try:
         with torch.no_grad():
             answer: Any = network(**given)
@@ -105,10 +119,6 @@ def _prune(network: nn.Module, removal: Removal, material: Material, seed: Seed)
                 pruning_ratio=removal.amount,
                 max_pruning_ratio=MOST_OF_A_LAYER,
                 ignored_layers=_kept_whole(network, answer.shape[-1]),
-                num_heads=heads,
-                prune_num_heads=bool(heads),
-                prune_head_dims=not heads,
-                head_pruning_ratio=removal.amount if heads else 0.0,
                 forward_fn=_call,
                 output_transform=None,
             )
@@ -153,28 +163,4 @@ def _kept_whole(network: nn.Module, outputs: int) -> list[nn.Module]:
         is_answer = isinstance(layer, nn.Linear | Convolution) and layer.weight.shape[0] == outputs
         if is_answer or isinstance(layer, nn.Embedding | nn.EmbeddingBag):
             found.append(layer)
-    return found
-
-
-QUERY, KEYS, VALUES = (
-    ("query", "q_proj", "q_lin", "q"),
-    ("key", "k_proj", "k_lin", "k"),
-    ("value", "v_proj", "v_lin", "v"),
-)
-
-
-def attention_heads(network: nn.Module) -> dict[nn.Module, int]:
-    """Return the layers that make queries, keys and values, with their heads."""
-    config: Any = getattr(getattr(network, "network", None), "config", None)
-    if config is None:
-        return {}
-    heads = int(getattr(config, "num_attention_heads", 0) or 0)
-    shared = int(getattr(config, "num_key_value_heads", None) or heads)
-    found: dict[nn.Module, int] = {}
-    for module in network.modules():
-        children = dict(module.named_children())
-        sides = [next((children[name] for name in names if name in children), None) for names in (QUERY, KEYS, VALUES)]
-        if heads and all(isinstance(side, nn.Linear) for side in sides):
-            query, keys, values = (side for side in sides if side is not None)
-            found |= {query: heads, keys: shared, values: shared}
     return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class DistillStep(Step):
-    """Train a new, smaller model from labels and the original's answers.
+    """Train a smaller model from the labels and the original's answers (Hinton et al. 2015).
 
     Hinton et al. 2015, https://arxiv.org/abs/1503.02531.
 

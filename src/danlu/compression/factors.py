@@ -48,7 +48,10 @@ class Factors:
 
 
 def splittable(network: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers that can be split, by name; none that share weights."""
+    """Return the layers that can be split, by name.
+
+    Those whose weights another one shares are left out.
+    """
     owners: dict[int, int] = {}
     for layer in network.modules():
         weight = getattr(layer, "weight", None)
@@ -62,9 +65,10 @@ def splittable(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def split_by_energy(candidate: Candidate, energy: float, material: Material) -> tuple[Candidate, str]:
-    """Split each layer at the lowest rank that keeps a share of its energy.
+    """Split layers at the lowest ranks that keep a share of their energy.
 
-    Those that it makes no smaller stay whole."""
+    A layer that would not become smaller stays whole.
+    """
     factors = {name: Factors.of(layer) for name, layer in splittable(candidate.network).items()}
     ranks = {name: rank_for(each.energies, energy) for name, each in factors.items()}
     return _split(candidate, factors, ranks, material)
@@ -81,7 +85,8 @@ def rank_for(energies: Tensor, energy: float) -> int:
 def split_to_parameters(candidate: Candidate, share: float, material: Material) -> tuple[Candidate, str]:
     """Split layers so that they keep a share of their parameters.
 
-    Those stay that tell most of their layer's energy."""
+    Those are kept that tell most of their layer's energy.
+    """
     factors = {name: Factors.of(layer) for name, layer in splittable(candidate.network).items()}
     budget = share * sum(each.whole for each in factors.values())
     gains = sorted(((-float(energy) / each.cost, name) for name, each in factors.items() for energy in each.energies))
@@ -119,7 +124,8 @@ def _split(
 def split_layer(layer: Any, factors: Factors, rank: int) -> nn.Sequential:
     """Return two layers in a row that stand for one at a rank.
 
-    Singular values go half to each."""
+    Singular values go half to each.
+    """
     pair = empty_pair(layer, rank)
     root = factors.values[:rank].sqrt()
     first, second = root[:, None] * factors.right[:rank], factors.left[:, :rank] * root

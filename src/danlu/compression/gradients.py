@@ -58,7 +58,7 @@ def has_batch_norms(network: nn.Module) -> bool:
 def renew_batch_norms(network: nn.Module, material: Material, rows: int, seed: Seed) -> int:
     """Take the statistics of batch norms anew from training rows, in place.
 
-    They are the mean over batches of equal weight.
+    Each is the mean over batches of equal weight.
 
     Returns:
         the number of batch norms.

@@ -14,7 +14,7 @@ from danlu.models.engines.onnxruntime_engine import INT8_FILE, ONNX_FILE
 
 
 def apply_steps(material: Material, steps: Sequence[Step], start: Candidate | None = None) -> Candidate:
-    """Apply steps in order, and add the engine's file.
+    """Apply steps in order to the original or another candidate; add the engine's file.
 
     Raises:
         ArgumentError: a step does not fit the model, or the order.

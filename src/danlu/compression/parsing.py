@@ -18,7 +18,7 @@ NAMED = re.compile(r"\s*([\w-]+)\s*(?:=(.*))?", re.DOTALL)
 
 
 def parse_steps(given: str | Sequence[Any]) -> tuple[Step, ...]:
-    """Return steps of a command line's text, or of a recipe's sequence.
+    """Return steps given as text of a command line, or as a recipe has them.
 
     Raises:
         ArgumentError: a step or an option is unknown, or a value is wrong.

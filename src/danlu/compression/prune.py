@@ -105,7 +105,7 @@ class Prune(Step):
         return fine_tune(candidate, material, self._tuning(sparsity), seed)
 
     def _zeroed(self, candidate: Candidate, material: Material, seed: Seed) -> Candidate:
-        """Set weights to zero, a part in each round, with training after it."""
+        """Set weights to zero at once, a part a round, with training after each."""
         from danlu.compression.gradients import renew_batch_norms
         from danlu.compression.weights import movement_scores, score_weights, set_lowest_to_zero
 

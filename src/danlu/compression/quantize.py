@@ -18,7 +18,7 @@ FILES = ("int8-static", "int8-dynamic")
 
 
 class Quantize(Step):
-    """Compute with 8 bits by ONNX Runtime, or store weights with 8 or 4.
+    """Compute with integers of 8 bits by ONNX Runtime, or store few bits.
 
     int8-static takes the ranges of activations from training rows, int8-dynamic from each batch; both write
     `model.int8.onnx` and store the other weights with 8 bits. int8-weights and int4-weights round stored weights to the

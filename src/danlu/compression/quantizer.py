@@ -81,9 +81,10 @@ def ready_graph(candidate: Candidate, material: Material, *, only_matrices: bool
 
 
 def observed_values(graph: Graph) -> list[str]:
-    """Return the numbers whose ranges static quantisation needs.
+    """Return the values whose ranges static quantisation needs.
 
-    They are what goes in and out of its operators."""
+    They are what goes in and out of its operators.
+    """
     import onnx
 
     numbers = {
@@ -141,9 +142,7 @@ def static_int8(graph: Graph, ranges: dict[str, tuple[float, float]], excluded: 
 
 
 def dynamic_int8(graph: Graph) -> Any:
-    """Return a graph whose matrices have 8 bits.
-
-    Activations get theirs from each batch."""
+    """Return a graph whose matrices have 8 bits, activations by each batch."""
     load_onnxruntime()
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.onnx_model import ONNXModel

@@ -120,9 +120,10 @@ def _entropy(counts: np.ndarray, ends: Range) -> Range:
 
 
 def _divergence(sizes: np.ndarray, last: int, levels: int) -> float:
-    """Return how far bins up to `last` are from their mean over levels.
+    """Return the divergence of bins up to `last` from their means over levels.
 
-    What is beyond counts to the last."""
+    All beyond is counted in the last.
+    """
     kept = sizes[:last]
     whole = kept.copy()
     whole[-1] += sizes[last:].sum()

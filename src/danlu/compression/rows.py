@@ -19,7 +19,9 @@ FEWEST_ROWS = 8  # to calibrate on
 
 
 def drawn_training_rows(material: Material, count: int, seed: Seed, *, fewest: int = 1) -> "PreparedDataset":
-    """Return training rows, prepared, with targets; all where fewer than asked.
+    """Return some training rows, prepared, with their targets.
+
+    All of them where there are fewer than asked.
 
     Args:
         count: of rows.

@@ -22,7 +22,7 @@ def layers_to_keep(
     keep: Literal["auto", "none"] | tuple[str, ...],
     sensitive_db: float,
 ) -> tuple[str, ...]:
-    """Return the layers that keep their precision: asked for, or sensitive.
+    """Return the layers that keep their precision: asked for, or found sensitive.
 
     Raises:
         ArgumentError: there is no layer of a name.
@@ -36,7 +36,7 @@ def layers_to_keep(
 
 
 def signal_to_noise(graph: Graph, ranges: Mapping[str, Range], batches: Sequence[Arrays]) -> dict[str, float]:
-    """Return the answers' signal to noise (dB) where a layer alone is quantised."""
+    """Return the answers' signal to noise, in dB, with each layer quantised alone."""
     rows = {name: array[:COMPARED] for name, array in batches[0].items()}
     exact = _answers(graph.model, rows)
     signal = float(np.mean((exact - exact.mean(axis=0)) ** 2)) or float(np.mean(exact**2))

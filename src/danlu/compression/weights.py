@@ -36,7 +36,7 @@ def set_lowest_to_zero(
 
 
 def score_weights(network: nn.Module, by: str, material: Material, rows: int, seed: Seed) -> dict[str, Tensor]:
-    """Return each weight's score: size, a random number, or its loss.
+    """Return each weight's score: its size, a random number, or its loss.
 
     taylor is (w dL/dw)^2, Molchanov et al. 2019, https://arxiv.org/abs/1906.10771.
     """

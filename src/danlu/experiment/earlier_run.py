@@ -96,7 +96,7 @@ def _other_network(bundle: Bundle, name: str, why: str) -> ArgumentError:
 
 
 def earlier_structure(context: "DataContext") -> Structure | None:
-    """Return how the earlier network's sizes differ from its options; None if not."""
+    """Return the sizes of the earlier run's network that differ from its options; or None."""
     return None if context.recipe.training.from_run is None else _bundle(context).manifest.structure
 
 

@@ -53,7 +53,9 @@ def write_bundle(run: RunDirectory, setup: TrainingSetup, model: "nn.Module") ->
 
 
 def write_bundle_files(folder: Path, manifest: Manifest, options: Model, network: "nn.Module") -> None:
-    """Write weights, options and last the manifest, which lists the folder's files.
+    """Write a network's weights, its options, and last the manifest.
+
+    The manifest lists all files of the folder.
 
     Args:
         folder: exists, and holds what else belongs to the bundle.

@@ -18,7 +18,9 @@ BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def apply_structure(network: nn.Module, structure: Structure, place: str) -> None:
-    """Bring a new network to a bundle's sizes, in place; weights lose their values.
+    """Bring a network that its options built to a bundle's sizes, in place.
+
+    Its weights lose their values.
 
     Args:
         structure: of the bundle.
@@ -43,7 +45,7 @@ def apply_structure(network: nn.Module, structure: Structure, place: str) -> Non
 
 
 def structure_of(network: nn.Module, built: nn.Module, ranks: dict[str, int]) -> Structure | None:
-    """Return how a network differs from its options'; None for not at all.
+    """Return how a network differs from that of its options; None for not.
 
     Args:
         network: compressed.
@@ -66,7 +68,8 @@ def replace_module(network: nn.Module, name: str, replacement: nn.Module) -> Non
 def can_be_split(layer: nn.Module) -> bool:
     """Return whether a layer can become two in a row.
 
-    Linear layers can, and convolutions of all channels."""
+    Linear layers can, and convolutions of all channels.
+    """
     if isinstance(layer, Convolution):
         return layer.groups == 1 and layer.padding_mode == "zeros"
     return type(layer) is nn.Linear or is_transposed_linear(layer)
@@ -80,7 +83,8 @@ def is_transposed_linear(layer: nn.Module) -> bool:
 def matrix_of(layer: Any) -> Tensor:
     """Return a layer's weights as a matrix [outputs, inputs].
 
-    Those of a convolution have its window among the inputs."""
+    The window of a convolution counts as inputs.
+    """
     weight: Tensor = layer.weight.detach()
     return weight.T if is_transposed_linear(layer) else weight.flatten(1)
 
@@ -121,10 +125,11 @@ def _resize(network: nn.Module, name: str, shape: tuple[int, ...]) -> None:
     empty = torch.zeros(shape, dtype=old.dtype, device=old.device)
     setattr(layer, own, nn.Parameter(empty, old.requires_grad) if isinstance(old, nn.Parameter) else empty)
     if own == "weight" or (own == "running_mean" and not layer.affine):
-        _set_sizes(layer, shape)
+        set_sizes(layer, shape)
 
 
-def _set_sizes(layer: Any, shape: tuple[int, ...]) -> None:
+def set_sizes(layer: Any, shape: tuple[int, ...]) -> None:
+    """Set the sizes that a layer says of itself to those of its weight."""
     if isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = shape
     elif isinstance(layer, Convolution):

@@ -42,7 +42,7 @@ def transposed_weights(network: nn.Module) -> frozenset[str]:
 
 
 def lowest_masks(scores: Scores, amount: float, *, by_layer: bool) -> dict[str, Tensor]:
-    """Return masks: False for the share `amount` of weights with the lowest scores.
+    """Return masks that are False for a share of the lowest scores.
 
     Args:
         scores: of each weight, by name; of equal ones the first in order is taken.

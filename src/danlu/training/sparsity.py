@@ -57,9 +57,10 @@ class Sparsifier:
     seed: Seed
 
     def zeros_before(self, step: int) -> dict[str, Tensor] | None:
-        """Return which weights are zero before a step; None where none has to.
+        """Return which weights are zero before a step, counted from 1.
 
-        Steps are counted from 1."""
+        None where none has to stay so.
+        """
         if scheduled_sparsity(self.options, step - 1, self.steps) == 0:
             return None
         return {name: weight.detach() == 0 for name, weight in prunable_weights(self.network).items()}

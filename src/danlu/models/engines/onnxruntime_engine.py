@@ -149,7 +149,7 @@ def open_session(path: Path, threads: int | None = None, *, exact: bool = False)
 
 
 def quiet_options(threads: int | None = None) -> Any:
-    """Return a session's options for some threads, by default one a core."""
+    """Return the options of a session, by default with a thread on each core."""
     onnxruntime = load_onnxruntime()
 
     options = onnxruntime.SessionOptions()

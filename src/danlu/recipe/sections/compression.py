@@ -23,7 +23,7 @@ class Budget(Frozen):
 
 
 class Compression(Frozen):
-    """Make a run's model smaller or faster, by given steps or a search."""
+    """Make a model smaller or faster, by steps or a search within a budget."""
 
     steps: tuple[Annotated[CompressionOptions, OneOf("compression")], ...] = Field(
         default=(), description="applied in this order; without any, steps are searched within the budget"
