@@ -52,8 +52,6 @@ class Material:
 class WeightBits:
     """Say how matrices are stored: as codes of 4 or 8 bits.
 
-    `group` inputs share a scale; 0 for all of an output.
-
     Attributes:
         group: inputs that share a scale; 0 for all of an output.
         names: of the weights that are stored so.
