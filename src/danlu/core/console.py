@@ -105,6 +105,13 @@ def emit(message: str, level: int = INFO) -> None:
         _write(message)
 
 
+def emit_traceback(error: BaseException) -> None:
+    """Log an error that nobody expected, with the lines of code that led to it."""
+    import traceback
+
+    emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+
+
 def log_to_stderr(shown: Callable[[str], str] = str) -> None:
     """Print messages as plain lines on stderr and nowhere else: what the command line does.
 

@@ -6,14 +6,13 @@ is computed in a thread makes the next one. Knows neither HTTP nor bundles.
 """
 
 import asyncio
-import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, thread_time
 from typing import Any, Protocol
 
-from danlu.core.console import ERROR, emit
+from danlu.core.console import emit_traceback
 from danlu.serving.limits import Limits
 from danlu.serving.pace import Pace
 from danlu.serving.refusals import Refusal, overloaded
@@ -239,7 +238,7 @@ class Batcher:
                 return self._run([job.payload])[0]
         except Exception as found:
             error = found
-        emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+        emit_traceback(error)
         return INTERNAL
 
     def _returned(

@@ -11,7 +11,6 @@ import selectors
 import signal
 import socket
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.signatures import require_signature
-from danlu.core.console import ERROR, emit
+from danlu.core.console import ERROR, emit, emit_traceback
 from danlu.errors import ArgumentError, ArtifactError, DanluError
 from danlu.serving.control import Channel, Message, channel_pair
 from danlu.serving.grpc.server import Address
@@ -477,7 +476,7 @@ class Supervisor:
             self._attempt = None
             self._answer(asker, _refusal(error))
         except Exception as error:  # a folder that vanished, no memory for a fork
-            emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+            emit_traceback(error)
             self._attempt = None
             if self._change is not None:
                 self._give_up("the server failed at this; its log says why", "DL900")

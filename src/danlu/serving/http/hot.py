@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from danlu.core.console import ERROR, emit
+from danlu.core.console import emit_traceback
 from danlu.serving import plain
 from danlu.serving.answering import Answer
 from danlu.serving.batching import INTERNAL, Job
@@ -222,7 +221,7 @@ class Hot:
             self._explaining -= 1
             error = done.exception()
             if error is not None:
-                emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+                emit_traceback(error)
             self._done(exchange, asked, question, INTERNAL if error is not None else done.result())
 
         self._loop.run_in_executor(self._explainer, finished, question).add_done_callback(explained)

@@ -6,7 +6,6 @@ bundle writes texts or gives vectors.
 
 import asyncio
 import base64
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic, time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from danlu.core.console import ERROR, emit
+from danlu.core.console import emit_traceback
 from danlu.core.text import suggestion
 from danlu.data.text.preprocessor import TextPreprocessor
 from danlu.models.text.options import Transformer
@@ -215,7 +214,7 @@ class LanguageRoutes:
         except Refused as refused:
             return Refusal.of(refused)
         except Exception as error:
-            emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+            emit_traceback(error)
             return INTERNAL
 
     def _begin(
@@ -240,7 +239,7 @@ class LanguageRoutes:
         except Refused as refused:
             self._refuse(exchange, waiting, Refusal.of(refused))
         except Exception as error:  # a client is told, whatever happens
-            emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+            emit_traceback(error)
             self._refuse(exchange, waiting, INTERNAL)
 
     def _find(self, named: str, request_id: str) -> Voice:

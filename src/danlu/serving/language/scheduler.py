@@ -7,7 +7,6 @@ the other for long. A sequence that nobody waits for any longer leaves before th
 
 import asyncio
 import threading
-import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -15,7 +14,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from danlu.core.console import ERROR, emit
+from danlu.core.console import emit_traceback
 from danlu.serving.batching import INTERNAL, TOO_LATE
 from danlu.serving.language.decoder import Decoder, Reading
 from danlu.serving.language.drawing import draw, token_scores
@@ -102,7 +101,7 @@ class Scheduler:
                 try:
                     do()
                 except Exception as error:
-                    emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+                    emit_traceback(error)
                     self._fail(INTERNAL)
             self._tell()
 
@@ -263,6 +262,6 @@ class Scheduler:
             try:
                 sequence.told(step)
             except Exception as error:  # none fails by its neighbours
-                emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+                emit_traceback(error)
                 sequence.cancelled = True
                 sequence.told(Step(refusal=INTERNAL))

@@ -7,14 +7,13 @@ vLLM's interface that is used here (`AsyncLLM.generate`, `abort`), not against v
 
 import asyncio
 import tempfile
-import traceback
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from danlu.core.console import ERROR, emit
+from danlu.core.console import emit_traceback
 from danlu.models.predictor import Predictor
 from danlu.serving.batching import INTERNAL, TOO_LATE
 from danlu.serving.language.scheduler import STOPPING, Watcher
@@ -94,7 +93,7 @@ class VllmEngine:
         except TimeoutError:
             sequence.told(Step(refusal=overloaded(TOO_LATE, 1.0)))
         except Exception as error:
-            emit("".join(traceback.format_exception(error)).rstrip(), ERROR)
+            emit_traceback(error)
             sequence.told(Step(refusal=INTERNAL))
         finally:
             if sequence.text.ended is None or sequence.cancelled:
