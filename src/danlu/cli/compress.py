@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json
+from danlu.cli.options import Json, OwnCode
 from danlu.cli.show import print_json, print_table
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def compress(
     output: Annotated[
         Path | None, Parameter(name=["--output", "-o"], help="The new bundle; RUN/compressed/p1 by default.")
     ] = None,
-    own_code: Annotated[
-        bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
-    ] = False,
+    own_code: OwnCode = False,
     as_json: Json = False,
 ) -> int:
     """Make a run's model smaller or faster, and write it as a bundle."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json
+from danlu.cli.options import Json, OwnCode
 from danlu.cli.show import print_json, print_table
 from danlu.errors import ArgumentError
 
@@ -49,9 +49,7 @@ def explain(
     output: Annotated[
         Path | None, Parameter(name=["--output", "-o"], help="Folder for explanation.json and values.npz.")
     ] = None,
-    own_code: Annotated[
-        bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
-    ] = False,
+    own_code: OwnCode = False,
     as_json: Json = False,
 ) -> None:
     """Say what each column, word or pixel adds to an answer, with intervals."""

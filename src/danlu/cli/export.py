@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json
+from danlu.cli.options import Json, OwnCode
 from danlu.cli.show import print_document
 from danlu.core.console import info
 
@@ -45,9 +45,7 @@ def export(
         float | None,
         Parameter(help="Largest deviation from the bundle's answers, for onnx, openvino, torch-export and gguf."),
     ] = None,
-    own_code: Annotated[
-        bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
-    ] = False,
+    own_code: OwnCode = False,
     as_json: Json = False,
 ) -> int:
     """Write a bundle's model in another form, and verify its answers."""

@@ -22,6 +22,9 @@ Output = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder of runs
 Name = Annotated[str | None, Parameter(help="The run's folder inside it; the recipe's name and the time by default.")]
 Overwrite = Annotated[bool, Parameter(help="Replace what exists under that name.", negative=())]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON on stdout and nothing else there.", negative=())]
+OwnCode = Annotated[
+    bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
+]
 Lang = Annotated[
     Literal["en", "zh"] | None,
     Parameter(name="--lang", help="Language of what is written: en or zh; the console follows."),

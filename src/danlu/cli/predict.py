@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from danlu.cli.options import EngineName, Overwrite
+from danlu.cli.options import EngineName, Overwrite, OwnCode
 from danlu.cli.standard_input import NAMES as STDIN
 from danlu.cli.standard_input import as_file, is_json_lines
 from danlu.core.console import info
@@ -38,9 +38,7 @@ def predict(
             help="Add the column explanation: what each column or word adds to the answer, as JSON.", negative=()
         ),
     ] = False,
-    own_code: Annotated[
-        bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
-    ] = False,
+    own_code: OwnCode = False,
     processes: Annotated[
         int | None,
         Parameter(help="Start this many processes on this machine, each of which predicts a share."),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json
+from danlu.cli.options import Json, OwnCode
 from danlu.cli.show import print_document, print_table, say
 
 SHOWN = 10  # differences
@@ -19,9 +19,7 @@ def replay(
         str | None, Parameter(help="Whose requests, as wine or wine/3; where the log has several.")
     ] = None,
     engine: Annotated[str | None, Parameter(help="What computes the network; that of the log by default.")] = None,
-    own_code: Annotated[
-        bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
-    ] = False,
+    own_code: OwnCode = False,
     json: Json = False,
 ) -> int:
     """Answer a server's log again, and show where answers differ.
