@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from danlu._version import __version__
 from danlu.artifacts.bundle import MANIFEST, SIGNATURE
 from danlu.artifacts.files import sha256, write_bytes, write_json, write_text
 from danlu.deployment.measure import MEBIBYTE, Measured
@@ -92,7 +93,8 @@ def write_container(
     wheel = write_own_wheel(folder)
     hashed = [package for package in packages if package.sha256]
     unhashed = [package for package in packages if not package.sha256] if hashed else []
-    lines = [f"./{wheel.name} --hash=sha256:{sha256(wheel)}"]
+    wheel_hash = sha256(wheel)
+    lines = [f"./{wheel.name} --hash=sha256:{wheel_hash}"]
     lines += [_requirement(package) for package in (hashed or packages)]
     write_text(folder / REQUIREMENTS, "\n".join(lines) + "\n")
     if unhashed:
@@ -119,7 +121,7 @@ def write_container(
         arguments=json.dumps(server_arguments(subject, resources.workers, keys)),
     )
     write_text(folder / "Dockerfile", text)
-    own = Package(OWN, wheel.name.split("-")[1], tuple(each.name for each in packages), "Apache-2.0", (sha256(wheel),))
+    own = Package(OWN, __version__, tuple(each.name for each in packages), "Apache-2.0", (wheel_hash,))
     installed = [own, *packages]
     write_json(folder / SBOM, bill_of_materials(subject, installed))
     return installed

@@ -161,7 +161,7 @@ def _write_page(folder: Path, web: Path, document: dict[str, Any]) -> None:
     script, glue, code = (found[name] for name in WEB)
     told = json.dumps({"model": document["model"], **document["runner"]}, ensure_ascii=False).replace("</", "<\\/")
     write_text(folder / PAGE, (HERE / PAGE).read_text(encoding="utf-8").replace("/*TOLD*/null", told))
-    write_bytes(folder / "ort.wasm.min.js", script)
+    write_bytes(folder / WEB[0], script)
     write_text(folder / ENGINE, f"const GLUE = {_encoded(glue)}, CODE = {_encoded(code)};\n")
     write_text(folder / MODEL, f"const MODEL = {_encoded((folder / 'model.onnx').read_bytes())};\n")
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from danlu.core.console import info
-from danlu.deployment.packages import Package
+from danlu.deployment.packages import Package, normalized
 from danlu.errors import ArgumentError
 
 # Machines of the usual nodes; a wheel for any Linux says one of these tags, or `any`.
@@ -60,8 +60,6 @@ def _report(packages: Sequence[Package], machine: str, python: str) -> list[tupl
 
 
 def _ask(pins: Sequence[str], machine: str, python: str) -> list[tuple[str, str]]:
-    from danlu.deployment.packages import normalized
-
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet"]
         command += ["--disable-pip-version-check", "--report", "-", "--only-binary", ":all:", "--target", folder]

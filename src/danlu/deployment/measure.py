@@ -7,7 +7,6 @@ A server that starts and answers here shows that the packages suffice: all other
 import http.client
 import json
 import os
-import platform
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
+from danlu.core.cpu import this_processor
 from danlu.deployment.packages import Package, modules_of_others
 from danlu.deployment.subject import Subject
 from danlu.errors import ArgumentError, ArtifactError
@@ -98,10 +98,12 @@ def measure(subject: Subject, packages: Sequence[Package], trusted: Sequence[Pat
             golden = ask_golden(subject, asked)
             for route in ROUTES:
                 asked.look(route)
-            rows = _rows(subject)[:1] or [{}]
-            requests, cpu_ms = (0, 0.0) if not golden else _busy(asked, rows, server.pid)
-            bulk = 0 if not golden else _ask_bulk(asked, _rows(subject))
-    return Measured(memory.peak_bytes, cpu_ms, ready_s, requests, bulk, golden, _processor())
+            requests, cpu_ms, bulk = 0, 0.0, 0
+            if golden:
+                rows = _rows(subject)
+                requests, cpu_ms = _busy(asked, rows[:1], server.pid)
+                bulk = _ask_bulk(asked, rows)
+    return Measured(memory.peak_bytes, cpu_ms, ready_s, requests, bulk, golden, this_processor().name)
 
 
 class Client:
@@ -191,13 +193,6 @@ def _busy(client: Client, rows: Sequence[dict[str, Any]], pid: int) -> tuple[int
 def _ask_bulk(client: Client, rows: Sequence[dict[str, Any]]) -> int:
     count = max(1, min(BULK_ROWS, BULK_BYTES // max(len(json.dumps(row)) for row in rows)))
     return len(client.answers([rows[at % len(rows)] for at in range(count)]))
-
-
-def _processor() -> str:
-    """Return the processor's name as Linux tells it."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 class MemoryWatch:
