@@ -22,6 +22,7 @@ from danlu.artifacts.signatures import require_signature
 from danlu.core.console import ERROR, emit, emit_traceback
 from danlu.errors import ArgumentError, ArtifactError, DanluError
 from danlu.serving.control import Channel, Message, channel_pair
+from danlu.serving.forks import be_fork
 from danlu.serving.grpc.server import Address
 from danlu.serving.instance import place_metrics
 from danlu.serving.jobs.keeper import RunnerKeeper
@@ -252,32 +253,23 @@ class Supervisor:
         row = self._table.take_row()
         pid = os.fork()
         if pid == 0:
-            self._be_worker(slot, models, ours, theirs, row)
+            be_fork("a worker", lambda: self._answer_requests(slot, models, ours, theirs, row))
         theirs.close()
         ours.link.setblocking(False)
         worker = Worker(pid, slot, generation, ours, row)
         self._workers[pid] = worker
         self._selector.register(ours.link, selectors.EVENT_READ, worker)
 
-    def _be_worker(self, slot: int, models: Models, ours: Channel, theirs: Channel, row: int) -> None:
-        """In the fork: answer requests, and end."""
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            for handled in (signal.SIGTERM, signal.SIGCHLD):
-                signal.signal(handled, signal.SIG_DFL)
-            ours.close()
-            self._selector.close()
-            for other in self._workers.values():
-                other.channel.close()
-            for number, listener in enumerate(self._sockets):
-                if number != slot:
-                    listener.close()
-            code = serve_worker(models, self._sockets[slot], theirs, self._table, row, self._gate, self._options)
-        except BaseException as error:
-            emit(f"danlu serve: a worker ended: {type(error).__name__}: {error}", ERROR)
-        finally:
-            os._exit(code)  # nothing of the supervisor's is to be ended twice
+    def _answer_requests(self, slot: int, models: Models, ours: Channel, theirs: Channel, row: int) -> int:
+        """In the fork: answer requests until told to stop, and return the exit code."""
+        ours.close()
+        self._selector.close()
+        for other in self._workers.values():
+            other.channel.close()
+        for number, listener in enumerate(self._sockets):
+            if number != slot:
+                listener.close()
+        return serve_worker(models, self._sockets[slot], theirs, self._table, row, self._gate, self._options)
 
     def _wait_ready(self) -> None:
         """Wait until the first generation is ready.

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from danlu.artifacts.jobs import JobStore
 from danlu.core.console import ERROR, emit
+from danlu.serving.forks import be_fork
 from danlu.serving.jobs.runner import run_jobs, worker_name
 
 SOON_S = 1.0  # one that lives shorter is not replaced at once
@@ -39,22 +40,13 @@ class RunnerKeeper:
         self._began = time.monotonic()
         pid = os.fork()
         if pid == 0:
-            self._be_runner()
+            be_fork("the process of the jobs", self._run)
         self._pid = pid
 
-    def _be_runner(self) -> None:
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            for handled in (signal.SIGTERM, signal.SIGCHLD):
-                signal.signal(handled, signal.SIG_DFL)
-            self._forget()
-            run_jobs(self._place)
-            code = 0
-        except BaseException as error:
-            emit(f"danlu serve: the process of the jobs ended: {type(error).__name__}: {error}", ERROR)
-        finally:
-            os._exit(code)  # nothing of the supervisor's is to be ended twice
+    def _run(self) -> int:
+        self._forget()
+        run_jobs(self._place)
+        return 0
 
     def has_ended(self, pid: int) -> bool:
         """Take note that a child ended, whose jobs wait again; return whether it was ours."""
