@@ -65,6 +65,11 @@ class GeneratedText:
             return ""
         return self._show(holds_back=True)
 
+    def extend(self, token: int) -> str:
+        """Take a token like `append`, and finish the text where it ends with that token."""
+        piece = self.append(token)
+        return piece if self.ended is None else piece + self.finish()
+
     def finish(self) -> str:
         """Return the piece of text that was held back; the text is whole then."""
         if self.ended != "stop":  # the last character may have stayed incomplete

@@ -138,7 +138,7 @@ class LanguageRoutes:
     def _voice(self, instance: Instance, row: Row) -> Voice:
         predictor = instance.served.predictor
         speaker, vectors = None, None
-        if predictor.kind.generates_text and speaks(instance.served):
+        if speaks(instance.served):
             from danlu.serving.language.speaker import Speaker
 
             counters = TextCounters(row, instance.name, instance.version)

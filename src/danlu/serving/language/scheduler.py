@@ -24,6 +24,7 @@ from danlu.serving.refusals import Refusal, overloaded
 
 SLACK_TOKENS, WASTE = 256, 2.0  # prompts are read side by side while their padding makes them no longer than that
 NO_NUMBERS = Refusal(500, "the model's scores are no numbers; it cannot go on with this text", code="DL211")
+TOO_MANY = overloaded("too many texts wait for this model; try again later", 1.0)
 STOPPING = Refusal(503, "the server is stopping; ask again", retry_s=1)
 
 
@@ -69,7 +70,7 @@ class Scheduler:
             if self._stopping:
                 return STOPPING
             if self._count and self._count + len(sequences) > self._limits.queued_sequences:
-                return overloaded("too many texts wait for this model; try again later", 1.0)
+                return TOO_MANY
             now = monotonic()
             for sequence in sequences:
                 sequence.queued_at = now
@@ -221,9 +222,7 @@ class Scheduler:
                 self._end(sequence, NO_NUMBERS)
                 sequence.cancelled = True
                 continue
-            piece = sequence.text.append(token)
-            if sequence.text.ended is not None:
-                piece += sequence.text.finish()
+            piece = sequence.text.extend(token)
             self._last[row] = token
             self._told.append((sequence, Step(piece, score, sequence.text.ended)))
         for row in reversed(range(first, len(self._running))):

@@ -16,7 +16,7 @@ from typing import Any
 from danlu.core.console import emit_traceback
 from danlu.models.predictor import Predictor
 from danlu.serving.batching import INTERNAL, TOO_LATE
-from danlu.serving.language.scheduler import STOPPING, Watcher
+from danlu.serving.language.scheduler import STOPPING, TOO_MANY, Watcher
 from danlu.serving.language.sequences import Generating, Step, TokenScore
 from danlu.serving.limits import Limits
 from danlu.serving.refusals import Refusal, overloaded
@@ -60,7 +60,7 @@ class VllmEngine:
             return STOPPING
         most = self._limits.sequences + self._limits.queued_sequences
         if self._tasks and len(self._tasks) + len(sequences) > most:
-            return overloaded("too many texts wait for this model; try again later", 1.0)
+            return TOO_MANY
         for sequence in sequences:
             sequence.queued_at = monotonic()
             self._number += 1
@@ -112,9 +112,7 @@ class VllmEngine:
             fresh = written.token_ids[taken:]
             self._watcher.step(len(fresh), len(self._tasks), 0)
             for place, token in enumerate(fresh, taken):
-                piece = sequence.text.append(token)
-                if sequence.text.ended is not None:
-                    piece += sequence.text.finish()
+                piece = sequence.text.extend(token)
                 sequence.told(Step(piece, _score(sequence, written, place), sequence.text.ended))
                 if sequence.text.ended is not None:
                     return
