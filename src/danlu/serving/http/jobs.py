@@ -41,7 +41,6 @@ OWNER = "danlu.key"  # in the scope of a request: the name of the key it showed
 FIELDS = ("model", "version", "output", "broken", "callback")
 MOST_FIELDS, LONGEST_FIELD = 16, 4096
 BLOCK = 1 << 20  # bytes
-RESULT_TYPES = {".csv": "text/csv", ".jsonl": "application/x-ndjson", ".parquet": "application/vnd.apache.parquet"}
 FORM = "multipart/form-data"
 
 
@@ -101,9 +100,10 @@ class JobRoutes:
     async def _submit(self, request: Request, job_id: str, folder: Path) -> Job:
         if request.headers.get("content-encoding", "identity") != "identity":
             raise HTTPException(415, "files are taken as they are, without content-encoding")
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type == FORM:
             return await self._submit_form(request, job_id, folder)
-        asked = self._asked(request.query_params, _suffix_of_type(request), request, job_id)
+        asked = self._asked(request.query_params, TYPES.get(content_type, ""), request, job_id)
         with (folder / f"{INPUT}{asked.suffix}").open("wb") as file:
             size = 0
             async for block in request.stream():
@@ -192,7 +192,7 @@ class JobRoutes:
         if not file.is_file():
             raise HTTPException(410, "the answers are gone from the disk; submit the file again")
         headers = {"x-danlu-digest": job.payload["digest"]}
-        return FileResponse(file, media_type=RESULT_TYPES[file.suffix], filename=file.name, headers=headers)
+        return FileResponse(file, media_type=SUFFIXES[file.suffix], filename=file.name, headers=headers)
 
     async def delete(self, request: Request) -> Response:
         """Stop a job; one that has ended is forgotten, with its files."""
@@ -209,11 +209,6 @@ class JobRoutes:
         if job is None or FileToPredict.of(job).owner != request.scope.get(OWNER, ""):
             raise HTTPException(404, "there is no such job here")
         return job
-
-
-def _suffix_of_type(request: Request) -> str:
-    named = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return TYPES.get(named, "")
 
 
 async def _aside(function: Callable[..., T], *arguments: Any) -> T:
