@@ -11,6 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.files import StrPath, translate_write_errors, write_bytes, write_text
 from danlu.core.arguments import checked
+from danlu.core.component import first_fault
 from danlu.errors import ArgumentError
 from danlu.launch.clusters import CLUSTERS, ClusterKind, TrainingJob
 from danlu.launch.processes import check_processes
@@ -145,17 +146,14 @@ def deploy_bundle(
     try:
         options = Deployment.model_validate(asked)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ArgumentError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", code="DL402") from None
+        raise ArgumentError(first_fault(error), code="DL402") from None
     if onnxruntime_web is not None and not options.edge:
         raise ArgumentError("--onnxruntime-web is for the page of --edge; give both", code="DL401")
     folder = Path(bundle)
     if not (folder / MANIFEST).is_file() and not (folder / "model" / MANIFEST).is_file():
         raise ArgumentError(f"{bundle}: is neither a bundle nor a run. {USES}", code="DL402")
     if output.exists() and not overwrite:
-        raise ArgumentError(
-            f"{output}: exists already; choose another --output, or replace it with --overwrite", code="DL404"
-        )
+        raise _exists(output)
     web = None if onnxruntime_web is None else Path(onnxruntime_web)
     return write_deployment(bundle, options, output, Places(tuple(map(Path, trusted)), web))
 
@@ -196,9 +194,7 @@ def _deploy_training(
             and not overwrite
             and target.resolve() not in {source.resolve() for source in copies.values()}
         ):
-            raise ArgumentError(
-                f"{target}: exists already; choose another --output, or replace it with --overwrite", code="DL404"
-            )
+            raise _exists(target)
     with translate_write_errors(folder):
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -207,6 +203,12 @@ def _deploy_training(
         if (folder / path).resolve() != source.resolve():
             write_bytes(folder / path, source.read_bytes())
     return targets
+
+
+def _exists(path: Path) -> ArgumentError:
+    return ArgumentError(
+        f"{path}: exists already; choose another --output, or replace it with --overwrite", code="DL404"
+    )
 
 
 def _recipe_files(recipe: Path) -> dict[Path, Path]:

@@ -45,7 +45,7 @@ from danlu.artifacts.files import (
     write_together,
 )
 from danlu.core.arguments import checked
-from danlu.core.component import Frozen
+from danlu.core.component import Frozen, first_fault
 from danlu.errors import ArtifactError
 
 FORMAT = 2
@@ -427,9 +427,7 @@ def _refuse_other_form(file: Path, wanted: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ArtifactError(f"{file}: is not a valid {wanted}: {place}: {first['msg']}", code="DL303") from None
+        raise ArtifactError(f"{file}: is not a valid {wanted}: {first_fault(error)}", code="DL303") from None
 
 
 @cache

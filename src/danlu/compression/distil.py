@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_v
 
 from danlu.compression.base import Candidate, Material, Step
 from danlu.compression.finetune import Tuning, train_anew
-from danlu.core.component import components
+from danlu.core.component import components, first_fault
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
 from danlu.models.base import HasPresets, Model, SelfFittingModel, Size
@@ -77,9 +77,7 @@ class DistillStep(Step):
         try:
             return Model.of(family.model_validate(known | asked))
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise ArgumentError(f"distill: options: {place}: {first['msg']}", code="DL402") from None
+            raise ArgumentError(f"distill: options: {first_fault(error)}", code="DL402") from None
 
     def apply(self, candidate: Candidate, material: Material, seed: Seed) -> Candidate:
         student = self.student(candidate.options)

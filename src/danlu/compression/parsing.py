@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 
 from danlu.compression.base import Step
-from danlu.core.component import OneOf, components
+from danlu.core.component import OneOf, components, first_fault
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError
 from danlu.recipe.components import CompressionOptions
@@ -68,9 +68,7 @@ def _step(written: Any) -> Step:
     try:
         return Step.of(reader.validate_python(written))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ArgumentError(f"steps: {place}: {first['msg']}", code="DL402") from None
+        raise ArgumentError(f"steps: {first_fault(error)}", code="DL402") from None
 
 
 def _name_of(written: Any) -> str:

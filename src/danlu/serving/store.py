@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.files import read_json
-from danlu.core.component import Frozen
+from danlu.core.component import Frozen, first_fault
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError, ArtifactError
 
@@ -199,9 +199,7 @@ def parse_policy(value: Any, place: str) -> Policy:
     try:
         return Policy.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "it"
-        raise ArtifactError(f"{place}: {key}: {first['msg']}", code="DL303") from None
+        raise ArtifactError(f"{place}: {first_fault(error, whole='it')}", code="DL303") from None
 
 
 def model_with(root: Path, policy: Policy) -> Model:

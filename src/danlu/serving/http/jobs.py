@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from danlu.artifacts.jobs import Job, JobStore
+from danlu.core.component import first_fault
 from danlu.serving.instance import Instance
 from danlu.serving.jobs.job import (
     INPUT,
@@ -175,8 +176,7 @@ class JobRoutes:
                 owner=request.scope.get(OWNER, ""),
             )
         except ValidationError as error:
-            first = error.errors()[0]
-            raise HTTPException(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise HTTPException(400, first_fault(error)) from None
 
     async def describe(self, request: Request) -> Response:
         """Say how far a job is."""
