@@ -11,8 +11,6 @@ deadlines. Beside it stands a plain queue: the same load without deadlines. The 
 import argparse
 import base64
 import json
-import select
-import socket
 import sys
 import tempfile
 import time
@@ -46,15 +44,10 @@ def ask(port: int, body: bytes, connections: int, seconds: float, rate: float, d
     """
     lines = f"x-deadline-ms: {deadline_ms:g}\r\n" if told else ""
     head = f"POST {serving.PATH} HTTP/1.1\r\nhost: x\r\n{lines}content-length: {len(body)}\r\n\r\n"
-    asked, poll, seen = head.encode() + body, select.epoll(), Seen()
-    links: dict[int, socket.socket] = {}
+    asked, seen = head.encode() + body, Seen()
+    poll, links = serving.connected(port, connections)
     rest: dict[int, bytes] = {}
     began: dict[int, float] = {}
-    for _ in range(connections):
-        link = socket.create_connection(("127.0.0.1", port), timeout=30)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        links[link.fileno()] = link
-        poll.register(link.fileno(), select.EPOLLIN)
     free, due = deque(links), deque[float]()
     start = now = time.perf_counter()
     while now - start < seconds:
@@ -71,9 +64,7 @@ def ask(port: int, body: bytes, connections: int, seconds: float, rate: float, d
             links[number].sendall(asked)
         for number, _ in poll.poll(0.001):
             rest[number] += links[number].recv(65_536)
-            end = rest[number].find(b"\r\n\r\n")
-            length = rest[number].lower().find(b"content-length: ")
-            if end < 0 or len(rest[number]) < end + 4 + int(rest[number][length + 16 :].split(b"\r", 1)[0]):
+            if not serving.is_whole(rest[number]):
                 continue
             took, status = time.perf_counter() - began[number], int(rest[number][9:12])
             free.append(number)

@@ -45,15 +45,10 @@ class Load:
 def load(port: int, body: bytes, clients: int, seconds: float) -> Load:
     """Ask over so many connections, one request at a time on each."""
     head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    asked, poll = head.encode() + body, select.epoll()
-    links: dict[int, socket.socket] = {}
+    asked = head.encode() + body
+    poll, links = connected(port, clients)
     rest: dict[int, bytes] = {}
     began: dict[int, float] = {}
-    for _ in range(clients):
-        link = socket.create_connection(("127.0.0.1", port), timeout=30)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        links[link.fileno()] = link
-        poll.register(link.fileno(), select.EPOLLIN)
     delays: list[float] = []
     failed, start = 0, time.perf_counter()
     for number, link in links.items():
@@ -62,9 +57,7 @@ def load(port: int, body: bytes, clients: int, seconds: float) -> Load:
     while time.perf_counter() - start < seconds:
         for number, _ in poll.poll(1):
             rest[number] += links[number].recv(65_536)
-            end = rest[number].find(b"\r\n\r\n")
-            length = rest[number].lower().find(b"content-length: ")
-            if end < 0 or len(rest[number]) < end + 4 + int(rest[number][length + 16 :].split(b"\r", 1)[0]):
+            if not is_whole(rest[number]):
                 continue
             failed += not rest[number].startswith(b"HTTP/1.1 200")
             now = time.perf_counter()
@@ -81,6 +74,24 @@ def load(port: int, body: bytes, clients: int, seconds: float) -> Load:
         1e3 * delays[min(len(delays) - 1, len(delays) * 99 // 100)],
         failed,
     )
+
+
+def connected(port: int, clients: int) -> tuple[select.epoll, dict[int, socket.socket]]:
+    """Return connections by their file numbers, and what tells which of them can be read from."""
+    poll = select.epoll()
+    links: dict[int, socket.socket] = {}
+    for _ in range(clients):
+        link = socket.create_connection(("127.0.0.1", port), timeout=30)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        links[link.fileno()] = link
+        poll.register(link.fileno(), select.EPOLLIN)
+    return poll, links
+
+
+def is_whole(answer: bytes) -> bool:
+    """Return whether an answer has arrived to its end."""
+    end, length = answer.find(b"\r\n\r\n"), answer.lower().find(b"content-length: ")
+    return end >= 0 and len(answer) >= end + 4 + int(answer[length + 16 :].split(b"\r", 1)[0])
 
 
 def wrk(port: int, body: bytes, clients: int, seconds: float) -> Load:
@@ -150,12 +161,18 @@ def running(command: list[str], port: int, body: bytes) -> Iterator[int]:
             time.sleep(0.2)
         yield process.pid
     finally:
+        end(process, 10)
+
+
+def end(process: "subprocess.Popen[bytes]", patience_s: float) -> None:
+    """End a server and all below it, which may have ended already."""
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def free_port() -> int:

@@ -14,8 +14,6 @@ import json
 import os
 import platform
 import re
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,11 +21,13 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import serving
 
 WRITTEN = re.compile(rb'"completion_tokens":\s*(\d+)')
 STARTED_S = 240.0
@@ -116,12 +116,6 @@ def load(way: Way, questions: list[str], tokens: int) -> Load:
     return Load(sum(written) / taken, 1e3 * statistics.median(firsts or [0.0]), written.count(0))
 
 
-def free_port() -> int:
-    with socket.socket() as link:
-        link.bind(("127.0.0.1", 0))
-        return int(link.getsockname()[1])
-
-
 @contextmanager
 def running(command: list[str], port: int, log: Path) -> Iterator[None]:
     """Run a server until the block ends."""
@@ -139,13 +133,7 @@ def running(command: list[str], port: int, log: Path) -> Iterator[None]:
                 time.sleep(0.5)
         yield
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        serving.end(process, 20)
 
 
 def main() -> None:
@@ -160,7 +148,7 @@ def main() -> None:
         folder = Path(given.keep or temporary)
         folder.mkdir(parents=True, exist_ok=True)
         run, exported = make_model(folder)
-        ports = [free_port(), free_port()]
+        ports = [serving.free_port(), serving.free_port()]
         commands = [[sys.executable, "-m", "danlu", "serve", f"chat={run}", "--port", str(ports[0])]]
         ways = [
             Way(f"danlu, {given.streams} streams", ports[0], "chat", given.streams, given.streams),

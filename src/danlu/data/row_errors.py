@@ -53,6 +53,13 @@ class RowErrors:
         )
 
 
+def with_error_column(answers: pl.DataFrame) -> pl.DataFrame:
+    """Return answers with a column `error`, which is empty where they had none."""
+    if ERROR in answers.columns:
+        return answers
+    return answers.with_columns(pl.lit(None, dtype=pl.String).alias(ERROR))
+
+
 def advice_to_predict(error: DataError) -> DataError:
     """Return an error that advises what whoever predicts can do: they have no recipe."""
     text = str(error)

@@ -21,7 +21,7 @@ from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
 from danlu.data.frames import WINDOW_BYTES, DiskFrame, Table, iter_windows, rows_within
 from danlu.data.preprocessing import BLOCK_ROWS
-from danlu.data.row_errors import ERROR, Broken, without_errors
+from danlu.data.row_errors import ERROR, Broken, with_error_column, without_errors
 from danlu.data.sources.image_files import describe_suffixes
 from danlu.data.sources.image_folders import IMAGE
 from danlu.errors import DataError
@@ -158,8 +158,8 @@ def _on_disk(blocks: Iterator[pl.DataFrame], folder: Path, broken: Broken, error
     """
     height = 0
     for number, block in enumerate(blocks):
-        if ERROR not in block.columns and broken == "row":
-            block = block.with_columns(pl.lit(None, dtype=pl.String).alias(ERROR))
+        if broken == "row":
+            block = with_error_column(block)
         with translate_write_errors(folder):
             block.write_ipc(folder / f"{number:06}.arrow", compression="lz4")
         height += block.height

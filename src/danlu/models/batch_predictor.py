@@ -13,7 +13,7 @@ import polars as pl
 
 from danlu.artifacts.bundle import digest_of
 from danlu.core.console import suppressed
-from danlu.data.row_errors import ERROR
+from danlu.data.row_errors import with_error_column
 from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.models.bundle_form import open_checked
 from danlu.models.golden import golden_inputs
@@ -84,7 +84,7 @@ class BatchPredictor:
         return ", ".join(f"`{name.replace('`', '``')}` {type_}" for name, type_ in (*kept, *told))
 
     def _predict(self, batch: Any) -> Any:
-        answers = _with_error(self._predictor().predict(batch)) if _height(batch) else self._no_answers()
+        answers = with_error_column(self._predictor().predict(batch)) if _height(batch) else self._no_answers()
         if twice := [name for name in self.keep if name in answers.columns]:
             raise ArgumentError(f"keep: {twice[0]!r} is also the name of a prediction column; rename it", code="DL402")
         return _beside(batch, self.keep, answers)
@@ -98,7 +98,7 @@ class BatchPredictor:
         columns = predictor.preprocessor.columns
         golden = predictor.bundle.golden()
         rows = pl.DataFrame({name: [None] for name in columns}) if golden is None else golden_inputs(golden, columns)
-        return _with_error(predictor.predict(rows.head(1))).clear()
+        return with_error_column(predictor.predict(rows.head(1))).clear()
 
 
 @lru_cache(maxsize=OPENED)  # of the process: a cluster unpickles the function for each task, and must not open it anew
@@ -112,12 +112,6 @@ def _opened(folder: str, digest: str, engine: str | None, own_code: bool) -> "Pr
         )
     with suppressed():
         return Predictor.load(bundle, engine=engine, own_code=own_code)
-
-
-def _with_error(answers: pl.DataFrame) -> pl.DataFrame:
-    if ERROR in answers.columns:
-        return answers
-    return answers.with_columns(pl.lit(None, dtype=pl.String).alias(ERROR))
 
 
 def _height(batch: Any) -> int:
