@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,10 +161,18 @@ def run_server(
     models = find_models(sources)
     known = () if keys is None else read_keys(keys)
     options = Options(
-        keys=known, certificate=certificate, private_key=private_key, log=log, traces=traces, workers=workers
+        keys=known,
+        certificate=certificate,
+        private_key=private_key,
+        log=log,
+        traces=traces,
+        workers=workers,
+        jobs=jobs,
+        callbacks=tuple(callbacks),
+        own_code=own_code,
+        trusted=tuple(map(read_public_key, trusted)),
+        text_engine=text_engine,
     )
-    options = replace(options, jobs=jobs, callbacks=tuple(callbacks), own_code=own_code)
-    options = replace(options, trusted=tuple(map(read_public_key, trusted)), text_engine=text_engine)
     if host not in LOOPBACK and not known:
         info(f"danlu serve: {host} can be reached by others, and without --keys everybody is answered")
     return Supervisor(models, options, engine, own_code, announce or _log).run(host, port, grpc_port)

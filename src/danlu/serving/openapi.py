@@ -313,9 +313,7 @@ def _job_paths(models: list[str]) -> Json:
     )
     submit["responses"]["202"] = submit["responses"].pop("200")
     one = [{"name": "id", "in": "path", "required": True, "schema": _text()}]
-    answers = {
-        type_: {"schema": file} for type_ in ("text/csv", "application/x-ndjson", "application/vnd.apache.parquet")
-    }
+    answers = {SUFFIXES[f".{form}"]: {"schema": file} for form in get_args(Form)}
     return {
         "/jobs": {"post": submit},
         "/jobs/{id}": {
