@@ -120,7 +120,7 @@ def predicted(
         own = replace(rows, read=shares.local_rows(read), words=shares.local_rows(rows.words))
         several = path is not None and len(shares.bounds) > 1
         broken = "row" if several and asked.broken == "skip" else asked.broken  # the main process leaves them out
-        with answered(_unlike(asked.keep, read.origin, answer), own, broken, progress) as found:
+        with answered(_refusing_kept_names(asked.keep, read.origin, answer), own, broken, progress) as found:
             if path is not None and several:
                 found = _gathered(shares, found.table.lazy().collect(), path, asked.broken)
                 if not dist_env().is_main:
@@ -139,7 +139,7 @@ def _gathered(shares: RowShards, answers: pl.DataFrame, path: Path, broken: Brok
     return Answered(without_errors(table) if broken == "skip" else table, errors)
 
 
-def _unlike(keep: Sequence[str], origin: str, answer: AnswerRows) -> AnswerRows:
+def _refusing_kept_names(keep: Sequence[str], origin: str, answer: AnswerRows) -> AnswerRows:
     """Refuse answers whose columns are called like one that is kept."""
 
     def checked_answer(rows: RawData, *, broken: Broken, first_row: int) -> pl.DataFrame:

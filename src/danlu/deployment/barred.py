@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Barred:
-    """Ask a finder of modules, but find none of the barred ones."""
+    """Find modules for `import` as another finder of `sys.meta_path` does, but none of the barred ones."""
 
     def __init__(self, finder: Any, modules: Sequence[str]) -> None:
         self._finder, self._modules = finder, frozenset(modules)

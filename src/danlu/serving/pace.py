@@ -10,11 +10,11 @@ NEWEST = 0.2  # its weight in the time that a client waits, whatever the reason
 SPREADS = 2.0  # mean deviations by which a batch may take longer than the mean
 MOST_SPREAD = 1.0  # of one batch: what waited for another process says little
 
-Size = tuple[int, int]  # a bucket, and the bits of a number of rows
+Size = tuple[int, int]  # a bucket, and the bit length of a number of rows: batches within a factor of 2 are alike
 
 
 class Pace:
-    """Remember times by bucket and size.
+    """Remember how long batches took, by bucket and number of rows, and estimate the next ones.
 
     Args:
         batch_rows: of a full batch.

@@ -81,7 +81,7 @@ ROUTES = {
 
 @dataclass(frozen=True)
 class Voice:
-    """Hold what a version of a model can do here.
+    """Hold a version of a model, and what answers /v1 with it.
 
     Attributes:
         instance: its metrics.

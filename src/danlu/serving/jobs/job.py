@@ -106,7 +106,7 @@ def described(job: Job) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CallbackList:
-    """Hold where callbacks may go: beginnings of URLs, by default none."""
+    """Hold the beginnings of URLs that jobs may call when they end; by default none."""
 
     allowed: tuple[str, ...] = ()
 

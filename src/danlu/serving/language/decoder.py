@@ -22,7 +22,7 @@ TRIED = ((3, 1, 2, 4), (2, 3))  # token ids below which every vocabulary reaches
 
 
 class Reading(ABC):
-    """Read the prompts of some sequences, a chunk at a time.
+    """Read the prompts of some sequences (prefill), a chunk of tokens at a time.
 
     Attributes:
         scores: of each prompt's next token, [prompts, vocabulary], once all is read.
@@ -38,7 +38,7 @@ class Reading(ABC):
 
 
 class Decoder(ABC):
-    """Decode a batch."""
+    """Write the texts of a batch token by token; each row is one text."""
 
     @abstractmethod
     def read(self, prompts: Sequence[Sequence[int]]) -> Reading:
@@ -67,7 +67,7 @@ class Decoder(ABC):
 
 
 class Network:
-    """Ask a network for scores.
+    """Ask a network for scores: the logits of the token that follows.
 
     Args:
         network: a causal language model of transformers, in evaluation mode.
@@ -83,14 +83,14 @@ class Network:
 
     @torch.inference_mode()
     def whole(self, tokens: Sequence[int]) -> Tensor:
-        """Return the scores behind a text that is read at once, [vocabulary]."""
+        """Return the scores of the token that follows a text, read at once, [vocabulary]."""
         given = torch.tensor([list(tokens)], device=self.device)
         logits: Tensor = self.network(input_ids=given, use_cache=False, return_dict=True, **self._last).logits
         return logits[0, -1].float()
 
     @torch.inference_mode()
     def behind(self, cache: RaggedCache, tokens: Tensor) -> Tensor:
-        """Append tokens to a cache's rows, and return the scores behind them, [rows, vocabulary].
+        """Append tokens to a cache's rows, and return the scores of the tokens that follow, [rows, vocabulary].
 
         Args:
             cache: of the rows.

@@ -26,7 +26,7 @@ class TokenScore:
 
 @dataclass(frozen=True)
 class Step:
-    """Hold what a step added to a sequence, which may be steps ahead of it.
+    """Hold what one step added to a sequence; when it is told, the sequence may be further already.
 
     Attributes:
         piece: of text that can be shown.
