@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Barred:
-    """Find modules for `import` as another finder of `sys.meta_path` does, but none of the barred ones."""
+    """Find modules as another finder of `sys.meta_path` does, but not barred ones."""
 
     def __init__(self, finder: Any, modules: Sequence[str]) -> None:
         self._finder, self._modules = finder, frozenset(modules)

@@ -9,7 +9,9 @@ from danlu.core.console import ERROR, emit
 
 
 def be_fork(name: str, work: Callable[[], int]) -> NoReturn:
-    """In a fork: do the work, and end the process with the code that it returns, 1 where it fails.
+    """Do the work of a fork, and end its process.
+
+    The exit code is what the work returns; 1 where it fails.
 
     Args:
         name: of the process, in the message of a failure.

@@ -14,7 +14,9 @@ Size = tuple[int, int]  # a bucket, and the bit length of a number of rows: batc
 
 
 class Pace:
-    """Remember how long batches took, by bucket and number of rows, and estimate the next ones.
+    """Remember how long batches took, and estimate how long the next ones take.
+
+    Batches are told apart by bucket and number of rows.
 
     Args:
         batch_rows: of a full batch.

@@ -90,11 +90,14 @@ class Network:
 
     @torch.inference_mode()
     def behind(self, cache: RaggedCache, tokens: Tensor) -> Tensor:
-        """Append tokens to a cache's rows, and return the scores of the tokens that follow, [rows, vocabulary].
+        """Append tokens to a cache's rows, and return the next tokens' scores.
 
         Args:
             cache: of the rows.
             tokens: [rows, columns].
+
+        Returns:
+            [rows, vocabulary].
         """
         more = tokens.shape[1]
         cache.make_room(more)

@@ -17,7 +17,7 @@ KeyValues = list[tuple[Tensor, Tensor]]  # of each layer, [heads, tokens, width]
 
 
 class Span:
-    """Hold which rows and columns of the keys and values are in use, the same in all layers.
+    """Hold which rows and columns of keys and values are in use, in all layers.
 
     Attributes:
         rows: sequences.

@@ -26,7 +26,9 @@ class TokenScore:
 
 @dataclass(frozen=True)
 class Step:
-    """Hold what one step added to a sequence; when it is told, the sequence may be further already.
+    """Hold what one step added to a sequence.
+
+    When it is told, the sequence may be some steps further.
 
     Attributes:
         piece: of text that can be shown.
