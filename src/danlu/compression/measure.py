@@ -71,7 +71,8 @@ def answer_golden(folder: str) -> None:
 
 def _batches(preprocessor: Preprocessor, part: Split, material: Material) -> dict[int, Arrays]:
     """Return a batch of prepared rows of each size."""
-    rows, batches = part.columns(*preprocessor.columns), {}
+    rows = part.columns(*preprocessor.columns)
+    batches: dict[int, Arrays] = {}
     for size in BATCHES:
         frame = pl.concat([rows] * (size // rows.height + 1))[:size]
         batches[size], _ = next(iter(preprocessor.iter_arrays(frame, material.context.origin, size)))
