@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from danlu.evaluation.intervals import count_right_alone
 from danlu.metrics.base import Predictions
 
 # Share of the risk spent on the range in which the unknown rate of changes is looked for (Berger and Boos 1994,
@@ -51,9 +52,7 @@ Bound = Callable[[Flips, float], float]
 
 def count_flips(original: Predictions, compressed: Predictions) -> Flips:
     """Compare two classifiers' decisions on the same samples."""
-    before = original.predicted_classes == original.y_true
-    after = compressed.predicted_classes == compressed.y_true
-    return Flips(len(before), int(np.sum(before & ~after)), int(np.sum(after & ~before)))
+    return Flips(len(original), *count_right_alone(original, compressed))
 
 
 def lost_bound(flips: Flips, confidence: float) -> float:

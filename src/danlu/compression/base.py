@@ -6,8 +6,9 @@ model that was trained. Imports no torch, since the recipe's schema is built fro
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from danlu.artifacts.bundle import Bundle, Structure
@@ -46,6 +47,19 @@ class Material:
     def seed(self) -> Seed:
         """The seed that all random choices of compression are derived from."""
         return Seed(self.context.recipe.seed).derive("compression")
+
+    def open_predictor(self, bundle: Bundle, engine: str | None = None) -> "Predictor":
+        """Open a bundle of the run, without replaying its golden samples.
+
+        Code of the user's own that the run's recipe names may run.
+
+        Args:
+            bundle: the original or a compressed one.
+            engine: what computes the network; by default the bundle's own choice.
+        """
+        from danlu.models.predictor import Predictor
+
+        return Predictor.load(bundle, engine=engine, recipe_model=self.context.model, replay=False)
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,22 @@ class Candidate:
     engines: tuple[str, ...] = ()
     steps: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def resized(
+        self, network: "nn.Module", material: Material, ranks: Mapping[str, int] = MappingProxyType({})
+    ) -> "Candidate":
+        """Return the candidate with a network of other sizes, and the structure that says these.
+
+        Args:
+            network: the changed copy.
+            material: the run.
+            ranks: of layers that were split just now, by name.
+        """
+        from danlu.models.structure import structure_of
+
+        built = self.options.build(material.predictor.preprocessor.inputs, material.predictor.target.outputs)
+        known = {} if self.structure is None else dict(self.structure.ranks)
+        return replace(self, network=network.eval(), structure=structure_of(network, built, known | dict(ranks)))
 
 
 class Step(CompressionOptions):

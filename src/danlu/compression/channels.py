@@ -4,7 +4,7 @@ Fang et al. 2023, DepGraph, https://arxiv.org/abs/2301.12900: what depends on a 
 """
 
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +16,9 @@ from danlu.compression.gradients import add_gradients, renew_batch_norms
 from danlu.core.imports import require_extra, silence_libraries
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
+from danlu.experiment.model_summary import count_parameters
 from danlu.exporters.ports import network_ports, sample_inputs
-from danlu.models.structure import Convolution, structure_of
+from danlu.models.structure import Convolution
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def remove_channels(candidate: Candidate, removal: Removal, material: Material, 
         ArgumentError: the network cannot be followed, or nothing of it can be removed.
     """
     network = deepcopy(candidate.network)
-    before, groups = _count(network), find_groups(network)
+    before, groups = count_parameters(network), find_groups(network)
     if groups:
         score = _score(network, removal, material, seed)
         remove_parts(groups, removal.amount, score, across_layers=removal.across_layers)
@@ -62,7 +63,7 @@ def remove_channels(candidate: Candidate, removal: Removal, material: Material, 
     elif transformer_config(network) is None:
         require_extra("compress", "removing channels", only=("torch_pruning",))
         _prune(network, removal, material, seed)
-    after = _count(network)
+    after = count_parameters(network)
     if before == after:
         raise ArgumentError(
             f"prune: no channel of {candidate.options.name} can be removed: its layers have too few, all of them are "
@@ -70,11 +71,8 @@ def remove_channels(candidate: Candidate, removal: Removal, material: Material, 
             code="DL409",
         )
     renew_batch_norms(network, material, removal.rows, seed)
-    inputs, outputs = material.predictor.preprocessor.inputs, material.predictor.target.outputs
-    ranks = dict(candidate.structure.ranks) if candidate.structure is not None else {}
-    structure = structure_of(network, candidate.options.build(inputs, outputs), ranks)
     note = f"{after:,} of {before:,} parameters are left"
-    return replace(candidate, network=network.eval(), structure=structure), note
+    return candidate.resized(network, material), note
 
 
 def _score(network: nn.Module, removal: Removal, material: Material, seed: Seed) -> Score:
@@ -86,10 +84,6 @@ def _score(network: nn.Module, removal: Removal, material: Material, seed: Seed)
         return lambda weight: weight.detach() ** 2
     add_gradients(network, material, removal.rows, seed)
     return lambda weight: torch.zeros_like(weight) if weight.grad is None else (weight.detach() * weight.grad) ** 2
-
-
-def _count(network: nn.Module) -> int:
-    return sum(weight.numel() for weight in network.parameters())
 
 
 def _prune(network: nn.Module, removal: Removal, material: Material, seed: Seed) -> None:

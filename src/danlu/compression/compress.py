@@ -56,9 +56,13 @@ def _free_folder(run: RunDirectory, source: Path) -> Path:
 
     RUN/compressed/p1, or the next free number where a bundle of the run is compressed.
     """
-    if source.resolve() == run.model.resolve():
-        return run.path / COMPRESSED / FIRST
-    return next(folder for number in count(1) if not (folder := run.path / COMPRESSED / f"p{number}").exists())
+    folder = run.path / COMPRESSED
+    return folder / (FIRST if source.resolve() == run.model.resolve() else free_name(folder))
+
+
+def free_name(folder: Path) -> str:
+    """Return the first of p1, p2, ... that no bundle in a folder has."""
+    return next(name for number in count(1) if not (folder / (name := f"p{number}")).exists())
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The step `distill`: a smaller model of the same family, or of another, learns from the original's answers."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
@@ -10,11 +10,9 @@ from danlu.compression.finetune import Tuning, train_anew
 from danlu.core.component import components, first_fault
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
+from danlu.experiment.model_summary import count_parameters
 from danlu.models.base import HasPresets, Model, SelfFittingModel, Size
 from danlu.recipe.paths import RecipePath
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class DistillStep(Step):
@@ -98,8 +96,3 @@ class DistillStep(Step):
         return replace(
             candidate, options=student.portable(), network=network, structure=None, notes=(*candidate.notes, note)
         )
-
-
-def count_parameters(network: "nn.Module") -> int:
-    """Return how many numbers a network has learned."""
-    return sum(weight.numel() for weight in network.parameters())

@@ -1,14 +1,15 @@
 """Split layers by truncated SVD, at ranks that keep a share of the energy or of the parameters."""
 
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from danlu.compression.base import Candidate, Material
-from danlu.models.structure import Convolution, can_be_split, empty_pair, matrix_of, replace_module, structure_of
+from danlu.experiment.model_summary import count_parameters
+from danlu.models.structure import Convolution, can_be_split, empty_pair, matrix_of, replace_module
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,12 @@ def _split(
     if not smaller:
         return candidate, "no layer would become smaller by being split; the network stays as it is"
     network = deepcopy(candidate.network)
-    before = sum(weight.numel() for weight in network.parameters())
+    before = count_parameters(network)
     for name, rank in smaller.items():
         replace_module(network, name, split_layer(network.get_submodule(name), factors[name], rank))
-    known = {} if candidate.structure is None else dict(candidate.structure.ranks)
-    inputs, outputs = material.predictor.preprocessor.inputs, material.predictor.target.outputs
-    structure = structure_of(network, candidate.options.build(inputs, outputs), known | smaller)
-    after = sum(weight.numel() for weight in network.parameters())
+    after = count_parameters(network)
     note = f"{len(smaller)} of {len(factors)} layers were split; {after:,} of {before:,} parameters are left"
-    return replace(candidate, network=network.eval(), structure=structure), note
+    return candidate.resized(network, material, smaller), note
 
 
 @torch.no_grad()

@@ -49,25 +49,17 @@ def add_gradients(network: nn.Module, material: Material, rows: int, seed: Seed)
                 weight.grad /= max(1, count)
 
 
-def has_batch_norms(network: nn.Module) -> bool:
-    """Return whether a network has batch norms that keep statistics."""
-    return any(isinstance(layer, BatchNorm) and layer.track_running_stats for layer in network.modules())
-
-
 @torch.no_grad()
-def renew_batch_norms(network: nn.Module, material: Material, rows: int, seed: Seed) -> int:
+def renew_batch_norms(network: nn.Module, material: Material, rows: int, seed: Seed) -> None:
     """Take the statistics of batch norms anew from training rows, in place.
 
     Each is the mean over batches of equal weight.
-
-    Returns:
-        the number of batch norms.
     """
     norms: list[Any] = [
         layer for layer in network.modules() if isinstance(layer, BatchNorm) and layer.track_running_stats
     ]
     if not norms:
-        return 0
+        return
     examples, momenta = drawn_training_rows(material, rows, seed, fewest=2), [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
@@ -80,4 +72,3 @@ def renew_batch_norms(network: nn.Module, material: Material, rows: int, seed: S
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
-    return len(norms)

@@ -88,9 +88,7 @@ class Judge:
 
     def predictions(self, bundle: Bundle, part: Split) -> Predictions:
         """Let a bundle answer rows, as users are answered."""
-        from danlu.models.predictor import Predictor
-
-        predictor = Predictor.load(bundle, recipe_model=self.material.context.model, replay=False)
+        predictor = self.material.open_predictor(bundle)
         outputs = predictor.outputs(part, self.material.context.origin)
         require_numbers(outputs, "validation")
         config = self._config

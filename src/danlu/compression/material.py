@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +11,6 @@ from danlu.artifacts.ownership import RECIPE
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.run_recipe import load_run_recipe
 from danlu.compression.base import Candidate, Material
-from danlu.data.splits import Split, Splits
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.experiment.run_data import load_run_data, with_stored_reference
 from danlu.models.bundle_form import open_checked
@@ -48,14 +46,13 @@ def find_run(path: StrPath) -> tuple[RunDirectory, Path]:
 
 
 @contextmanager
-def open_material(path: StrPath, *, validation: Split | None = None, own_code: bool = False) -> Iterator[Material]:
+def open_material(path: StrPath, *, own_code: bool = False) -> Iterator[Material]:
     """Open a run's data and its model for compression.
 
     What steps write on the way is deleted at the end.
 
     Args:
         path: as `find_run` takes it.
-        validation: the rows on which fine-tuning keeps its best weights, in place of the whole validation split.
         own_code: whether the bundle's own code may run.
 
     Raises:
@@ -75,8 +72,6 @@ def open_material(path: StrPath, *, validation: Split | None = None, own_code: b
             code="DL301",
         )
     context = with_stored_reference(load_run_data(recipe, run), run)
-    if validation is not None:
-        context = replace(context, splits=Splits(context.splits.train, validation, context.splits.test))
     predictor = Predictor.load(bundle, engine="torch", own_code=own_code, recipe_model=context.model)
     with translate_write_errors(run.path), TemporaryDirectory(prefix=SCRATCH, dir=run.path) as scratch:
         yield Material(run, context, bundle, predictor, Path(scratch))

@@ -5,18 +5,15 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from danlu.artifacts.bundle import Bundle
 from danlu.compression.base import Material
 from danlu.compression.timing import SpeedComparison, compare_openings
+from danlu.data.kind import Preprocessor
 from danlu.data.splits import Split
 from danlu.models.engines.base import Arrays
-
-if TYPE_CHECKING:
-    from danlu.models.predictor import Predictor
 
 BATCHES = (1, 32)
 STATUS = Path("/proc/self/status")
@@ -38,11 +35,10 @@ def compare_engines(first: Bundle, second: Bundle, material: Material, part: Spl
         material: the run.
         part: rows to answer.
     """
-    inputs = {size: _inputs(_open(first, material), part, material, size) for size in BATCHES}
-    others = {size: _inputs(_open(second, material), part, material, size) for size in BATCHES}
+    inputs, others = (_batches(material.open_predictor(each).preprocessor, part, material) for each in (first, second))
 
     def open_both(size: int) -> tuple[Callable[[], object], Callable[[], object]]:
-        one, other = _open(first, material).engine, _open(second, material).engine
+        one, other = (material.open_predictor(each).engine for each in (first, second))
         return lambda: one.run(inputs[size]), lambda: other.run(others[size])
 
     return {size: compare_openings(partial(open_both, size)) for size in BATCHES}
@@ -73,15 +69,11 @@ def answer_golden(folder: str) -> None:
     print(int(line.split()[1]) * 1024)  # noqa: T201
 
 
-def _open(bundle: Bundle, material: Material) -> "Predictor":
-    from danlu.models.predictor import Predictor
-
-    return Predictor.load(bundle, recipe_model=material.context.model, replay=False)
-
-
-def _inputs(predictor: "Predictor", part: Split, material: Material, size: int) -> Arrays:
-    """Return a batch of prepared rows."""
-    rows = part.columns(*predictor.preprocessor.columns)
-    frame = pl.concat([rows] * (size // rows.height + 1))[:size]
-    inputs, _ = next(iter(predictor.preprocessor.iter_arrays(frame, material.context.origin, size)))
-    return inputs
+def _batches(preprocessor: Preprocessor, part: Split, material: Material) -> dict[int, Arrays]:
+    """Return a batch of prepared rows of each size."""
+    rows = part.columns(*preprocessor.columns)
+    batches: dict[int, Arrays] = {}
+    for size in BATCHES:
+        frame = pl.concat([rows] * (size // rows.height + 1))[:size]
+        batches[size], _ = next(iter(preprocessor.iter_arrays(frame, material.context.origin, size)))
+    return batches

@@ -7,9 +7,9 @@ from danlu.compression.base import Candidate, Material
 from danlu.compression.material import first_candidate
 from danlu.compression.results import AppliedStep, Point
 from danlu.compression.tried import ORIGINAL
+from danlu.experiment.model_summary import count_parameters
 from danlu.models.engines.onnxruntime_engine import INT8_FILE, ONNX_FILE
 from danlu.models.engines.openvino_engine import OPENVINO_FILE
-from danlu.models.predictor import Predictor
 
 
 def original_point(material: Material) -> Point:
@@ -28,7 +28,7 @@ def describe(material: Material, name: str, bundle: Bundle, candidate: Candidate
     """
     from danlu.training.masks import sparsity_of
 
-    engine = Predictor.load(bundle, recipe_model=material.context.model, replay=False).engine.name
+    engine = material.open_predictor(bundle).engine.name
     steps = candidate.steps[len(material.bundle.manifest.steps) :]
     return Point(
         id=name,
@@ -37,7 +37,7 @@ def describe(material: Material, name: str, bundle: Bundle, candidate: Candidate
         steps=tuple(map(AppliedStep, steps)),
         size_bytes=engine_bytes(bundle, engine, candidate.options.weights_file),
         bundle_bytes=sum(path.stat().st_size for path in _files(bundle)),
-        parameters=sum(weight.numel() for weight in candidate.network.parameters()),
+        parameters=count_parameters(candidate.network),
         sparsity=sparsity_of(candidate.network),
         notes=candidate.notes,
     )

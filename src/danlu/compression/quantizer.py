@@ -125,7 +125,7 @@ def static_int8(graph: Graph, ranges: dict[str, tuple[float, float]], excluded: 
         for name, (low, high) in ranges.items()
     }
     quantizer = QDQQuantizer(
-        _copy(graph.model),
+        deepcopy(graph.model),
         True,
         not this_processor().adds_8_bit_exactly,
         QuantType.QInt8,
@@ -149,7 +149,7 @@ def dynamic_int8(graph: Graph) -> Any:
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
     from onnxruntime.quantization.quant_utils import QuantizationMode
 
-    split = ONNXModel(_copy(graph.model))
+    split = ONNXModel(deepcopy(graph.model))
     split.replace_gemm_with_matmul()  # the quantiser takes no Gemm here
     with silence_libraries():
         quantizer = ONNXQuantizer(
@@ -168,11 +168,3 @@ def dynamic_int8(graph: Graph) -> Any:
         )
         quantizer.quantize_model()
     return quantizer.model.model
-
-
-def _copy(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    import onnx
-
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    return copied

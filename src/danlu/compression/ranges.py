@@ -5,6 +5,7 @@ gives one set of ranges.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -63,8 +64,7 @@ def _session(model: "onnx.ModelProto", values: Sequence[str]) -> Any:
 
     onnxruntime = load_onnxruntime()
 
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
+    shown = deepcopy(model)
     del shown.graph.output[:]
     shown.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in values)
     return onnxruntime.InferenceSession(shown.SerializeToString(), quiet_options(1), providers=["CPUExecutionProvider"])

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from shutil import copytree
 
@@ -12,7 +11,7 @@ from danlu.artifacts.files import StrPath, atomic_folder, write_json
 from danlu.artifacts.ownership import lock_run
 from danlu.compression.base import Candidate, Material, Step
 from danlu.compression.beside import compare_with_original
-from danlu.compression.compress import without_leftovers
+from danlu.compression.compress import free_name, without_leftovers
 from danlu.compression.judge import Judge
 from danlu.compression.material import COMPRESSED, find_run, first_candidate, open_material
 from danlu.compression.measure import compare_engines, peak_memory
@@ -28,7 +27,6 @@ from danlu.core.console import info, suppressed
 from danlu.errors import ArgumentError, DataError, Stopped
 from danlu.experiment.run_evaluation import write_pages
 from danlu.models.engines.onnxruntime_engine import ONNX_FILE
-from danlu.models.predictor import Predictor
 from danlu.recipe.sections.compression import Budget, Target
 from danlu.training.stop_signals import catch_stop_signals
 
@@ -157,7 +155,7 @@ class _Search:
         bundle, candidate = self.material.bundle, apply_steps(self.material, ())
         original = self._measured(ORIGINAL, UNTOUCHED, self._made[Proposal().label], bundle, None)
         if ONNX_FILE in candidate.files:
-            name = self._free_name()
+            name = free_name(self.folder)
             moved = write_candidate(self.material, candidate, self.folder / name)
             self.tries = [*_faster_first(original, self._measured(name, Proposal().label, candidate, moved, bundle))]
         else:  # torch alone computes it
@@ -191,7 +189,7 @@ class _Search:
             info(f"   cannot be applied: {error}")
             return
         self._made[label] = candidate
-        name = self._free_name()
+        name = free_name(self.folder)
         bundle = write_candidate(self.material, candidate, self.folder / name)
         found = self._measured(name, label, candidate, bundle, self._baseline)
         self.tries.append(found)
@@ -205,8 +203,8 @@ class _Search:
         return self._made[proposal.label]
 
     def _reopened(self, tried: Tried) -> Candidate:
-        manifest, model = tried.bundle.manifest, self.material.context.model
-        opened = Predictor.load(tried.bundle, engine="torch", recipe_model=model, replay=False)
+        manifest = tried.bundle.manifest
+        opened = self.material.open_predictor(tried.bundle, engine="torch")
         network = opened.model.cpu().float().eval()
         return Candidate(
             opened.options,
@@ -216,10 +214,6 @@ class _Search:
             steps=manifest.steps,
             notes=tried.notes,
         )
-
-    def _free_name(self) -> str:
-        """Return a name that no bundle of the run has."""
-        return next(name for number in count(1) if not (self.folder / (name := f"p{number}")).exists())
 
     @property
     def _baseline(self) -> Bundle:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from danlu.compression.base import Material
 from danlu.compression.gradients import mean_gradients
 from danlu.core.seeds import Seed
-from danlu.training.masks import lowest_masks, n_of_m_masks, prunable_weights, set_to_zero, transposed_weights
-from danlu.training.sparsity import ALREADY, n_of_m, weight_scores
+from danlu.training.masks import prunable_weights, set_to_zero
+from danlu.training.sparsity import ALREADY, choose_masks, weight_scores
 
 
 def set_lowest_to_zero(
@@ -28,11 +28,7 @@ def set_lowest_to_zero(
     """
     weights = prunable_weights(network)
     ranked = {name: score.masked_fill(weights[name] == 0, ALREADY) for name, score in scores.items()}
-    if pattern is not None:
-        masks = n_of_m_masks(ranked, *n_of_m(pattern), transposed_weights(network))
-    else:
-        masks = lowest_masks(ranked, amount, by_layer=by_layer)
-    set_to_zero(weights, masks)
+    set_to_zero(weights, choose_masks(network, ranked, amount, by_layer=by_layer, pattern=pattern))
 
 
 def score_weights(network: nn.Module, by: str, material: Material, rows: int, seed: Seed) -> dict[str, Tensor]:

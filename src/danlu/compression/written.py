@@ -64,10 +64,8 @@ def _record_golden(material: Material, bundle: Bundle) -> None:
     """Answer the original's golden rows by the new bundle, and keep its answers."""
     golden = material.bundle.golden()
     assert golden is not None, "a bundle without golden samples is not opened for compression"
-    from danlu.models.predictor import Predictor
-
     rows = golden_inputs(golden, material.predictor.preprocessor.columns)
-    predictor = Predictor.load(bundle, engine="torch", recipe_model=material.context.model, replay=False)
+    predictor = material.open_predictor(bundle, engine="torch")
     part, place = Split.of(rows), Origin(GOLDEN, Path.cwd())
     answers = predictor.outputs(part, place).astype(np.float64)
     int8 = {}

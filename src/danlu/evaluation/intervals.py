@@ -226,11 +226,16 @@ class McNemarResult:
         return asdict(self)
 
 
+def count_right_alone(first: Predictions, second: Predictions) -> tuple[int, int]:
+    """Count the samples that only the first classifier, and only the second, gets right."""
+    ours, theirs = first.predicted_classes == first.y_true, second.predicted_classes == second.y_true
+    return int(np.sum(ours & ~theirs)), int(np.sum(theirs & ~ours))
+
+
 def mcnemar_test(first: Predictions, second: Predictions) -> McNemarResult:
     """Compare two classifiers on the same samples."""
     from scipy.special import bdtr
 
-    ours, theirs = first.predicted_classes == first.y_true, second.predicted_classes == second.y_true
-    alone, other = int(np.sum(ours & ~theirs)), int(np.sum(theirs & ~ours))
+    alone, other = count_right_alone(first, second)
     tail = float(bdtr(min(alone, other), alone + other, 0.5)) if alone + other else 1.0
     return McNemarResult(alone, other, min(1.0, 2 * tail))

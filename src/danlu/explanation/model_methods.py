@@ -5,14 +5,13 @@ from typing import ClassVar
 
 import polars as pl
 
-from danlu.core.console import progress
 from danlu.explanation.answers import Answer
 from danlu.explanation.curves import Curve, choose_rows
 from danlu.explanation.interactions import ROWS, pair_interactions
 from danlu.explanation.intervals import Interval
-from danlu.explanation.overall import ColumnCurve, ColumnImportance, Curves, Point
+from danlu.explanation.overall import ColumnCurve, Curves, Point
 from danlu.explanation.permutation import measure_columns, permutation_measure
-from danlu.explanation.request import LEAST_FIDELITY, ExplainRequest, Found, Warnings, name_first
+from danlu.explanation.request import LEAST_FIDELITY, ExplainRequest, Found, Warnings, gather, name_first
 from danlu.explanation.results import cell_of
 from danlu.explanation.row_answers import RowAnswers
 from danlu.explanation.surrogate import FEWEST_ROWS, MOST_ROWS, fit_surrogate
@@ -31,15 +30,9 @@ class Permutation:
     def explain(self, request: ExplainRequest) -> Found:
         assert request.labelled is not None
         measure = permutation_measure(request.answers, request.labelled, request.seed, label=request.label)
-        done: list[ColumnImportance] = []
         warnings: Warnings = []
-        try:
-            with progress("explaining", len(request.answers.columns), "columns") as bar:
-                for one in measure_columns(request.answers, measure, request.seed):
-                    done.append(one)
-                    bar.advance(1)
-        except KeyboardInterrupt:
-            warnings.append(("stopped", f"stopped after {len(done)} of {len(request.answers.columns)} columns"))
+        found = measure_columns(request.answers, measure, request.seed)
+        done = gather(found, len(request.answers.columns), "columns", warnings)
         apart = [each.name for each in done if each.differs]
         if apart:
             named = name_first(apart)
@@ -67,15 +60,9 @@ class CurvesOf:
     def explain(self, request: ExplainRequest) -> Found:
         answer, answers = request.answer, request.answers
         frame = choose_rows(request.frame, answers.columns, request.seed)
-        done: list[ColumnCurve] = []
         warnings: Warnings = []
-        try:
-            with progress("explaining", len(answers.columns), "columns") as bar:
-                for curve in self.curves(answers, frame, answer):
-                    done.append(_column_curve(curve))
-                    bar.advance(1)
-        except KeyboardInterrupt:
-            warnings.append(("stopped", f"stopped after {len(done)} of {len(answers.columns)} columns"))
+        curves = map(_column_curve, self.curves(answers, frame, answer))
+        done = gather(curves, len(answers.columns), "columns", warnings)
         scale = "probability" if answer.is_probability else "number"
         found = Curves(self.name, answer.name, scale, frame.height, tuple(done))
         return Found(overall=(found,), warnings=tuple(warnings))

@@ -1,12 +1,13 @@
 """What is asked of a table's methods, what one finds, and the form that they have."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import polars as pl
 
+from danlu.core.console import progress
 from danlu.core.seeds import Seed
 from danlu.explanation.answers import Answer, choose_answers
 from danlu.explanation.curves import choose_rows
@@ -22,6 +23,7 @@ LISTED = 5  # rows or columns that a warning names
 NO_TRAINING = "needs a run, whose kept checkpoints it reads"
 
 Warnings = list[tuple[str, str]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,28 @@ class Method(Protocol):
 
     def explain(self, request: ExplainRequest) -> Found:
         """Explain what is asked for; a stop keeps what is done."""
+
+
+def gather(found: Iterable[Result], count: int, noun: str, warnings: Warnings) -> list[Result]:
+    """Take results one by one beside a progress bar.
+
+    A stop keeps what is done and adds a warning.
+
+    Args:
+        found: the results, computed as they are taken.
+        count: how many there will be.
+        noun: what each of them is about, in the plural.
+        warnings: get one more if the user stops.
+    """
+    done: list[Result] = []
+    try:
+        with progress("explaining", count, noun) as bar:
+            for one in found:
+                done.append(one)
+                bar.advance(1)
+    except KeyboardInterrupt:
+        warnings.append(("stopped", f"stopped after {len(done)} of {count} {noun}"))
+    return done
 
 
 def name_first(names: Sequence[object]) -> str:

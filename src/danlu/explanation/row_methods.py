@@ -2,14 +2,12 @@
 
 from typing import ClassVar
 
-from danlu.core.console import progress
 from danlu.explanation.answers import choose_answers
 from danlu.explanation.counterfactuals import Search
-from danlu.explanation.influence import Influence, training_influences
+from danlu.explanation.influence import training_influences
 from danlu.explanation.lime import lime_rows
 from danlu.explanation.local_shap import explain_rows
-from danlu.explanation.request import LEAST_FIDELITY, ExplainRequest, Found, Warnings, name_first
-from danlu.explanation.results import Counterfactual, LocalExplanation
+from danlu.explanation.request import LEAST_FIDELITY, ExplainRequest, Found, Warnings, gather, name_first
 from danlu.explanation.trust import ShapExplainer, measure_trust
 from danlu.tasks.classification import ClassTarget
 
@@ -25,7 +23,6 @@ class Shap:
         return None
 
     def explain(self, request: ExplainRequest) -> Found:
-        done: list[LocalExplanation] = []
         warnings: Warnings = []
         chosen = request.frame[list(request.rows)]
         found = explain_rows(
@@ -38,13 +35,7 @@ class Shap:
             error=request.error,
             budget=request.budget,
         )
-        try:
-            with progress("explaining", len(request.rows), "rows") as bar:
-                for one in found:
-                    done.append(one)
-                    bar.advance(1)
-        except KeyboardInterrupt:
-            warnings.append(("stopped", f"stopped after {len(done)} of {len(request.rows)} rows"))
+        done = gather(found, len(request.rows), "rows", warnings)
         if any(one.wanted_error is not None and one.reached_error > one.wanted_error for one in done):
             warnings.append(("error-not-reached", "some intervals are wider than asked for; raise the budget"))
         if request.background is None:
@@ -67,20 +58,13 @@ class Lime:
 
     def explain(self, request: ExplainRequest) -> Found:
         assert request.background is not None
-        done: list[LocalExplanation] = []
         warnings: Warnings = []
         chosen, numbers = request.frame[list(request.rows)], list(request.rows)
         background = request.background
         found = lime_rows(
             request.answers, chosen, numbers, background, request.seed, label=request.label, budget=request.budget
         )
-        try:
-            with progress("explaining", len(numbers), "rows") as bar:
-                for one in found:
-                    done.append(one)
-                    bar.advance(1)
-        except KeyboardInterrupt:
-            warnings.append(("stopped", f"stopped after {len(done)} of {len(numbers)} rows"))
+        done = gather(found, len(numbers), "rows", warnings)
         bad = [str(one.row) for one in done if one.fidelity is not None and one.fidelity < LEAST_FIDELITY]
         if bad:
             named = name_first(bad)
@@ -119,15 +103,9 @@ class Counterfactuals:
             request.actionable or answers.columns,
             request.label,
         )
-        found: dict[int, Counterfactual | None] = {}
         warnings: Warnings = []
-        try:
-            with progress("explaining", len(request.rows), "rows") as bar:
-                for row in request.rows:
-                    found[row] = search.find(request.frame[row : row + 1], row)
-                    bar.advance(1)
-        except KeyboardInterrupt:
-            warnings.append(("stopped", f"stopped after {len(found)} of {len(request.rows)} rows"))
+        each = ((row, search.find(request.frame[row : row + 1], row)) for row in request.rows)
+        found = dict(gather(each, len(request.rows), "rows", warnings))
         without = [str(row) for row, one in found.items() if one is None]
         if without:
             named = name_first(without)
@@ -165,13 +143,7 @@ class TracIn:
 
     def explain(self, request: ExplainRequest) -> Found:
         assert not isinstance(request.training, str)
-        done: list[Influence] = []
         warnings: Warnings = []
-        try:
-            with progress("explaining", len(request.rows), "rows") as bar:
-                for one in training_influences(request.training, list(request.rows)):
-                    done.append(one)
-                    bar.advance(1)
-        except KeyboardInterrupt:
-            warnings.append(("stopped", f"stopped after {len(done)} of {len(request.rows)} rows"))
+        found = training_influences(request.training, list(request.rows))
+        done = gather(found, len(request.rows), "rows", warnings)
         return Found(influence=tuple(done), warnings=tuple(warnings))

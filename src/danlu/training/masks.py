@@ -17,14 +17,14 @@ Scores = Mapping[str, Tensor]
 def prunable_weights(network: nn.Module) -> dict[str, nn.Parameter]:
     """Return the matrices of linear layers and convolutions, by name; of shared ones the first."""
     found: dict[str, nn.Parameter] = {}
-    embedded = {id(layer.weight) for layer in network.modules() if isinstance(layer, nn.Embedding)}
+    # A head may share the matrix of the embeddings, which are not pruned.
+    seen = {id(layer.weight) for layer in network.modules() if isinstance(layer, nn.Embedding)}
     for name, layer in network.named_modules():
         if not (isinstance(layer, nn.Linear | Convolution) or is_transposed_linear(layer)):
             continue
         weight = getattr(layer, "weight", None)
-        if not isinstance(weight, nn.Parameter) or id(weight) in embedded:
-            continue  # a head that shares the embeddings' matrix
-        if all(weight is not other for other in found.values()):
+        if isinstance(weight, nn.Parameter) and id(weight) not in seen:
+            seen.add(id(weight))
             found[f"{name}.weight" if name else "weight"] = weight
     return found
 

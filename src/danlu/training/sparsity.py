@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from danlu.core.seeds import Seed
 from danlu.recipe.durations import to_steps
 from danlu.recipe.sections.sparsity import Sparsity
-from danlu.training.masks import lowest_masks, n_of_m_masks, prunable_weights, set_to_zero, transposed_weights
+from danlu.training.masks import (
+    Scores,
+    lowest_masks,
+    n_of_m_masks,
+    prunable_weights,
+    set_to_zero,
+    transposed_weights,
+)
 
 ALREADY = -1.0  # score of a weight that is zero: below all others
 
@@ -80,12 +87,27 @@ class Sparsifier:
         scores = weight_scores(weights, self.options.by, self.seed)
         for name, zero in (were_zero or {}).items():
             scores[name] = scores[name].masked_fill(zero, ALREADY)
-        if self.options.pattern is not None:
-            kept, group = n_of_m(self.options.pattern)
-            masks = n_of_m_masks(scores, kept, group, transposed_weights(self.network))
-        else:
-            masks = lowest_masks(scores, amount, by_layer=self.options.scope == "layer")
-        set_to_zero(weights, masks)
+        by_layer = self.options.scope == "layer"
+        set_to_zero(
+            weights, choose_masks(self.network, scores, amount, by_layer=by_layer, pattern=self.options.pattern)
+        )
+
+
+def choose_masks(
+    network: nn.Module, scores: Scores, amount: float, *, by_layer: bool, pattern: str | None
+) -> dict[str, Tensor]:
+    """Return masks that are False for the weights of the lowest scores.
+
+    Args:
+        network: whose weights are scored.
+        scores: of each weight, by name.
+        amount: the share that becomes zero.
+        by_layer: whether each weight loses that share, else all of them together.
+        pattern: N:M in place of a share.
+    """
+    if pattern is not None:
+        return n_of_m_masks(scores, *n_of_m(pattern), transposed_weights(network))
+    return lowest_masks(scores, amount, by_layer=by_layer)
 
 
 def weight_scores(weights: dict[str, nn.Parameter], by: str, seed: Seed) -> dict[str, Tensor]:

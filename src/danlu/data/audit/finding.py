@@ -109,7 +109,8 @@ class AuditContext:
     def values(self) -> dict[str, pl.Series]:
         """The sampled training rows by column.
 
-        Polars finds a column by its name in longer than some checks take."""
+        Polars looks a column up by its name slower than some checks run.
+        """
         return {series.name: series for series in self.train}
 
     @cached_property
