@@ -71,3 +71,20 @@ def test_answers_metrics_and_exports_are_in_the_own_units(tmp_path: Path) -> Non
 def test_where_no_number_is_learned_it_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"data.target_transform: transforms the number of .*this task is class"):
         load_input({"data": {"source": "builtin:wine", "target_transform": "log1p"}})
+
+
+@pytest.mark.parametrize(
+    ("bend", "exponent", "bent"),
+    [("yeo-johnson", -0.5, 2.5), ("yeo-johnson", 2.5, -2.5), ("yeo-johnson", -0.01, 200.0), ("log1p", 1.0, 1e4)],
+)
+def test_beyond_the_range_all_engines_give_one_finite_number(bend: Any, exponent: float, bent: float) -> None:
+    import torch
+
+    from danlu.exporters.answer_module import unbend
+    from danlu.tasks.bends import UNBENDS
+
+    wanted = UNBENDS[bend](np.array([bent, -bent, np.nan]), exponent)
+    found = unbend(torch.tensor([bent, -bent, np.nan], dtype=torch.float64), bend, exponent).numpy()
+    assert np.isfinite(wanted[:2]).all() and np.isnan(wanted[2])
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    assert abs(wanted[0]) > 1e10 or abs(wanted[1]) > 1e10

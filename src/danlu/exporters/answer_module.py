@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from danlu.models.answer_folding import UNBEND, Affine, AnswerSteps, Placement, Step, answer_steps, holds_offset
 from danlu.tasks.base import Target
-from danlu.tasks.bends import BENDS
+from danlu.tasks.bends import BENDS, LARGEST, LEAST
 from danlu.tasks.calibrations import Temperature
 from danlu.tasks.poisson import CountTarget
 from danlu.tasks.table import task_of
@@ -111,13 +111,13 @@ def unbend(values: Tensor, bend: str, exponent: float) -> Tensor:
     if bend == "none":
         return values
     size = values.abs()
-    if bend == "log1p":
-        return values.sign() * size.expm1()
-    smallest = float(np.finfo(np.float32).eps) - 1
 
     def grown(power: float) -> Tensor:
-        return size.expm1() if power == 0 else ((power * size).clamp_min(smallest).log1p() / power).expm1()
+        whole = size.expm1() if power == 0 else ((power * size).clamp_min(LEAST - 1).log1p() / power).expm1()
+        return whole.clamp_max(LARGEST)
 
+    if bend == "log1p":
+        return values.sign() * grown(0.0)
     return torch.where(values < 0, -grown(2 - exponent), grown(exponent))
 
 

@@ -10,6 +10,11 @@ import numpy as np
 
 Bend = Literal["none", "log1p", "yeo-johnson"]
 
+# Where an inverse has no end, so that all engines give the same finite number: the least 1 + x that is grown, and the
+# largest answer.
+LEAST = float(np.finfo(np.float32).eps)
+LARGEST = float(np.finfo(np.float32).max)
+
 
 def signed_log1p(values: np.ndarray) -> np.ndarray:
     """Compute log(1 + x), mirrored for negative values so that it is defined everywhere."""
@@ -31,20 +36,24 @@ def yeo_johnson(values: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def inverse_yeo_johnson(bent: np.ndarray, exponent: float) -> np.ndarray:
-    """Invert `yeo_johnson`; beyond its range, return the nearest value."""
+    """Invert `yeo_johnson`; at the end of its range and beyond, return a large finite number."""
     values = np.empty_like(bent, dtype=np.float64)
-    above, other = ~(bent < 0), 2 - exponent
-    positive, negative = bent[above], -bent[~above]
-    smallest = np.finfo(np.float64).tiny - 1
-    values[above] = (
-        np.expm1(positive)
-        if exponent == 0
-        else np.expm1(np.log1p(np.maximum(exponent * positive, smallest)) / exponent)
-    )
-    values[~above] = -(
-        np.expm1(negative) if other == 0 else np.expm1(np.log1p(np.maximum(other * negative, smallest)) / other)
-    )
+    above = ~(bent < 0)
+    values[above] = _grown(bent[above], exponent)
+    values[~above] = -_grown(-bent[~above], 2 - exponent)
     return values
+
+
+def inverse_log1p(bent: np.ndarray) -> np.ndarray:
+    """Invert `signed_log1p`, up to the largest answer."""
+    return np.asarray(np.sign(bent) * _grown(np.abs(bent), 0.0))
+
+
+def _grown(size: np.ndarray, power: float) -> np.ndarray:
+    """Return the inverse of a power of 1 + x, or of its logarithm where the power is 0."""
+    with np.errstate(over="ignore"):
+        grown = np.expm1(size) if power == 0 else np.expm1(np.log1p(np.maximum(power * size, LEAST - 1)) / power)
+    return np.asarray(np.minimum(grown, LARGEST))
 
 
 BENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
@@ -54,7 +63,7 @@ BENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 }
 UNBENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "none": lambda values, exponent: values,
-    "log1p": lambda values, exponent: np.asarray(np.sign(values) * np.expm1(np.abs(values))),
+    "log1p": lambda values, exponent: inverse_log1p(values),
     "yeo-johnson": inverse_yeo_johnson,
 }
 
