@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,3 +54,30 @@ def test_batches_between_single_rows_are_answered(engine: OnnxRuntimeEngine) -> 
     for part in (slice(0, 1), slice(1, 5), slice(5, 6), slice(6, 6)):
         found = engine.run({"numeric": numbers[part], "categories": codes[part]})
         np.testing.assert_array_equal(found, 2 * numbers[part] + codes[part])
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"numeric": np.ones((1, 1), np.float32), "categories": np.ones((1, 2), np.int64)},
+        {"numeric": np.ones((1, 2), np.float32), "categories": np.full((1, 2), np.nan)},
+        {"numeric": np.ones((1, 2)), "categories": np.ones((1, 2), np.int64)},
+        {"numeric": np.ones((1, 2), np.float32)},
+        {
+            "numeric": np.ones((1, 2), np.float32),
+            "categories": np.ones((1, 2), np.int64),
+            "more": np.ones((1, 2), np.float32),
+        },
+    ],
+    ids=["shape", "type", "width", "missing", "unknown"],
+)
+def test_what_a_first_row_may_not_be_no_later_row_may_be(engine: OnnxRuntimeEngine, inputs: dict[str, Any]) -> None:
+    with pytest.raises(Exception) as first:  # noqa: PT011  # whatever class the library has
+        engine.run(inputs)
+    numbers, codes = rows()
+    engine.run({"numeric": numbers[:1], "categories": codes[:1]})
+    with pytest.raises(first.type):
+        engine.run(inputs)
+    np.testing.assert_array_equal(
+        engine.run({"numeric": numbers[1:2], "categories": codes[1:2]}), 2 * numbers[1:2] + codes[1:2]
+    )
