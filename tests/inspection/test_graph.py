@@ -205,3 +205,15 @@ def test_an_error_that_the_network_catches_itself_is_no_failure() -> None:
     graph = build_graph(nn.Sequential(Retrying(), nn.ReLU()), {"input": torch.randn(3, 4)})
     assert graph.failed_at is None and graph.replay_deviation == 0.0
     assert [node.outputs for node in graph.nodes if node.id in ("0.narrow", "1")] == [((3, 2),), ((3, 2),)]
+
+
+class Drawing(nn.Module):
+    """Adds what it draws anew each time, which no replay can give again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x)
+
+
+def test_a_replay_that_answers_otherwise_says_by_how_much() -> None:
+    deviation = build_graph(Drawing(), {"x": torch.zeros(50, 4)}).replay_deviation
+    assert deviation is not None and 0.1 < deviation < 1.0
