@@ -50,7 +50,7 @@ def inverse_log1p(bent: np.ndarray) -> np.ndarray:
 
 
 def _grown(size: np.ndarray, power: float) -> np.ndarray:
-    """Return the inverse of a power of 1 + x, or of its logarithm where the power is 0."""
+    """Invert a power of 1 + x, or its logarithm for a power of 0."""
     with np.errstate(over="ignore"):
         grown = np.expm1(size) if power == 0 else np.expm1(np.log1p(np.maximum(power * size, LEAST - 1)) / power)
     return np.asarray(np.minimum(grown, LARGEST))
