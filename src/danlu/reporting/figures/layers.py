@@ -26,6 +26,7 @@ from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import Json
 
 LINE = 0.19  # inches of a layer
+CLOSEST = 0.75  # of that, for each of several lines of a layer
 MOST_LINES = 60  # at full height; more become thinner, and not all are named
 NAME = 40  # letters of a layer's name
 
@@ -67,6 +68,7 @@ def by_layer(
     axis_name: str,
     draw: Callable[[Any], None],
     marked: Sequence[int] = (),
+    lines: int = 1,
 ) -> Drawn:
     """Draw values by layer, from the first at the top to the last.
 
@@ -78,10 +80,11 @@ def by_layer(
         axis_name: what the axis shows, with its unit.
         draw: draws on the axis, layer `k` at height `k`.
         marked: layers that are pointed out.
+        lines: drawn beside one another for each layer.
     """
     count = len(layers)
     step = max(1, -(-count // MOST_LINES))
-    with new_figure(WIDTH + 1.6, 0.75 + LINE * min(count, MOST_LINES)) as figure:
+    with new_figure(WIDTH + 1.6, 0.75 + LINE * max(1.0, lines * CLOSEST) * min(count, MOST_LINES)) as figure:
         axis = figure.subplots()
         draw(axis)
         named = sorted({*range(0, count, step), *(marked if step == 1 else ())})
@@ -136,7 +139,7 @@ def range_lines(
     widest = max(first, key=lambda line: line["quantiles"][4] - line["quantiles"][0])
     label = t("label.ranges", layers=t.count(len(layers), "layer"), widest=shorten(widest["name"], 60))
     places = [layers.index(layer) for layer in marked if layer in layers]
-    return by_layer(t, name, label, layers, axis_name, draw, places)
+    return by_layer(t, name, label, layers, axis_name, draw, places, len(series))
 
 
 def difference_lines(t: Translator, difference: Json) -> Drawn:

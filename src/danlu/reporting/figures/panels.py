@@ -119,13 +119,16 @@ def bar_panels(t: Translator, name: str, label: str, panels: Sequence[tuple[str,
             axis.set_axis_off()
         for axis, (title, values, count) in zip(axes.flat, panels, strict=False):
             width = count / len(values)
-            axis.bar(np.arange(len(values)) * width, values, width * 0.85, align="edge", color=FIRST)
+            middles = (np.arange(len(values)) + 0.5) * width - 0.5  # of the units that a bar stands for, from 0
+            axis.bar(middles, values, width * 0.85, color=FIRST)
             axis.axhline(0, color=INK, linewidth=0.6)
             axis.set_title(short_layer(title, 44), size=8, loc="left")
             axis.tick_params(labelsize=7, length=2)
             axis.locator_params(axis="y", nbins=3)
             axis.locator_params(axis="x", nbins=6, integer=True)
-            axis.set_xlim(0, count)
+            axis.set_xlim(-0.5, count - 0.5)
+        figure.supxlabel(t("axis.unit"), size=8)
+        figure.supylabel(t("axis.weight"), size=8)
         return drawn(figure, name, label)
 
 
@@ -204,6 +207,7 @@ def landscape(t: Translator, name: str, places: Sequence[float], losses: np.ndar
         bar.ax.yaxis.set_minor_formatter("")
         axis.plot([0], [0], marker="o", markersize=7, markerfacecolor="#ffffff", markeredgecolor=INK)
         axis.set(xlabel=t("axis.direction", number=1), ylabel=t("axis.direction", number=2), aspect="equal")
+        axis.locator_params(nbins=5)
         return drawn(figure, name, label)
 
 
